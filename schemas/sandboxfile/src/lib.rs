@@ -59,6 +59,14 @@ impl Format {
         if lowered.ends_with(".yaml") || lowered.ends_with(".yml") { Self::Yaml } else { Self::Kdl }
     }
 
+    /// Returns the first value for KDL, the second for YAML.
+    pub(crate) fn pick<T>(self, kdl: T, yaml: T) -> T {
+        match self {
+            Self::Kdl => kdl,
+            Self::Yaml => yaml,
+        }
+    }
+
     /// Returns the format of a text without a file name, such as standard input: YAML when its first line is `word:`.
     pub fn of_text(bytes: &[u8]) -> Self {
         let text = std::str::from_utf8(bytes).unwrap_or_default();

@@ -6,8 +6,8 @@
 //! /// Its description, for the field, editors and the reference.
 //! field: Type = default => Value {
 //!     names: ("kdl-name", "yaml_name"),
-//!     differ: plain, sample: "5s",    // the function of `diff` that finds a change; a value for messages
-//!     instead: ["word"],              // what people write for it, mostly compose's words
+//!     differ: plain,          // the function of `diff` that finds a change
+//!     instead: ["word"],      // what people write for it, mostly compose's words
 //! };
 //! ```
 //!
@@ -25,17 +25,17 @@ macro_rules! logs_properties {
             /// Whether it is written at all.
             capture: Capture = Capture::default() => LogCapture {
                 names: ("capture", "capture"),
-                differ: plain, sample: "off", instead: ["enabled"],
+                differ: plain, instead: ["enabled"],
             };
             /// The size at which a log file is followed by a new one; without it, `rotate_at` of config.json.
             max_size_bytes: Option<u64> = None => LogSize {
                 names: ("max-size", "max_size"),
-                differ: size, sample: "50M", instead: ["rotate_at", "size", "limit"],
+                differ: size, instead: ["rotate_at", "size", "limit"],
             };
             /// The number of files of each log that are kept beside the newest; without it, `keep` of config.json.
             keep: Option<u32> = None => KeptLogs {
                 names: ("keep", "keep"),
-                differ: option, sample: "2", instead: [],
+                differ: option, instead: [],
             };
         }
     };
@@ -50,32 +50,32 @@ macro_rules! healthcheck_properties {
             /// A program and its arguments; exit code 0 is healthy.
             exec: Vec<String> = Vec::new() => HealthCommand {
                 names: ("exec", "exec"),
-                differ: argv, sample: "curl -f localhost", instead: ["test", "command", "cmd", "run"],
+                differ: argv, instead: ["test", "command", "cmd", "run"],
             };
             /// The time between two probes.
             interval_ms: u64 = defaults::HEALTH_INTERVAL_MS => Time {
                 names: ("interval", "interval"),
-                differ: duration, sample: "5s", instead: ["period", "every", "start_interval"],
+                differ: duration, instead: ["period", "every", "start_interval"],
             };
             /// The time after which a probe counts as failed.
             timeout_ms: u64 = defaults::HEALTH_TIMEOUT_MS => Time {
                 names: ("timeout", "timeout"),
-                differ: duration, sample: "5s", instead: [],
+                differ: duration, instead: [],
             };
             /// The number of failures in a row that make it unhealthy.
             retries: u32 = defaults::HEALTH_RETRIES => Failures {
                 names: ("retries", "retries"),
-                differ: plain, sample: "3", instead: ["attempts"],
+                differ: plain, instead: ["attempts"],
             };
             /// The time from the start within which failures do not count.
             start_period_ms: u64 = defaults::HEALTH_START_PERIOD_MS => Grace {
                 names: ("start-period", "start_period"),
-                differ: duration, sample: "5s", instead: ["grace"],
+                differ: duration, instead: ["grace"],
             };
             /// A text for the report when it is unhealthy.
             hint: Option<String> = None => Hint {
                 names: ("hint", "hint"),
-                differ: option, sample: "is the disk full?", instead: [],
+                differ: option, instead: [],
             };
         }
     };

@@ -11,7 +11,7 @@
 ///     names: one("kdl-name", "yaml_name"),     // `each`: KDL writes one node for each entry
 ///     like: true,                              // whether `like` takes it over
 ///     change: Restart, differ: plain,          // what a change takes, and the function of `diff` that finds it
-///     flags: [Flag::text("long", "VALUE")],    // of `msb run` and `msb create`
+///     flags: [Flag::new("long", "VALUE", FlagKind::Text)],    // of `msb run` and `msb create`
 ///     instead: ["word"],                       // what people write for it, mostly compose's words
 /// };
 /// ```
@@ -31,7 +31,7 @@ macro_rules! sandbox_properties {
                     instead: [],
                 };
                 /// Another sandbox, from which it takes what it does not declare itself.
-                like => Like {
+                like: () = () => Like {
                     names: one("like", "like"),
                     like: false,
                     change: None,
@@ -45,7 +45,7 @@ macro_rules! sandbox_properties {
                     names: one("cpus", "cpus"),
                     like: true,
                     change: Restart, differ: plain,
-                    flags: [Flag::number("cpus", "N")],
+                    flags: [Flag::new("cpus", "N", FlagKind::Number)],
                     instead: ["cpu", "vcpus", "vcpu", "cpu_count"],
                 };
                 /// Memory, such as 512M or 2G.
@@ -53,7 +53,7 @@ macro_rules! sandbox_properties {
                     names: one("memory", "memory"),
                     like: true,
                     change: Restart, differ: mib,
-                    flags: [Flag::text("memory", "SIZE")],
+                    flags: [Flag::new("memory", "SIZE", FlagKind::Text)],
                     instead: ["mem_limit", "mem", "ram", "memory_limit"],
                 };
                 /// The size of its writable disk; the space is taken as it is filled.
@@ -61,7 +61,7 @@ macro_rules! sandbox_properties {
                     names: one("disk", "disk"),
                     like: true,
                     change: Replace, differ: mib,
-                    flags: [Flag::text("disk", "SIZE")],
+                    flags: [Flag::new("disk", "SIZE", FlagKind::Text)],
                     instead: ["disk_size", "storage", "storage_opt"],
                 };
                 /// The environment of every process.
@@ -69,7 +69,7 @@ macro_rules! sandbox_properties {
                     names: one("env", "env"),
                     like: true,
                     change: Restart, differ: map,
-                    flags: [Flag::pairs("env", "NAME=VALUE").short('e')],
+                    flags: [Flag::new("env", "NAME=VALUE", FlagKind::Pairs).short('e')],
                     instead: ["environment", "variables", "vars"],
                 };
                 /// The working directory of every process; without it the image's own or `/`.
@@ -77,7 +77,7 @@ macro_rules! sandbox_properties {
                     names: one("workdir", "workdir"),
                     like: true,
                     change: Restart, differ: option,
-                    flags: [Flag::text("workdir", "DIR").short('w')],
+                    flags: [Flag::new("workdir", "DIR", FlagKind::Text).short('w')],
                     instead: ["working_dir", "cwd", "dir"],
                 };
                 /// The user of every process as `user[:group]`, by name or number; without it the image's own or root.
@@ -85,7 +85,7 @@ macro_rules! sandbox_properties {
                     names: one("user", "user"),
                     like: true,
                     change: Restart, differ: option,
-                    flags: [Flag::text("user", "USER[:GROUP]").short('u')],
+                    flags: [Flag::new("user", "USER[:GROUP]", FlagKind::Text).short('u')],
                     instead: [],
                 };
                 /// The host name inside the sandbox; without it the name of the sandbox.
@@ -94,7 +94,7 @@ macro_rules! sandbox_properties {
                     names: one("hostname", "hostname"),
                     like: false,
                     change: Restart, differ: option,
-                    flags: [Flag::text("hostname", "NAME")],
+                    flags: [Flag::new("hostname", "NAME", FlagKind::Text)],
                     instead: [],
                 };
                 /// The shell that scripts run under.
@@ -102,7 +102,7 @@ macro_rules! sandbox_properties {
                     names: one("shell", "shell"),
                     like: true,
                     change: Restart, differ: plain,
-                    flags: [Flag::text("shell", "PROGRAM")],
+                    flags: [Flag::new("shell", "PROGRAM", FlagKind::Text)],
                     instead: [],
                 };
                 /// Programs in text form on its PATH, by their names.
@@ -126,7 +126,7 @@ macro_rules! sandbox_properties {
                     names: each("mount", "mounts"),
                     like: true,
                     change: Restart, differ: map,
-                    flags: [Flag::list("volume", "SOURCE:DEST[:OPTIONS]").short('v')],
+                    flags: [Flag::new("volume", "SOURCE:DEST[:OPTIONS]", FlagKind::List).short('v')],
                     instead: ["volumes", "volume", "bind"],
                 };
                 /// Folders of the host that `msb up --watch` copies, by their paths in the sandbox.
@@ -143,7 +143,7 @@ macro_rules! sandbox_properties {
                     names: each("port", "ports"),
                     like: false,
                     change: Live, differ: ports,
-                    flags: [Flag::list("port", "[BIND:]HOST:GUEST[/udp]").short('p')],
+                    flags: [Flag::new("port", "[BIND:]HOST:GUEST[/udp]", FlagKind::List).short('p')],
                     instead: ["publish"],
                 };
                 /// What it may reach, and what may reach it.
@@ -191,7 +191,7 @@ macro_rules! sandbox_properties {
                     names: one("restart", "restart"),
                     like: false,
                     change: Live, differ: plain,
-                    flags: [Flag::text("restart", "POLICY")],
+                    flags: [Flag::new("restart", "POLICY", FlagKind::Text)],
                     instead: ["restart_policy"],
                 };
                 /// Whether its output is written to log files, and how much of it is kept.
@@ -208,13 +208,13 @@ macro_rules! sandbox_properties {
                     names: one("labels", "labels"),
                     like: false,
                     change: Live, differ: map,
-                    flags: [Flag::pairs("label", "NAME=VALUE").short('l')],
+                    flags: [Flag::new("label", "NAME=VALUE", FlagKind::Pairs).short('l')],
                     instead: ["label", "annotations"],
                 };
             }
             last {
                 /// The number of copies of it, each with a name of its own.
-                replicas => Replicas {
+                replicas: u32 = 1 => Replicas {
                     names: one("replicas", "replicas"),
                     like: false,
                     change: None,
@@ -222,7 +222,7 @@ macro_rules! sandbox_properties {
                     instead: ["scale"],
                 };
                 /// With profiles, it takes part only when one of them is selected.
-                profiles => Profiles {
+                profiles: BTreeSet<String> = BTreeSet::new() => Profiles {
                     names: one("profiles", "profiles"),
                     like: false,
                     change: None,

@@ -3,9 +3,9 @@
 //! The limits of single files and values do not bound their product: a file of a few kilobytes could expand to a
 //! hundred gigabytes. So each copy is charged here before it is made.
 
-use super::sandbox::Parsed;
 use crate::diagnostics::{Code, Context, Diagnostic};
 use crate::syntax::{Span, Spanned};
+use crate::values::Parsed;
 use schemas::spec::limits::{EXPANDED_BYTES_MAX, SANDBOXES_MAX, SANDBOXFILE_NODES_MAX};
 
 /// The cost of an entry besides its text, in bytes: a span, and the header of a string.
@@ -132,12 +132,6 @@ impl<T: Weight> Weight for Option<T> {
 impl<T: Weight> Weight for Vec<T> {
     fn weight(&self) -> usize {
         self.iter().map(T::weight).sum()
-    }
-}
-
-impl<T: Weight, U: Weight> Weight for (T, U) {
-    fn weight(&self) -> usize {
-        self.0.weight() + self.1.weight()
     }
 }
 

@@ -1,11 +1,12 @@
 //! Checks dependencies: each one exists, its condition can be met, and there are no cycles.
 
-use super::sandbox::{Parsed, RawSandbox};
+use super::sandbox::RawSandbox;
 use crate::FileKind;
 use crate::diagnostics::{Code, Context, Diagnostic, shorten};
 use crate::syntax::{Span, Spanned};
 use crate::values::path;
-use crate::values::{RawDependency, RawHealthCheck, check_condition};
+use crate::values::repeats::given_before;
+use crate::values::{Parsed, RawDependency, RawHealthCheck, check_condition};
 use rules::suggest::list;
 use schemas::name::SandboxName;
 use schemas::spec::{Condition, Role};
@@ -29,12 +30,12 @@ pub(crate) fn check(
     let mut edges: Vec<Vec<Edge>> = Vec::new();
     let mut checked = Vec::new();
     for sandbox in sandboxes {
-        let mut first: BTreeMap<&str, Span> = BTreeMap::new();
+        let mut first = HashMap::new();
         let mut outgoing = Vec::new();
         let mut conditions = BTreeMap::new();
         for dependency in &sandbox.depends_on {
             let on = dependency.on.value.as_str();
-            if let Some(&before) = first.get(on) {
+            if let Some(before) = given_before(&mut first, on, dependency.on.span) {
                 context.push(
                     Diagnostic::error(
                         Code::DuplicateName,
@@ -47,7 +48,6 @@ pub(crate) fn check(
                 );
                 continue;
             }
-            first.insert(on, dependency.on.span);
             let condition = check_condition(context, dependency);
             let Some(&to) = indices.get(on) else {
                 unknown(context, sandboxes, sandbox, dependency);

@@ -8,4 +8,4 @@ mod sandbox;
 
 pub(crate) use budget::{Budget, ENTRY_BYTES, Growth, Weight};
 pub(crate) use project::RawProject;
-pub(crate) use sandbox::{Declaration, Parsed, RESERVED_NAMES, RawSandbox, word};
+pub(crate) use sandbox::{Declaration, RESERVED_NAMES, RawSandbox, word};

@@ -8,6 +8,7 @@ use crate::diagnostics::{Code, Context, Diagnostic, shorten};
 use crate::language::PROJECT;
 use crate::syntax::{Item, Span, Spanned};
 use crate::values::read::{Fields, Takes, entries, text_like, words};
+use crate::values::repeats::{given_before, same_name};
 use crate::values::{self, Published, RawVolume, invalid_name};
 use rules::unit::format_size_mib;
 use schemas::model::Model;
@@ -108,19 +109,17 @@ pub(crate) fn check(context: &mut Context<'_>, raw: &RawProject, input: &Input<'
         (None, None, Some(default)) => Some(default),
         (None, None, None) => {
             let help = format!("add `{}` as the first line, or use -p", context.sample("project", &["shop"]));
-            context.push(
+            context.refuse(
                 Diagnostic::error(Code::NoProjectName, Span::default(), "the project has no name")
                     .label("no name is given here, and the folder's name cannot be one")
                     .help(help),
-            );
-            None
+            )
         }
     };
     if raw.sandboxes.is_empty() && context.is_clean() {
-        let example = match context.format {
-            crate::Format::Kdl => "sandbox \"web\" { image \"./image\" }",
-            crate::Format::Yaml => "sandboxes: { web: { image: ./image } }",
-        };
+        let example = context
+            .format
+            .pick("sandbox \"web\" { image \"./image\" }", "sandboxes: { web: { image: ./image } }");
         context.push(
             Diagnostic::error(Code::NoSandboxes, Span::default(), "no sandbox is declared")
                 .label("nothing to run in this file")
@@ -192,10 +191,7 @@ fn check_memory(context: &mut Context<'_>, raw: &[RawSandbox], checked: &[Checke
 fn check_name(context: &mut Context<'_>, name: &Spanned<String>) -> Option<ProjectName> {
     match ProjectName::new(name.value.as_str()) {
         Ok(name) => Some(name),
-        Err(reason) => {
-            context.push(invalid_name(name, "project", &reason.to_string()));
-            None
-        }
+        Err(reason) => context.refuse(invalid_name(name, "project", &reason.to_string())),
     }
 }
 
@@ -217,19 +213,11 @@ fn check_same_role(context: &mut Context<'_>, over: &RawSandbox, base: &RawSandb
 }
 
 fn check_duplicate_volumes(context: &mut Context<'_>, volumes: &[RawVolume]) {
-    let mut first: HashMap<&str, Span> = HashMap::new();
-    for volume in volumes {
-        let name = volume.name.value.as_str();
-        if let Some(&before) = first.get(name) {
-            let message = format!("two volumes are called `{}`", shorten(name));
-            context.push(
-                Diagnostic::error(Code::DuplicateName, volume.name.span, message)
-                    .label("the same name again")
-                    .also(before, "first given here")
-                    .help("rename or remove one of the two"),
-            );
+    let mut first = HashMap::new();
+    for RawVolume { name, .. } in volumes {
+        if let Some(before) = given_before(&mut first, &name.value, name.span) {
+            context.push(same_name("volumes", name, before));
         }
-        first.entry(name).or_insert(volume.name.span);
     }
 }
 
@@ -242,14 +230,11 @@ fn check_duplicates(context: &mut Context<'_>, sandboxes: &[RawSandbox]) {
             first.insert(name, raw);
             continue;
         };
-        let message = match (before.role, raw.role) {
-            (Role::Job, Role::Job) => format!("two jobs are called `{}`", shorten(name)),
-            (Role::Service, Role::Service) => format!("two sandboxes are called `{}`", shorten(name)),
-            _ => format!("a sandbox and a job are both called `{}`", shorten(name)),
-        };
-        let diagnostic = Diagnostic::error(Code::DuplicateName, raw.name.span, message)
-            .label("the same name again")
-            .also(before.name.span, "first given here");
+        let kind = if raw.role == Role::Job { "jobs" } else { "sandboxes" };
+        let mut diagnostic = same_name(kind, &raw.name, before.name.span);
+        if before.role != raw.role {
+            diagnostic.message = format!("a sandbox and a job are both called `{}`", shorten(name));
+        }
         let free = format!("{name}-2");
         let is_free = suggest_name(&free).as_ref() == Some(&free) && !taken.contains(free.as_str());
         context.push(match is_free.then_some(free) {

@@ -4,9 +4,9 @@ use super::budget::{ENTRY_BYTES, Weight};
 use crate::diagnostics::{Code, Context, Diagnostic, shorten};
 use crate::language::SANDBOX;
 use crate::merge::Layer;
-use crate::syntax::{Item, Span, Spanned};
+use crate::syntax::{Span, Spanned};
 use crate::values::read::{Entry, Fields, no_value};
-use crate::values::{self, Scope, Value, invalid_name};
+use crate::values::{self, Reading, Scope, Value, invalid_name};
 use schemas::model::Sandbox;
 use schemas::name::{SandboxName, suggest_name};
 use schemas::spec::{Condition, Definition, Role};
@@ -39,7 +39,7 @@ macro_rules! define_raw {
                 role: Role,
                 fields: &Fields<'_>,
             ) -> Self {
-                Self { name, role, $( $field: values::$value::read(context, fields, $kdl), )+ }
+                Self { name, role, $( $field: fields.reading($kdl, |item| values::$value::read(context, item)), )+ }
             }
 
             /// Merges another reading of the same sandbox over this one.
@@ -84,7 +84,7 @@ macro_rules! define_raw {
 macro_rules! define_declaration {
     ($(
         $(#[$attribute:meta])+
-        $field:ident => $value:ident { $($rest:tt)* };
+        $field:ident $(: $type:ty = $default:expr)? => $value:ident { $($rest:tt)* };
     )+) => {
         /// What a Sandboxfile declares of a sandbox besides its definition.
         pub(crate) struct Declaration {
@@ -92,7 +92,10 @@ macro_rules! define_declaration {
         }
 
         fn check_declaration(context: &mut Context<'_>, scope: &Scope<'_>) -> Option<Declaration> {
-            $( let $field = values::$value::check(context, &scope.sandbox.$field, scope); )+
+            $( let $field = match scope.sandbox.$field.written() {
+                Some(raw) => values::$value::check(context, raw, scope),
+                None => None $(.or(Some($default)))?,
+            }; )+
             Some(Declaration { $( $field: $field?, )+ })
         }
     };
@@ -104,8 +107,15 @@ macro_rules! define_check {
         $field:ident: $type:ty = $default:expr => $value:ident { $($rest:tt)* };
     )+) => {
         fn check_definition(context: &mut Context<'_>, scope: &Scope<'_>) -> Option<Definition> {
-            $( let $field = values::$value::check(context, &scope.sandbox.$field, scope); )+
-            Some(Definition { role: scope.sandbox.role, $( $field: $field?, )+ })
+            let mut definition = Definition::with_defaults(scope.sandbox.role);
+            let mut is_sound = true;
+            $( if let Some(raw) = scope.sandbox.$field.written() {
+                match values::$value::check(context, raw, scope) {
+                    Some(checked) => definition.$field = checked.into(),
+                    None => is_sound = false,
+                }
+            } )+
+            is_sound.then_some(definition)
         }
     };
 }
@@ -126,43 +136,6 @@ schemas::sandbox_properties!(define);
 
 /// Names that are reserved inside the network of a sandbox.
 pub(crate) const RESERVED_NAMES: [&str; 4] = ["localhost", "host", "gateway", "msb"];
-
-/// A required property.
-#[derive(Clone, Debug, Default)]
-pub(crate) enum Parsed<T> {
-    /// It is not present.
-    #[default]
-    Missing,
-    /// It could not be read, which is reported.
-    Invalid,
-    /// It was read.
-    Value(T),
-}
-
-impl<T> Parsed<T> {
-    /// Reads a property. It is invalid rather than missing when it is probably misspelt, or when its absence is reported.
-    pub(crate) fn read(
-        fields: &Fields<'_>,
-        property: &'static str,
-        is_reported: bool,
-        read: impl FnOnce(&Item<'_>) -> Option<T>,
-    ) -> Self {
-        match fields.one(property) {
-            Some(item) => read(item).map_or(Self::Invalid, Self::Value),
-            None if is_reported || fields.has_misspelling_of(property) => Self::Invalid,
-            None => Self::Missing,
-        }
-    }
-}
-
-impl RawSandbox {
-    /// Suppresses the error about a missing image after `like` could not be resolved.
-    pub fn ignore_missing_image(&mut self) {
-        if matches!(self.image, Parsed::Missing) {
-            self.image = Parsed::Invalid;
-        }
-    }
-}
 
 /// Reads one sandbox as typed.
 pub(crate) fn read(context: &mut Context<'_>, entry: Entry<'_>, role: Role) -> RawSandbox {
@@ -208,23 +181,21 @@ fn check_name(context: &mut Context<'_>, raw: &RawSandbox, taken: &HashSet<&str>
     match SandboxName::new(raw.name.value.as_str()) {
         Ok(name) if RESERVED_NAMES.contains(&name.as_str()) => {
             let message = format!("`{name}` cannot be the name of a {}", word(raw.role));
-            context.push(
+            context.refuse(
                 Diagnostic::error(Code::ReservedName, raw.name.span, message)
                     .label("has a meaning of its own inside a sandbox")
                     .help("choose another name"),
-            );
-            None
+            )
         }
         Ok(name) => Some(name),
         Err(reason) => {
             let diagnostic = invalid_name(&raw.name, word(raw.role), &reason.to_string());
             // The lower-case form may be the name of another sandbox.
             let twin = suggest_name(&raw.name.value).filter(|suggestion| taken.contains(suggestion.as_str()));
-            context.push(match twin {
+            context.refuse(match twin {
                 Some(twin) => diagnostic.help(format!("choose another name: `{twin}` is taken")),
                 None => diagnostic,
-            });
-            None
+            })
         }
     }
 }

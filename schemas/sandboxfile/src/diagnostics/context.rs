@@ -75,6 +75,12 @@ impl<'a> Context<'a> {
         self.diagnostics.push(diagnostic);
     }
 
+    /// Adds an error; returns `None`, the value of what is wrong.
+    pub fn refuse<T>(&mut self, diagnostic: Diagnostic) -> Option<T> {
+        self.push(diagnostic);
+        None
+    }
+
     /// Returns whether there are no errors.
     pub fn is_clean(&self) -> bool {
         self.errors == 0
@@ -287,8 +293,16 @@ impl<'a> Context<'a> {
 
 /// Shortens a text of the file for a message, and replaces characters that would steer a terminal.
 pub(crate) fn shorten(text: &str) -> String {
-    const SHOWN_MAX: usize = 60;
-    let shown = text.chars().take(SHOWN_MAX);
+    shorten_to(60, text)
+}
+
+/// Shortens the message of a parser that quotes the file, and replaces characters that would steer a terminal.
+pub(crate) fn shorten_message(message: &str) -> String {
+    shorten_to(160, message)
+}
+
+fn shorten_to(shown_max: usize, text: &str) -> String {
+    let shown = text.chars().take(shown_max);
     let line: String = shown.map(|c| if steers(c) { '\u{FFFD}' } else { c }).collect();
-    if text.chars().count() > SHOWN_MAX { format!("{line}…") } else { line }
+    if text.chars().count() > shown_max { format!("{line}…") } else { line }
 }

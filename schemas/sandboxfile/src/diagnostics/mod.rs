@@ -6,6 +6,6 @@ mod diagnostic;
 mod report;
 
 pub use code::Code;
-pub(crate) use context::{Context, VariableUse, shorten};
+pub(crate) use context::{Context, VariableUse, shorten, shorten_message};
 pub use diagnostic::{Diagnostic, Label, Severity};
 pub use report::{DIAGNOSTICS_MAX, Located, Place, Report};

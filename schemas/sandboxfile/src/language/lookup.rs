@@ -117,10 +117,7 @@ impl<'a> Lookup<'a> {
     }
 
     fn spell(&self, property: &Property) -> &'static str {
-        match self.format {
-            Format::Kdl => property.kdl,
-            Format::Yaml => property.yaml,
-        }
+        self.format.pick(property.kdl, property.yaml)
     }
 
     fn project(&self, path: &str) -> Result<Vec<String>, NotFound> {

@@ -16,7 +16,7 @@ pub struct Place {
     /// The valid properties.
     pub properties: &'static [Property],
     /// What people write instead, mostly compose's words.
-    pub foreign: &'static [(&'static str, Instead)],
+    pub foreign: &'static [(&'static [&'static str], Instead)],
 }
 
 /// A property in both spellings.
@@ -73,22 +73,6 @@ impl Flag {
         Self { long, short: None, value_name, kind }
     }
 
-    const fn text(long: &'static str, value_name: &'static str) -> Self {
-        Self::new(long, value_name, FlagKind::Text)
-    }
-
-    const fn number(long: &'static str, value_name: &'static str) -> Self {
-        Self::new(long, value_name, FlagKind::Number)
-    }
-
-    const fn list(long: &'static str, value_name: &'static str) -> Self {
-        Self::new(long, value_name, FlagKind::List)
-    }
-
-    const fn pairs(long: &'static str, value_name: &'static str) -> Self {
-        Self::new(long, value_name, FlagKind::Pairs)
-    }
-
     const fn short(self, letter: char) -> Self {
         Self { short: Some(letter), ..self }
     }
@@ -106,7 +90,7 @@ impl Place {
     pub fn instead_of(&self, word: &str) -> Option<Instead> {
         let word = word.to_ascii_lowercase().replace('-', "_");
         let property = self.properties.iter().find(|property| property.instead.contains(&word.as_str()));
-        let foreign = self.foreign.iter().find(|(theirs, _)| *theirs == word);
+        let foreign = self.foreign.iter().find(|(theirs, _)| theirs.contains(&word.as_str()));
         property.map(|property| Use(property.kdl)).or_else(|| foreign.map(|(_, instead)| *instead))
     }
 }
@@ -139,7 +123,7 @@ pub use lookup::{NotFound, find};
 
 pub use outward::{HOOKS, MOUNT, NETWORK, NETWORK_RULE, NETWORK_YAML, SECRET, SECRET_SOURCE, SYNC};
 pub use schema::json_schema;
-pub(crate) use vocabulary::{FOREIGN_RESTART_POLICIES, RESTART_POLICIES, Vocabulary};
+pub(crate) use vocabulary::{FOREIGN_RESTART_POLICIES, Foreign, RESTART_POLICIES, Vocabulary};
 
 use crate::values::{self, Value};
 pub use crate::values::{healthcheck::HEALTHCHECK, logs::LOGS};
@@ -199,19 +183,14 @@ pub static PROJECT: Place = Place {
         each("volume", "volumes", schema::volumes, "Disks that outlive the sandboxes that mount them."),
     ],
     foreign: &[
-        ("name", Use("project")),
-        ("services", Use("sandbox")),
-        ("service", Use("sandbox")),
-        ("containers", Use("sandbox")),
-        ("container", Use("sandbox")),
-        ("vm", Use("sandbox")),
-        ("tasks", Use("job")),
-        ("task", Use("job")),
-        ("extends", Use("include")),
-        ("version", Say("a Sandboxfile has no version: remove it")),
-        ("networks", Say("each sandbox has its own network: remove it")),
-        ("secrets", Say("declare secrets inside the sandbox that uses them")),
-        ("configs", Say("files come into a sandbox with its image or its scripts")),
+        (&["name"], Use("project")),
+        (&["services", "service", "containers", "container", "vm"], Use("sandbox")),
+        (&["tasks", "task"], Use("job")),
+        (&["extends"], Use("include")),
+        (&["version"], Say("a Sandboxfile has no version: remove it")),
+        (&["networks"], Say("each sandbox has its own network: remove it")),
+        (&["secrets"], Say("declare secrets inside the sandbox that uses them")),
+        (&["configs"], Say("files come into a sandbox with its image or its scripts")),
     ],
 };
 
@@ -221,14 +200,13 @@ pub static VOLUME: Place = Place {
     definition: "Volume",
     doc: "A disk that outlives the sandboxes that mount it.",
     required: &[],
-    properties: &[one("size", "size", schema::disk, "Its size; the space is taken as it is filled.")],
+    properties: &[one("size", "size", values::Disk::schema, "Its size; the space is taken as it is filled.")],
     foreign: &[
-        ("driver", Say("a volume is a disk of its own: remove it")),
-        ("driver_opts", Say("a volume is a disk of its own: remove it")),
-        ("external", Say("a volume belongs to its project: remove it")),
-        ("name", Say("the name in the heading is the volume's name: remove it")),
-        ("capacity", Use("size")),
-        ("labels", Say("a volume has no labels: remove it")),
+        (&["driver", "driver_opts"], Say("a volume is a disk of its own: remove it")),
+        (&["external"], Say("a volume belongs to its project: remove it")),
+        (&["name"], Say("the name in the heading is the volume's name: remove it")),
+        (&["capacity"], Use("size")),
+        (&["labels"], Say("a volume has no labels: remove it")),
     ],
 };
 
@@ -287,11 +265,9 @@ pub static SCRIPT: Place = Place {
         one("raw", "raw", schema::flag, "Whether the text is the whole script, its first line included."),
     ],
     foreign: &[
-        ("content", Use("body")),
-        ("text", Use("body")),
-        ("run", Use("body")),
-        ("shell", Say("`shell` is a property of the sandbox; a raw script has a first line of its own")),
-        ("path", Say("write the script's text, or put the file into the image")),
+        (&["content", "text", "run"], Use("body")),
+        (&["shell"], Say("`shell` is a property of the sandbox; a raw script has a first line of its own")),
+        (&["path"], Say("write the script's text, or put the file into the image")),
     ],
 };
 
@@ -308,10 +284,9 @@ pub static DEPENDENCY: Place = Place {
         "What the other one must have reached.",
     )],
     foreign: &[
-        ("when", Use("condition")),
-        ("until", Use("condition")),
-        ("required", Say("a dependency is always required")),
-        ("restart", Say("`restart` is a property of the sandbox")),
+        (&["when", "until"], Use("condition")),
+        (&["required"], Say("a dependency is always required")),
+        (&["restart"], Say("`restart` is a property of the sandbox")),
     ],
 };
 
@@ -326,11 +301,8 @@ pub static RESTART: Place = Place {
         one("max", "max", schema::count, "The most restarts in a row."),
     ],
     foreign: &[
-        ("condition", Use("policy")),
-        ("max_attempts", Use("max")),
-        ("attempts", Use("max")),
-        ("retries", Use("max")),
-        ("maximum_retry_count", Use("max")),
+        (&["condition"], Use("policy")),
+        (&["max_attempts", "attempts", "retries", "maximum_retry_count"], Use("max")),
     ],
 };
 

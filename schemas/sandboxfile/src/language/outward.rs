@@ -38,21 +38,12 @@ pub static MOUNT: Place = Place {
         ),
     ],
     foreign: &[
-        ("src", Use("source")),
-        ("from", Use("source")),
-        ("host", Use("source")),
-        ("volume", Use("source")),
-        ("target", Use("to")),
-        ("destination", Use("to")),
-        ("dest", Use("to")),
-        ("dst", Use("to")),
-        ("path", Use("to")),
-        ("mount_path", Use("to")),
-        ("read_only", Use("readonly")),
-        ("ro", Use("readonly")),
-        ("type", Say("a path begins with `/`, `./` or `../`; all else is the name of a volume")),
-        ("size", Say("`size` belongs to the volume's declaration, at the top of the file")),
-        ("rw", Say("a mount can be written to unless it is `readonly`")),
+        (&["src", "from", "host", "volume"], Use("source")),
+        (&["target", "destination", "dest", "dst", "path", "mount_path"], Use("to")),
+        (&["read_only", "ro"], Use("readonly")),
+        (&["type"], Say("a path begins with `/`, `./` or `../`; all else is the name of a volume")),
+        (&["size"], Say("`size` belongs to the volume's declaration, at the top of the file")),
+        (&["rw"], Say("a mount can be written to unless it is `readonly`")),
     ],
 };
 
@@ -68,15 +59,10 @@ pub static SYNC: Place = Place {
         one("ignore", "ignore", schema::words, "Patterns, as in a .gitignore, of what is not copied."),
     ],
     foreign: &[
-        ("path", Use("source")),
-        ("src", Use("source")),
-        ("from", Use("source")),
-        ("target", Use("to")),
-        ("dest", Use("to")),
-        ("destination", Use("to")),
-        ("exclude", Use("ignore")),
-        ("except", Use("ignore")),
-        ("action", Say("changed files are copied: remove it")),
+        (&["path", "src", "from"], Use("source")),
+        (&["target", "dest", "destination"], Use("to")),
+        (&["exclude", "except"], Use("ignore")),
+        (&["action"], Say("changed files are copied: remove it")),
     ],
 };
 
@@ -119,18 +105,11 @@ pub static NETWORK: Place = Place {
         each("deny", "deny", schema::rules, "Traffic that is denied; the first rule that matches decides."),
     ],
     foreign: &[
-        ("rules", Say("each rule is a line of its own: `allow \"api.example.org\"`")),
-        ("rule", Say("each rule is a line of its own: `allow \"api.example.org\"`")),
-        ("policy", Use("default")),
-        ("mode", Use("default")),
-        ("pool", Use("ipv4-pool")),
-        ("subnet", Use("ipv4-pool")),
-        ("ipam", Use("ipv4-pool")),
-        ("accept", Use("allow")),
-        ("permit", Use("allow")),
-        ("block", Use("deny")),
-        ("drop", Use("deny")),
-        ("reject", Use("deny")),
+        (&["rules", "rule"], Say("each rule is a line of its own: `allow \"api.example.org\"`")),
+        (&["policy", "mode"], Use("default")),
+        (&["pool", "subnet", "ipam"], Use("ipv4-pool")),
+        (&["accept", "permit"], Use("allow")),
+        (&["block", "drop", "reject"], Use("deny")),
     ],
 };
 
@@ -152,14 +131,17 @@ pub static NETWORK_YAML: Place = Place {
         ),
     ],
     foreign: &[
-        ("allow", Say("their order counts, so the rules are one list: `rules: [\"allow@api.example.org\"]`")),
-        ("deny", Say("their order counts, so the rules are one list: `rules: [\"deny@api.example.org\"]`")),
-        ("rule", Use("rules")),
-        ("policy", Use("default")),
-        ("mode", Use("default")),
-        ("pool", Use("ipv4-pool")),
-        ("subnet", Use("ipv4-pool")),
-        ("ipam", Use("ipv4-pool")),
+        (
+            &["allow"],
+            Say("their order counts, so the rules are one list: `rules: [\"allow@api.example.org\"]`"),
+        ),
+        (
+            &["deny"],
+            Say("their order counts, so the rules are one list: `rules: [\"deny@api.example.org\"]`"),
+        ),
+        (&["rule"], Use("rules")),
+        (&["policy", "mode"], Use("default")),
+        (&["pool", "subnet", "ipam"], Use("ipv4-pool")),
     ],
 };
 
@@ -176,12 +158,11 @@ pub static NETWORK_RULE: Place = Place {
         "Whether the rule is about connections out of the sandbox, into it, or both.",
     )],
     foreign: &[
-        ("dir", Use("direction")),
-        ("port", Say("the port follows the target: `api.example.org:tcp:443`")),
-        ("ports", Say("the ports follow the target: `api.example.org:tcp:8000-8010`")),
-        ("protocol", Say("the protocol follows the target: `api.example.org:udp`")),
-        ("to", Say("the target is a value: `allow \"api.example.org\"`")),
-        ("host", Say("the target is a value: `allow \"api.example.org\"`")),
+        (&["dir"], Use("direction")),
+        (&["port"], Say("the port follows the target: `api.example.org:tcp:443`")),
+        (&["ports"], Say("the ports follow the target: `api.example.org:tcp:8000-8010`")),
+        (&["protocol"], Say("the protocol follows the target: `api.example.org:udp`")),
+        (&["to", "host"], Say("the target is a value: `allow \"api.example.org\"`")),
     ],
 };
 
@@ -192,7 +173,12 @@ pub static SECRET: Place = Place {
     doc: "A value that the sandbox uses without ever holding it.",
     required: &[],
     properties: &[
-        one("from", "from", schema::secret_source, "Where its value is read when the sandbox starts."),
+        one(
+            "from",
+            "from",
+            || schema::definition("SecretSource"),
+            "Where its value is read when the sandbox starts.",
+        ),
         one("hosts", "hosts", schema::hosts, "The hosts that it may be sent to: names, or `*.` and a name."),
         one(
             "on-violation",
@@ -202,22 +188,22 @@ pub static SECRET: Place = Place {
         ),
     ],
     foreign: &[
-        ("host", Use("hosts")),
-        ("allow", Use("hosts")),
-        ("domains", Use("hosts")),
-        ("source", Use("from")),
-        ("env", Say("it belongs inside `from`: `from env=\"NAME\"`, or `from: { env: NAME }` in YAML")),
+        (&["host", "allow", "domains"], Use("hosts")),
+        (&["source"], Use("from")),
         (
-            "environment",
+            &["env", "environment"],
             Say("it belongs inside `from`: `from env=\"NAME\"`, or `from: { env: NAME }` in YAML"),
         ),
-        ("file", Say("it belongs inside `from`: `from file=\"./key\"`, or `from: { file: ./key }` in YAML")),
         (
-            "command",
+            &["file"],
+            Say("it belongs inside `from`: `from file=\"./key\"`, or `from: { file: ./key }` in YAML"),
+        ),
+        (
+            &["command"],
             Say("it belongs inside `from`: `from command=\"pass\"`, or `from: { command: [pass] }` in YAML"),
         ),
-        ("value", Say("a secret's value is never written here: `from` says where it is read")),
-        ("external", Say("`from` says where a secret is read")),
+        (&["value"], Say("a secret's value is never written here: `from` says where it is read")),
+        (&["external"], Say("`from` says where a secret is read")),
     ],
 };
 
@@ -238,13 +224,10 @@ pub static SECRET_SOURCE: Place = Place {
         ),
     ],
     foreign: &[
-        ("environment", Use("env")),
-        ("variable", Use("env")),
-        ("path", Use("file")),
-        ("exec", Use("command")),
-        ("cmd", Use("command")),
-        ("run", Use("command")),
-        ("value", Say("a secret's value is never written here")),
+        (&["environment", "variable"], Use("env")),
+        (&["path"], Use("file")),
+        (&["exec", "cmd", "run"], Use("command")),
+        (&["value"], Say("a secret's value is never written here")),
     ],
 };
 
@@ -264,14 +247,9 @@ pub static HOOKS: Place = Place {
         one("pre-stop", "pre_stop", schema::words, "Before an orderly stop."),
     ],
     foreign: &[
-        ("start", Use("post-start")),
-        ("started", Use("post-start")),
-        ("on_start", Use("post-start")),
-        ("after_start", Use("post-start")),
-        ("stop", Use("pre-stop")),
-        ("on_stop", Use("pre-stop")),
-        ("before_stop", Use("pre-stop")),
-        ("pre_start", Say("what has to run first is a job that the sandbox depends on")),
-        ("post_stop", Say("nothing runs in a sandbox that has stopped")),
+        (&["start", "started", "on_start", "after_start"], Use("post-start")),
+        (&["stop", "on_stop", "before_stop"], Use("pre-stop")),
+        (&["pre_start"], Say("what has to run first is a job that the sandbox depends on")),
+        (&["post_stop"], Say("nothing runs in a sandbox that has stopped")),
     ],
 };

@@ -3,14 +3,12 @@
 //! Every value but the text of a script may contain variables, whose values an editor does not know. So each kind of
 //! value accepts any text with a dollar sign.
 
-use super::{PLACES, PROJECT, Place, RESTART_POLICIES, SANDBOX};
-use crate::values;
+use super::{PLACES, PROJECT, Place, Property, RESTART_POLICIES, SANDBOX};
 use rules::Word;
 use rules::pool::{Ipv4Pool, Ipv6Pool};
 use rules::rule::{Action, Direction, Group, Protocol};
-use schemas::config::KEEP_MAX;
 use schemas::spec::Condition;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// Names of projects, sandboxes, volumes and scripts.
 pub(crate) const NAME: &str = "^[a-z0-9][a-z0-9_-]{0,62}$";
@@ -27,36 +25,32 @@ const HOST: &str = r"^(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+\.?$";
 
 /// Returns the JSON Schema of the YAML spelling, for editors.
 pub fn json_schema() -> String {
-    // The draft that editors understand best.
     let mut root = block(&PROJECT);
-    root.insert("$schema".to_owned(), json!("http://json-schema.org/draft-07/schema#"));
-    root.insert("title".to_owned(), json!(PROJECT.definition));
+    // The draft that editors understand best.
+    root["$schema"] = json!("http://json-schema.org/draft-07/schema#");
+    root["title"] = json!(PROJECT.definition);
     let defined =
         PLACES.iter().filter(|place| !place.definition.is_empty() && !std::ptr::eq(**place, &PROJECT));
-    let definitions: Map<String, Value> =
-        defined.map(|place| (place.definition.to_owned(), Value::Object(block(place)))).collect();
-    root.insert("definitions".to_owned(), Value::Object(definitions));
-    format!("{:#}\n", Value::Object(root))
+    root["definitions"] = defined.map(|place| (place.definition.to_owned(), block(place))).collect();
+    format!("{root:#}\n")
 }
 
 /// Returns the schema of a block. Hardly any property is required, because a file may be one of several layers.
-fn block(place: &Place) -> Map<String, Value> {
-    let mut properties = Map::new();
-    for property in place.properties {
-        let schema = with((property.schema)(), "description", property.description());
-        properties.insert(property.yaml.to_owned(), schema);
-    }
-    let mut block = Map::new();
-    block.insert("type".to_owned(), json!("object"));
-    block.insert("description".to_owned(), json!(place.doc));
-    block.insert("properties".to_owned(), Value::Object(properties));
-    block.insert("additionalProperties".to_owned(), json!(false));
+fn block(place: &Place) -> Value {
+    let schema = |property: &Property| with((property.schema)(), "description", property.description());
+    let properties = place.properties.iter().map(|property| (property.yaml.to_owned(), schema(property)));
+    let mut block = json!({
+        "type": "object",
+        "description": place.doc,
+        "properties": properties.collect::<Value>(),
+        "additionalProperties": false
+    });
     if !place.required.is_empty() {
-        block.insert("required".to_owned(), json!(place.required));
+        block["required"] = json!(place.required);
     }
     if place.definition == "SecretSource" {
-        block.insert("minProperties".to_owned(), json!(1));
-        block.insert("maxProperties".to_owned(), json!(1));
+        block["minProperties"] = json!(1);
+        block["maxProperties"] = json!(1);
     }
     block
 }
@@ -172,11 +166,6 @@ pub(crate) fn size() -> Value {
     matching_or_variable(SIZE)
 }
 
-/// Returns the schema of the size of a disk.
-pub(crate) fn disk() -> Value {
-    values::disk_schema()
-}
-
 /// Returns the schema of a duration.
 pub(crate) fn duration() -> Value {
     with(matching_or_variable(DURATION), "examples", ["500ms", "5s", "1m30s"])
@@ -249,25 +238,10 @@ pub(crate) fn ipv6_pool() -> Value {
     with(matching_or_variable(IPV6_POOL), "default", Ipv6Pool::default())
 }
 
-/// Returns the schema of the source of a secret.
-pub(crate) fn secret_source() -> Value {
-    definition("SecretSource")
-}
-
 /// Returns the schema of the hosts that a secret is for.
 pub(crate) fn hosts() -> Value {
     let host = with(matching_or_variable(HOST), "examples", ["api.example.org", "*.example.org"]);
     any_of([list(&host, 1), host])
-}
-
-/// Returns the schema of a log's size.
-pub(crate) fn log_size() -> Value {
-    with(size(), "examples", ["10M", "512K"])
-}
-
-/// Returns the schema of a number of log files.
-pub(crate) fn kept() -> Value {
-    integer(0, Some(KEEP_MAX))
 }
 
 /// Returns the schema of a restart policy.

@@ -4,10 +4,13 @@ use rules::Word;
 use rules::rule::Direction;
 use schemas::spec::{Capture, Condition, HostPerms, NetworkDefault, OnViolation, StatVirt};
 
+/// The words that people write instead, with the word that is valid here.
+pub(crate) type Foreign = &'static [(&'static [&'static str], &'static str)];
+
 /// An enum whose words are values in a Sandboxfile.
 pub(crate) trait Vocabulary: Word {
-    /// The words that people write instead, each with the word that is valid here.
-    const FOREIGN: &'static [(&'static str, &'static str)] = &[];
+    /// The words that people write instead.
+    const FOREIGN: Foreign = &[];
 }
 
 impl Vocabulary for HostPerms {}
@@ -15,55 +18,28 @@ impl Vocabulary for OnViolation {}
 impl Vocabulary for StatVirt {}
 
 impl Vocabulary for Capture {
-    const FOREIGN: &'static [(&'static str, &'static str)] = &[
-        ("true", "on"),
-        ("#true", "on"),
-        ("yes", "on"),
-        ("all", "on"),
-        ("false", "off"),
-        ("#false", "off"),
-        ("no", "off"),
-        ("none", "off"),
-    ];
+    const FOREIGN: Foreign =
+        &[(&["true", "#true", "yes", "all"], "on"), (&["false", "#false", "no", "none"], "off")];
 }
 
 impl Vocabulary for Condition {
-    const FOREIGN: &'static [(&'static str, &'static str)] = &[
-        ("service_started", "started"),
-        ("service_healthy", "healthy"),
-        ("service_completed_successfully", "completed"),
-        ("running", "started"),
-        ("ready", "healthy"),
-        ("exited", "completed"),
-        ("done", "completed"),
+    const FOREIGN: Foreign = &[
+        (&["service_started", "running"], "started"),
+        (&["service_healthy", "ready"], "healthy"),
+        (&["service_completed_successfully", "exited", "done"], "completed"),
     ];
 }
 
 impl Vocabulary for Direction {
-    const FOREIGN: &'static [(&'static str, &'static str)] = &[
-        ("out", "egress"),
-        ("outbound", "egress"),
-        ("in", "ingress"),
-        ("inbound", "ingress"),
-        ("both", "any"),
-        ("all", "any"),
-    ];
+    const FOREIGN: Foreign =
+        &[(&["out", "outbound"], "egress"), (&["in", "inbound"], "ingress"), (&["both", "all"], "any")];
 }
 
 impl Vocabulary for NetworkDefault {
-    const FOREIGN: &'static [(&'static str, &'static str)] = &[
-        ("none", "deny"),
-        ("block", "deny"),
-        ("drop", "deny"),
-        ("reject", "deny"),
-        ("off", "deny"),
-        ("no", "deny"),
-        ("accept", "allow"),
-        ("all", "allow"),
-        ("host", "allow"),
-        ("on", "allow"),
-        ("bridge", "public"),
-        ("internet", "public"),
+    const FOREIGN: Foreign = &[
+        (&["none", "block", "drop", "reject", "off", "no"], "deny"),
+        (&["accept", "all", "host", "on"], "allow"),
+        (&["bridge", "internet"], "public"),
     ];
 }
 
@@ -71,11 +47,5 @@ impl Vocabulary for NetworkDefault {
 pub(crate) const RESTART_POLICIES: &[&str] = &["no", "on-failure", "always"];
 
 /// Compose's words for the restart policies.
-pub(crate) const FOREIGN_RESTART_POLICIES: &[(&str, &str)] = &[
-    ("unless-stopped", "always"),
-    ("never", "no"),
-    ("none", "no"),
-    ("false", "no"),
-    ("any", "always"),
-    ("true", "always"),
-];
+pub(crate) const FOREIGN_RESTART_POLICIES: Foreign =
+    &[(&["unless-stopped", "any", "true"], "always"), (&["never", "none", "false"], "no")];

@@ -3,6 +3,7 @@
 use super::origin::Traces;
 use crate::check::{Growth, RawProject, RawSandbox};
 use crate::diagnostics::{Code, Context, Diagnostic, shorten};
+use crate::values::Reading;
 use std::collections::HashMap;
 
 /// The progress on one sandbox.
@@ -50,7 +51,7 @@ pub(crate) fn inherit(context: &mut Context<'_>, raw: &mut RawProject, traces: &
             let base = sandboxes[index].like.as_ref().and_then(|like| indices.get(&like.value)).copied();
             if sandboxes[index].like.is_some() && (base.is_none() || circles.contains(&index)) {
                 // An image that it would have inherited is not reported as missing.
-                sandboxes[index].ignore_missing_image();
+                sandboxes[index].image.ignore_missing();
             } else if let Some(base) = base
                 && let Ok([own, lender]) = sandboxes.get_disjoint_mut([index, base])
             {

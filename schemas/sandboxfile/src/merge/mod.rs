@@ -7,8 +7,8 @@ mod origin;
 pub(crate) use origin::Traces;
 pub use origin::{Line, Origin, Origins, Remark};
 
-use crate::check::Parsed;
 use crate::syntax::{Span, Spanned};
+use crate::values::Parsed;
 use std::collections::HashMap;
 
 /// A reading that can be merged over another one.
@@ -116,16 +116,5 @@ impl<T: Keyed> Layer for Vec<T> {
         for entry in self {
             entry.origins(found);
         }
-    }
-}
-
-/// An entry of `env` or `labels`.
-impl Keyed for (Spanned<String>, Spanned<String>) {
-    fn key(&self) -> &str {
-        &self.0.value
-    }
-
-    fn origins(&self, found: &mut dyn FnMut(&str, Span)) {
-        found(&self.0.value, self.1.span);
     }
 }

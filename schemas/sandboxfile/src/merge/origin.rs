@@ -210,7 +210,7 @@ impl Traces {
     pub fn rules_of(&mut self, raw: &RawProject) {
         for sandbox in &raw.sandboxes {
             let rules = sandbox.network.iter().flat_map(|network| &network.rules);
-            self.rules.insert(sandbox.name.value.clone(), rules.map(|rule| rule.text.span).collect());
+            self.rules.insert(sandbox.name.value.clone(), rules.map(|rule| rule.span).collect());
         }
     }
 

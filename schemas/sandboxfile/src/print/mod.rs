@@ -20,7 +20,7 @@ use crate::values::{self, PrintScope, Value};
 use rules::unit::format_size_mib;
 use schemas::model::{Model, Sandbox};
 use schemas::name::SandboxName;
-use schemas::spec::{Condition, Definition, Role, VolumeSpec};
+use schemas::spec::{Condition, Role, VolumeSpec};
 use std::collections::BTreeMap;
 
 /// Returns the model as JSON, in the form of plans and digests.
@@ -91,27 +91,22 @@ fn dependencies<'a>(model: &'a Model, sandbox: &'a Sandbox) -> BTreeMap<&'a Sand
     dependencies.map(|(on, condition)| (family(on), *condition)).collect()
 }
 
+macro_rules! print_each {
+    ($from:ident, $scope:ident, $print:ident: $(
+        $(#[$attribute:meta])+
+        $field:ident $(: $type:ty = $default:expr)? => $value:ident {
+            names: $count:ident($kdl:literal, $yaml:literal), $($rest:tt)*
+        };
+    )+) => { $(
+        let name = $scope.format.pick($kdl, $yaml);
+        // From a reference to a value, or to an option of one.
+        let value: Option<&<values::$value as Value>::Model> = (&$from.$field).into();
+        $print(name, &value.map_or(Printed::Nothing, |value| values::$value::print(value, &$scope)));
+    )+ };
+}
+
 macro_rules! define_print {
-    (
-        first { $(
-            $(#[$first_attribute:meta])+
-            $first:ident => $first_value:ident {
-                names: $first_count:ident($first_kdl:literal, $first_yaml:literal), $($first_rest:tt)*
-            };
-        )+ }
-        definition { $(
-            $(#[$attribute:meta])+
-            $field:ident: $type:ty = $default:expr => $value:ident {
-                names: $count:ident($kdl:literal, $yaml:literal), $($rest:tt)*
-            };
-        )+ }
-        last { $(
-            $(#[$last_attribute:meta])+
-            $last:ident => $last_value:ident {
-                names: $last_count:ident($last_kdl:literal, $last_yaml:literal), $($last_rest:tt)*
-            };
-        )+ }
-    ) => {
+    (first { $($first:tt)* } definition { $($definition:tt)* } last { $($last:tt)* }) => {
         /// Calls `print` with the name and the value of each property of a sandbox, in the order of the table.
         fn for_each_property(
             sandbox: &Sandbox,
@@ -120,16 +115,11 @@ macro_rules! define_print {
             print: &mut dyn FnMut(&str, &Printed),
         ) {
             let definition = sandbox.definition();
-            let Declaration { $( $first, )+ $( $last, )+ } = Declaration::of(sandbox);
-            let Definition { role: _, $( $field, )+ } = definition;
+            let declaration = Declaration::of(sandbox);
             let scope = PrintScope { definition, depends_on, format };
-            let name = |kdl: &'static str, yaml: &'static str| match format {
-                Format::Kdl => kdl,
-                Format::Yaml => yaml,
-            };
-            $( print(name($first_kdl, $first_yaml), &values::$first_value::print(&$first, &scope)); )+
-            $( print(name($kdl, $yaml), &values::$value::print($field, &scope)); )+
-            $( print(name($last_kdl, $last_yaml), &values::$last_value::print(&$last, &scope)); )+
+            print_each! { declaration, scope, print: $($first)* }
+            print_each! { definition, scope, print: $($definition)* }
+            print_each! { declaration, scope, print: $($last)* }
         }
     };
 }

@@ -1,125 +1,58 @@
-//! Blocks of properties, each declared once: in a table of `schemas::spec`.
+//! Single values, each declared by its functions, and blocks of them, each declared by its table in `schemas::spec`.
 
-use crate::check::Weight;
 use crate::diagnostics::Context;
-use crate::merge::Layer;
-use crate::print::Node;
 use crate::syntax::Item;
-use std::fmt::Debug;
 
-/// A kind of value inside a block.
-pub(crate) trait BlockValue {
-    /// The value as typed.
-    type Raw: Clone + Debug + Layer + Weight;
-    /// The checked value.
-    type Model;
+/// Reads a single value as typed; `None` if it cannot be read, which is reported.
+pub(super) type Read<R> = fn(&mut Context<'_>, &Item<'_>) -> Option<R>;
 
-    /// Reads the value as typed; `sample` is one, for messages.
-    fn read(context: &mut Context<'_>, item: &Item<'_>, sample: &str) -> Option<Self::Raw>;
+/// Checks a single value; `None` if it is wrong, which is reported.
+pub(super) type Check<R, M> = fn(&mut Context<'_>, &R) -> Option<M>;
 
-    /// Checks the value of the property of this KDL name; `None` when it is wrong, which is reported.
-    fn check(context: &mut Context<'_>, raw: &Self::Raw, property: &str) -> Option<Self::Model>;
-
-    /// Returns the value as a Sandboxfile declares it.
-    fn print(model: &Self::Model) -> Node;
-
-    /// Returns the JSON Schema of the YAML spelling.
-    fn schema() -> serde_json::Value;
-}
-
-/// Declares kinds of values inside blocks by the functions that they consist of.
-macro_rules! block_values {
+/// Declares kinds of single values by the functions that they consist of.
+macro_rules! values {
     ($(
         $(#[$attribute:meta])+
         $name:ident: $raw:ty => $model:ty {
-            read: $read:path, check: $check:path, print: $print:path, schema: $schema:path,
+            read: $read:expr, check: $check:expr, print: $print:expr, schema: $schema:expr,
         }
     )+) => { $(
         $(#[$attribute])+
-        struct $name;
+        pub(crate) struct $name;
 
-        impl $crate::values::BlockValue for $name {
-            type Raw = $raw;
+        impl Value for $name {
+            type Raw = Option<$raw>;
             type Model = $model;
 
-            fn read(context: &mut Context<'_>, item: &Item<'_>, sample: &str) -> Option<Self::Raw> {
-                $read(context, item, sample)
+            fn read(context: &mut Context<'_>, item: &Item<'_>) -> Self::Raw {
+                let read: $crate::values::block::Read<$raw> = $read;
+                read(context, item)
             }
 
-            fn check(context: &mut Context<'_>, raw: &Self::Raw, property: &str) -> Option<Self::Model> {
-                $check(context, raw, property)
+            fn check(context: &mut Context<'_>, raw: &$raw, _scope: &Scope<'_>) -> Option<$model> {
+                let check: $crate::values::block::Check<$raw, $model> = $check;
+                check(context, raw)
             }
 
-            fn print(model: &Self::Model) -> $crate::print::Node {
-                $print(model)
+            fn print(model: &$model, _scope: &PrintScope<'_>) -> Printed {
+                let print: fn(&$model) -> Node = $print;
+                Printed::One(print(model))
             }
 
             fn schema() -> serde_json::Value {
-                $schema()
+                $schema
             }
         }
     )+ };
 }
 
-/// Declares a block from its table: the names inside it, of which `more` are not in the table, the block as typed, and
-/// how it is read, merged, checked and printed.
-macro_rules! block {
-    (
-        {
-            $(#[$place_doc:meta])+ $place:ident { $($head:tt)* } more: [$($more:expr),*],
-            $(#[$raw_doc:meta])+ $raw:ident => $model:ident
-        }
-        $(
-            $(#[doc = $doc:literal])+
-            $field:ident: $type:ty = $default:expr => $value:ident {
-                names: ($kdl:literal, $yaml:literal),
-                differ: $differ:ident, sample: $sample:literal, instead: $instead:expr,
-            };
-        )+
-    ) => {
-        $(#[$place_doc])+
-        pub static $place: $crate::language::Place = $crate::language::Place {
-            properties: &[
-                $( $crate::language::Property {
-                    instead: &$instead,
-                    ..$crate::language::one($kdl, $yaml, <$value as BlockValue>::schema, concat!($($doc),+))
-                }, )+
-                $( $more, )*
-            ],
-            $($head)*
-        };
-
-        $(#[$raw_doc])+
+/// Declares a type as typed whose fields are merged, weighed and traced each by itself, under the names given.
+macro_rules! layers {
+    ($(#[$attribute:meta])+ $raw:ident { $( $(#[$field_attribute:meta])* $field:ident: $type:ty = $name:literal, )+ }) => {
+        $(#[$attribute])+
         #[derive(Clone, Debug)]
         pub(crate) struct $raw {
-            $( $field: Option<<$value as BlockValue>::Raw>, )+
-        }
-
-        impl $raw {
-            fn read(context: &mut Context<'_>, fields: &Fields<'_>) -> Self {
-                Self { $(
-                    $field: fields.one($kdl).and_then(|item| <$value as BlockValue>::read(context, item, $sample)),
-                )+ }
-            }
-
-            fn check(&self, context: &mut Context<'_>) -> Option<$model> {
-                $( let $field = match &self.$field {
-                    Some(raw) => <$value as BlockValue>::check(context, raw, $kdl).map(<$type>::from),
-                    None => Some($default),
-                }; )+
-                Some($model { $( $field: $field?, )+ })
-            }
-
-            fn print(model: &$model) -> Vec<$crate::print::Item> {
-                let $model { $( $field, )+ } = model;
-                let mut items = Vec::new();
-                $(
-                    // From a reference to a value, or to an option of one.
-                    let value: Option<&<$value as BlockValue>::Model> = $field.into();
-                    items.extend(value.map(|value| $crate::print::Item::child($kdl, <$value as BlockValue>::print(value))));
-                )+
-                items
-            }
+            $( $(#[$field_attribute])* pub $field: $type, )+
         }
 
         impl Layer for $raw {
@@ -127,8 +60,8 @@ macro_rules! block {
                 Self { $( $field: self.$field.overlay(base.$field), )+ }
             }
 
-            fn origins(&self, found: &mut dyn FnMut(&str, $crate::syntax::Span)) {
-                $( self.$field.origins(&mut |_, span| found($kdl, span)); )+
+            fn origins(&self, found: &mut dyn FnMut(&str, Span)) {
+                $( self.$field.origins(&mut |_, span| found($name, span)); )+
             }
         }
 
@@ -140,4 +73,63 @@ macro_rules! block {
     };
 }
 
-pub(super) use {block, block_values};
+/// Declares a block from its table: the names inside it, of which `more` are not in the table, the block as typed, and
+/// how it is read, checked and printed.
+macro_rules! block {
+    (
+        {
+            $(#[$place_doc:meta])+ $place:ident { $($head:tt)* } more: [$($more:expr),*],
+            $(#[$raw_doc:meta])+ $raw:ident => $model:ident
+        }
+        $(
+            $(#[doc = $doc:literal])+
+            $field:ident: $type:ty = $default:expr => $value:ident {
+                names: ($kdl:literal, $yaml:literal),
+                differ: $differ:ident, instead: $instead:expr,
+            };
+        )+
+    ) => {
+        $(#[$place_doc])+
+        pub static $place: $crate::language::Place = $crate::language::Place {
+            properties: &[
+                $( $crate::language::Property {
+                    instead: &$instead,
+                    ..$crate::language::one($kdl, $yaml, <$value as Value>::schema, concat!($($doc),+))
+                }, )+
+                $( $more, )*
+            ],
+            $($head)*
+        };
+
+        layers! { $(#[$raw_doc])+ $raw { $( $field: <$value as Value>::Raw = $kdl, )+ } }
+
+        impl $raw {
+            fn read(context: &mut Context<'_>, fields: &Fields<'_>) -> Self {
+                Self { $( $field: fields.reading($kdl, |item| <$value as Value>::read(context, item)), )+ }
+            }
+
+            fn check(&self, context: &mut Context<'_>, scope: &Scope<'_>) -> Option<$model> {
+                $( let $field = match &self.$field {
+                    Some(raw) => <$value as Value>::check(context, raw, scope).map(<$type>::from),
+                    None => Some($default),
+                }; )+
+                Some($model { $( $field: $field?, )+ })
+            }
+
+            fn print(model: &$model, scope: &PrintScope<'_>) -> Vec<$crate::print::Item> {
+                let $model { $( $field, )+ } = model;
+                let mut items = Vec::new();
+                $(
+                    // From a reference to a value, or to an option of one.
+                    let value: Option<&<$value as Value>::Model> = $field.into();
+                    if let Some(Printed::One(node)) = value.map(|value| <$value as Value>::print(value, scope)) {
+                        items.push($crate::print::Item::child($kdl, node));
+                    }
+                )+
+                items
+            }
+        }
+    };
+}
+
+pub(super) use {block, layers, values};

@@ -1,7 +1,7 @@
 //! `depends-on "db" condition="healthy"`: what must be reached before a sandbox starts.
 
 use super::read::{Fields, Takes, missing_value, text, text_of};
-use super::word::{suggestion, words_of};
+use super::word::{known_words, suggestion};
 use super::{PrintScope, Scope, Value};
 use crate::Format;
 use crate::check::Weight;
@@ -42,36 +42,6 @@ impl Keyed for RawDependency {
     }
 }
 
-/// Reads one node in KDL, the whole property in YAML.
-fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawDependency> {
-    let takes = Takes { what: "names of sandboxes", bare: false };
-    let named: Vec<Spanned<String>> = item
-        .arguments
-        .iter()
-        .filter(|argument| !argument.is_null())
-        .filter_map(|argument| text_of(context, argument, &item.name.value, takes))
-        .collect();
-    match context.format {
-        Format::Kdl => {
-            if item.arguments.is_empty() {
-                let help = |context: &Context<'_>| {
-                    format!("name a sandbox: `{}`", context.sample("depends-on", &["db"]))
-                };
-                missing_value(context, item, &help);
-            }
-            let fields = Fields::read(context, &DEPENDENCY, &item.items);
-            let condition = fields.one("condition").and_then(|item| read_condition(context, item));
-            named.into_iter().map(|on| RawDependency { on, condition: condition.clone() }).collect()
-        }
-        Format::Yaml => {
-            let listed = named.into_iter().map(|on| RawDependency { on, condition: None });
-            let mapped: Vec<RawDependency> =
-                item.items.iter().map(|entry| read_entry(context, entry)).collect();
-            listed.chain(mapped).collect()
-        }
-    }
-}
-
 /// `db: { condition: healthy }`, `db: healthy` or `db:`.
 fn read_entry(context: &mut Context<'_>, entry: &Item<'_>) -> RawDependency {
     let fields = Fields::read(context, &DEPENDENCY, &entry.items);
@@ -85,7 +55,7 @@ fn read_entry(context: &mut Context<'_>, entry: &Item<'_>) -> RawDependency {
 }
 
 fn read_condition(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
-    let help = |_: &Context<'_>| format!("it is one of {}", list(words_of::<Condition>(), "and"));
+    let help = |_: &Context<'_>| format!("it is one of {}", list(known_words::<Condition>(), "and"));
     text(context, item, Takes { what: "a word", bare: false }, &help)
 }
 
@@ -96,12 +66,12 @@ pub(crate) fn check_condition(context: &mut Context<'_>, dependency: &RawDepende
     if let Some(known) = Condition::from_word(word) {
         return Some(known);
     }
-    let words = words_of::<Condition>();
+    let words = known_words::<Condition>();
     let help = match suggestion(context, word, words.clone(), Condition::FOREIGN) {
         Some(ours) => format!("did you mean `{ours}`?"),
         None => format!("a dependency can wait until the other one is {}", list(words, "or")),
     };
-    context.push(
+    context.refuse(
         Diagnostic::error(
             Code::UnknownValue,
             condition.span,
@@ -109,8 +79,7 @@ pub(crate) fn check_condition(context: &mut Context<'_>, dependency: &RawDepende
         )
         .label("not a condition")
         .help(help),
-    );
-    None
+    )
 }
 
 /// Dependencies by the names of other sandboxes.
@@ -120,12 +89,37 @@ impl Value for DependsOn {
     type Raw = Vec<RawDependency>;
     type Model = BTreeMap<SandboxName, Condition>;
 
-    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
-        fields.all(property).flat_map(|item| read(context, item)).collect()
+    fn read(context: &mut Context<'_>, item: &Item<'_>) -> Self::Raw {
+        let takes = Takes { what: "names of sandboxes", bare: false };
+        let named: Vec<Spanned<String>> = item
+            .arguments
+            .iter()
+            .filter(|argument| !argument.is_null())
+            .filter_map(|argument| text_of(context, argument, &item.name.value, takes))
+            .collect();
+        match context.format {
+            Format::Kdl => {
+                if item.arguments.is_empty() {
+                    let help = |context: &Context<'_>| {
+                        format!("name a sandbox: `{}`", context.sample("depends-on", &["db"]))
+                    };
+                    missing_value(context, item, &help);
+                }
+                let fields = Fields::read(context, &DEPENDENCY, &item.items);
+                let condition = fields.one("condition").and_then(|item| read_condition(context, item));
+                named.into_iter().map(|on| RawDependency { on, condition: condition.clone() }).collect()
+            }
+            Format::Yaml => {
+                let listed = named.into_iter().map(|on| RawDependency { on, condition: None });
+                let mapped: Vec<RawDependency> =
+                    item.items.iter().map(|entry| read_entry(context, entry)).collect();
+                listed.chain(mapped).collect()
+            }
+        }
     }
 
     /// Returns none: they are checked together with those of all other sandboxes, and added afterwards.
-    fn check(_context: &mut Context<'_>, _raw: &Self::Raw, _scope: &Scope<'_>) -> Option<Self::Model> {
+    fn check(_context: &mut Context<'_>, _raw: &[RawDependency], _scope: &Scope<'_>) -> Option<Self::Model> {
         Some(BTreeMap::new())
     }
 

@@ -1,28 +1,29 @@
 //! `env { PORT 8080 }` and `labels { tier "web" }`: maps of texts.
 
-use super::read::{Fields, Takes, single, text_of};
-use super::{PrintScope, Scope, Value};
+use super::read::{Takes, single, text_of};
+use super::repeats::{given_before, given_twice};
+use super::{Named, PrintScope, Scope, Value};
 use crate::Format;
 use crate::diagnostics::{Code, Context, Diagnostic, shorten};
 use crate::language::schema;
 use crate::print::{Item as PrintItem, Name, Node, Position, Printed};
-use crate::syntax::{Item, Span, Spanned};
-use std::collections::BTreeMap;
+use crate::syntax::{Item, Spanned};
+use std::collections::{BTreeMap, HashMap};
 
-/// A map of texts as typed, in the order of the file.
-pub(super) type RawPairs = Vec<(Spanned<String>, Spanned<String>)>;
+/// A name and its text as typed.
+type RawPair = Named<Spanned<String>>;
 
-/// Reads a map, or a list of `NAME=value`.
-fn read(context: &mut Context<'_>, item: &Item<'_>) -> RawPairs {
-    // In compose a name alone passes on the host's variable; not so for labels.
-    let is_env = item.own_name().value != "labels";
+/// Reads a map, or a list of `NAME=value`. In compose a name alone passes on the host's variable; not so for labels.
+fn read(context: &mut Context<'_>, item: &Item<'_>, is_env: bool) -> Vec<RawPair> {
     let mut pairs = Vec::new();
     for argument in item.arguments.iter().filter(|argument| !argument.is_null()) {
         let takes = Takes { what: "texts of the form NAME=value", bare: false };
         let Some(text) = text_of(context, argument, &item.name.value, takes) else { continue };
         match text.value.split_once('=') {
-            Some((key, value)) => pairs
-                .push((Spanned::new(key.to_owned(), text.span), Spanned::new(value.to_owned(), text.span))),
+            Some((name, value)) => {
+                let here = |part: &str| Spanned::new(part.to_owned(), text.span);
+                pairs.push(Named { name: here(name), value: here(value) });
+            }
             None => {
                 let shown = shorten(&text.value);
                 let message = format!("`{shown}` has no value");
@@ -49,7 +50,7 @@ fn read(context: &mut Context<'_>, item: &Item<'_>) -> RawPairs {
         };
         let Some(argument) = single(context, entry, &help) else { continue };
         if let Some(value) = text_of(context, argument, name, Takes { what: "a text", bare: true }) {
-            pairs.push((entry.own_name(), value));
+            pairs.push(Named { name: entry.own_name(), value });
         }
     }
     pairs
@@ -77,30 +78,19 @@ pub(super) fn name_problem(name: &str) -> Option<&'static str> {
 }
 
 /// Checks names and repetitions. `what` is one of them, for messages: `a variable`.
-fn check(context: &mut Context<'_>, pairs: &RawPairs, what: &str) -> BTreeMap<String, String> {
+fn check(context: &mut Context<'_>, pairs: &[RawPair], what: &str) -> BTreeMap<String, String> {
     let mut checked = BTreeMap::new();
-    let mut first: BTreeMap<&str, Span> = BTreeMap::new();
-    for (key, value) in pairs {
+    let mut first = HashMap::new();
+    for Named { name: key, value } in pairs {
         let name = key.value.as_str();
         if let Some(problem) = name_problem(name) {
             let message = format!("the name of {what} {problem}");
             context.push(Diagnostic::error(Code::InvalidEnv, key.span, message).label("not a name"));
             continue;
         }
-        match first.get(name) {
-            Some(&before) => {
-                let message = format!("`{}` is given twice", shorten(name));
-                context.push(
-                    Diagnostic::error(Code::DuplicateProperty, key.span, message)
-                        .label("given again")
-                        .also(before, "first given here")
-                        .help("keep one of the two"),
-                );
-            }
-            None => {
-                first.insert(name, key.span);
-                checked.insert(name.to_owned(), value.value.clone());
-            }
+        match given_before(&mut first, name, key.span) {
+            Some(before) => context.push(given_twice(name, key.span, before)),
+            None => _ = checked.insert(name.to_owned(), value.value.clone()),
         }
     }
     checked
@@ -110,14 +100,14 @@ fn check(context: &mut Context<'_>, pairs: &RawPairs, what: &str) -> BTreeMap<St
 pub(crate) struct Env;
 
 impl Value for Env {
-    type Raw = RawPairs;
+    type Raw = Vec<RawPair>;
     type Model = BTreeMap<String, String>;
 
-    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
-        fields.one(property).map(|item| read(context, item)).unwrap_or_default()
+    fn read(context: &mut Context<'_>, item: &Item<'_>) -> Self::Raw {
+        read(context, item, true)
     }
 
-    fn check(context: &mut Context<'_>, raw: &Self::Raw, _scope: &Scope<'_>) -> Option<Self::Model> {
+    fn check(context: &mut Context<'_>, raw: &[RawPair], _scope: &Scope<'_>) -> Option<Self::Model> {
         Some(check(context, raw, "a variable"))
     }
 
@@ -134,14 +124,14 @@ impl Value for Env {
 pub(crate) struct Labels;
 
 impl Value for Labels {
-    type Raw = RawPairs;
+    type Raw = Vec<RawPair>;
     type Model = BTreeMap<String, String>;
 
-    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
-        fields.one(property).map(|item| read(context, item)).unwrap_or_default()
+    fn read(context: &mut Context<'_>, item: &Item<'_>) -> Self::Raw {
+        read(context, item, false)
     }
 
-    fn check(context: &mut Context<'_>, raw: &Self::Raw, _scope: &Scope<'_>) -> Option<Self::Model> {
+    fn check(context: &mut Context<'_>, raw: &[RawPair], _scope: &Scope<'_>) -> Option<Self::Model> {
         Some(check(context, raw, "a label"))
     }
 

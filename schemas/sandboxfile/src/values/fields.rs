@@ -1,6 +1,8 @@
 //! The properties, entries and elements of an item.
 
+use super::Reading;
 use super::read::{Help, Takes, text_of};
+use super::repeats::given_twice;
 use crate::Format;
 use crate::diagnostics::{Code, Context, Diagnostic, shorten};
 use crate::language::Place;
@@ -32,13 +34,7 @@ impl<'t> Fields<'t> {
             if let Some(before) = first[index]
                 && !repeats
             {
-                let message = format!("`{}` is given twice", shorten(&item.name.value));
-                context.push(
-                    Diagnostic::error(Code::DuplicateProperty, item.name.span, message)
-                        .label("given again")
-                        .also(before, "first given here")
-                        .help("keep one of the two"),
-                );
+                context.push(given_twice(&item.name.value, item.name.span, before));
                 continue;
             }
             first[index].get_or_insert(item.name.span);
@@ -60,6 +56,16 @@ impl<'t> Fields<'t> {
     /// Returns the property of this name.
     pub fn one(&self, kdl: &str) -> Option<&'t Item<'t>> {
         self.all(kdl).next()
+    }
+
+    /// Reads the property of this name.
+    pub fn reading<R: Reading>(&self, kdl: &str, mut read: impl FnMut(&Item<'_>) -> R) -> R {
+        let mut reading = R::default();
+        self.all(kdl).for_each(|item| reading.add(read(item)));
+        if self.has_misspelling_of(kdl) {
+            reading.ignore_missing();
+        }
+        reading
     }
 
     /// Returns all properties of this name.

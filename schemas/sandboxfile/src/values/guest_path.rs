@@ -25,36 +25,32 @@ pub(crate) fn check(context: &mut Context<'_>, given: &Spanned<String>, example:
             format!("did you mean \"{}\"?", shorten(&meant))
         };
         let diagnostic = invalid(format!("`{shown}` is not a path in the sandbox"));
-        context.push(diagnostic.label("not absolute").help(help));
-        return None;
+        return context.refuse(diagnostic.label("not absolute").help(help));
     }
     let normal = path::absolute("/", text);
     if normal == "/" {
-        context.push(
+        return context.refuse(
             invalid("the root of the sandbox is its image".to_owned())
                 .label("cannot be replaced")
                 .help(format!("choose a folder inside it, such as \"{example}\"")),
         );
-        return None;
     }
     if normal != text {
-        context.push(
+        return context.refuse(
             invalid(format!("`{shown}` is not the shortest form of this path"))
                 .label("holds `.`, `..`, or a slash too many")
                 .help(format!("write \"{}\"", shorten(&normal))),
         );
-        return None;
     }
     let reserved = RESERVED.iter().find(|(reserved, _)| {
         text.strip_prefix(reserved).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     });
     if let Some((reserved, why)) = reserved {
-        context.push(
+        return context.refuse(
             invalid(format!("nothing can lie over `{reserved}`"))
                 .label(*why)
                 .help(format!("choose another path, such as \"{example}\"")),
         );
-        return None;
     }
     Some(normal)
 }

@@ -1,10 +1,10 @@
 //! `healthcheck { exec "pg_isready"; interval "2s" }`: how to tell that a sandbox is healthy.
 
-use super::block::{block, block_values};
+use super::block::{block, layers, values};
 use super::read::{Fields, Takes, boolean, integer, no_value, quantity, text_like, words};
 use super::resources::{check_number, invalid_quantity};
-use super::start::command_in_one_string;
-use super::{BlockValue, PrintScope, Scope, Value};
+use super::start::{command_in_one_string, program_of};
+use super::{PrintScope, Scope, Value};
 use crate::Format;
 use crate::check::Weight;
 use crate::diagnostics::{Code, Context, Diagnostic};
@@ -23,7 +23,9 @@ schemas::healthcheck_properties! { block {
         definition: "HealthCheck",
         doc: "A command that tells whether a sandbox is healthy.",
         required: &[],
-        foreign: &[("enabled", Say("omit it, or write `disable` to turn off the image's check"))],
+        foreign: &[
+(&["enabled"], Say("omit it, or write `disable` to turn off the image's check")),
+],
     }
     more: [Property {
         instead: &["disabled"],
@@ -78,93 +80,47 @@ impl Weight for RawHealthCheck {
     }
 }
 
-/// Reads the block as typed.
-fn read(context: &mut Context<'_>, item: &Item<'_>) -> RawHealthCheck {
-    let help =
-        |context: &Context<'_>| format!("write `{}` inside it", context.sample("exec", &["pg_isready"]));
-    let wrong = no_value(context, &item.arguments, &"`healthcheck` takes a block, not a value", &help);
-    let fields = Fields::read(context, &HEALTHCHECK, &item.items);
-    let properties = RawProperties::read(context, &fields);
-    let help = match context.format {
-        Format::Kdl => "write `healthcheck disable=#true`",
-        Format::Yaml => "write `healthcheck: { disable: true }`",
-    };
-    let disable = fields.one("disable").and_then(|item| boolean(context, item, &help));
-    // A command without words was reported, and the whole check may have been misread: do not ask for it again.
-    let has_exec = fields.one("exec").is_some()
-        || fields.has_misspelling_of("exec")
-        || fields.one("disable").is_some() && disable.is_none()
-        || wrong.is_some();
-    RawHealthCheck { name: item.own_name(), has_exec, disable, properties }
-}
-
-/// Checks the properties, and fills in the defaults.
-fn check(context: &mut Context<'_>, raw: &RawHealthCheck) -> Option<HealthSetting> {
-    let RawHealthCheck { name, has_exec, disable, properties } = raw;
-    if let Some(disable) = disable.as_ref().filter(|disable| disable.value) {
-        let mut unused = None;
-        properties.origins(&mut |name, span| {
-            unused.get_or_insert_with(|| (context.spell_name(name), span));
-        });
-        let Some((name, span)) = unused else { return Some(HealthSetting::Disabled) };
-        let message = format!("a health check cannot be disabled and have `{name}`");
-        context.push(
-            Diagnostic::error(Code::Conflict, span, message)
-                .label("never used")
-                .also(disable.span, "disabled here")
-                .help("keep one of the two"),
-        );
-        return None;
-    }
-    let checked = properties.check(context);
-    if !has_exec {
-        let sample = context.sample("exec", &["pg_isready"]);
-        context.push(
-            Diagnostic::error(Code::MissingProperty, name.span, "a health check needs `exec`")
-                .label("no command to run")
-                .help(format!("add a program that exits 0 when all is well: `{sample}`")),
-        );
-    }
-    properties.exec.as_ref()?;
-    checked.map(HealthSetting::Check)
-}
-
-block_values! {
+values! {
     /// The command of a health check.
     HealthCommand: Vec<Spanned<String>> => Vec<String> {
-        read: read_exec, check: check_exec, print: Node::words, schema: schema::words,
+        read: |context, item| words(context, item, &|context: &Context<'_>| {
+            format!("give a program and its arguments: `{}`", context.sample("exec", &["curl", "-f", "localhost"]))
+        }),
+        check: |context, exec| check_exec(context, exec),
+        print: |exec| Node::words(exec),
+        schema: schema::words(),
     }
     /// A time that cannot be zero, in milliseconds.
     Time: Spanned<String> => u64 {
-        read: quantity, check: check_time, print: print_time, schema: schema::duration,
+        read: read_time, check: check_time, print: print_time, schema: schema::duration(),
     }
     /// A time that can be zero, in milliseconds.
     Grace: Spanned<String> => u64 {
-        read: quantity, check: check_grace, print: print_time, schema: schema::duration,
+        read: read_time, check: check_grace, print: print_time, schema: schema::duration(),
     }
     /// A number of failures in a row.
     Failures: Spanned<i128> => u32 {
-        read: integer, check: check_failures, print: Node::number, schema: schema::count,
+        read: |context, item| integer(context, item, "3"),
+        check: check_failures,
+        print: Node::number,
+        schema: schema::count(),
     }
     /// A text for the report.
     Hint: Spanned<String> => String {
-        read: read_hint, check: check_hint, print: Node::text, schema: schema::text,
+        read: |context, item| {
+            text_like(context, item, Takes { what: "a text", bare: false }, "is the disk full?")
+        },
+        check: |_, hint| Some(hint.value.clone()),
+        print: |hint| Node::text(hint),
+        schema: schema::text(),
     }
 }
 
-fn read_exec(context: &mut Context<'_>, item: &Item<'_>, sample: &str) -> Option<Vec<Spanned<String>>> {
-    let help = |context: &Context<'_>| {
-        let sample: Vec<&str> = sample.split(' ').collect();
-        format!("give a program and its arguments: `{}`", context.sample("exec", &sample))
-    };
-    words(context, item, &help)
+fn read_time(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
+    quantity(context, item, "5s")
 }
 
-fn read_hint(context: &mut Context<'_>, item: &Item<'_>, sample: &str) -> Option<Spanned<String>> {
-    text_like(context, item, Takes { what: "a text", bare: false }, sample)
-}
-
-fn check_exec(context: &mut Context<'_>, exec: &[Spanned<String>], _property: &str) -> Option<Vec<String>> {
+fn check_exec(context: &mut Context<'_>, exec: &[Spanned<String>]) -> Option<Vec<String>> {
     let program = exec.first()?;
     // Compose's tests start with a word that says how to read the rest.
     if matches!(program.value.as_str(), "CMD" | "CMD-SHELL" | "NONE") {
@@ -172,19 +128,13 @@ fn check_exec(context: &mut Context<'_>, exec: &[Spanned<String>], _property: &s
         let help = match (program.value.as_str(), rest.as_slice()) {
             ("NONE", _) => format!(
                 "to turn the image's check off, write `{}`",
-                context.sample_bare(
-                    "disable",
-                    match context.format {
-                        Format::Kdl => "#true",
-                        Format::Yaml => "true",
-                    }
-                )
+                context.sample_bare("disable", context.format.pick("#true", "true"))
             ),
             ("CMD-SHELL", [line]) => format!("omit it: `{}`", context.sample("exec", &["sh", "-c", line])),
             ("CMD", rest) if !rest.is_empty() => format!("omit it: `{}`", context.sample("exec", rest)),
             _ => format!("omit it: `{}`", context.sample("exec", &["pg_isready"])),
         };
-        context.push(
+        return context.refuse(
             Diagnostic::error(
                 Code::UnknownValue,
                 program.span,
@@ -193,34 +143,28 @@ fn check_exec(context: &mut Context<'_>, exec: &[Spanned<String>], _property: &s
             .label("compose's word")
             .help(help),
         );
-        return None;
     }
     if exec.len() == 1 && program.value.contains(char::is_whitespace) {
         command_in_one_string(context, "exec", program);
         return None;
     }
-    if program.value.trim().is_empty() {
-        let message = "the program of a health check is empty";
-        context.push(Diagnostic::error(Code::MissingValue, program.span, message).label("no program"));
-        return None;
-    }
+    program_of(context, exec, "of a health check")?;
     Some(exec.iter().map(|word| word.value.clone()).collect())
 }
 
-fn check_time(context: &mut Context<'_>, raw: &Spanned<String>, property: &str) -> Option<u64> {
-    let ms = check_grace(context, raw, property)?;
+fn check_time(context: &mut Context<'_>, raw: &Spanned<String>) -> Option<u64> {
+    let ms = check_grace(context, raw)?;
     if ms == 0 {
-        context.push(
+        return context.refuse(
             Diagnostic::error(Code::OutOfRange, raw.span, "this time cannot be zero")
                 .label("at least 1ms")
                 .help("omit it for the default"),
         );
-        return None;
     }
     Some(ms)
 }
 
-fn check_grace(context: &mut Context<'_>, raw: &Spanned<String>, _property: &str) -> Option<u64> {
+fn check_grace(context: &mut Context<'_>, raw: &Spanned<String>) -> Option<u64> {
     let invalid = |reason| context.push(invalid_quantity(raw, &reason, "a duration", DURATION_FORMS, "s"));
     let duration = parse_duration(&raw.value).map_err(invalid).ok()?;
     Some(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
@@ -230,15 +174,11 @@ fn print_time(ms: &u64) -> Node {
     Node::Scalar(Scalar::Quantity(format_duration_ms(*ms)))
 }
 
-fn check_failures(context: &mut Context<'_>, raw: &Spanned<i128>, property: &str) -> Option<u32> {
+fn check_failures(context: &mut Context<'_>, raw: &Spanned<i128>) -> Option<u32> {
     check_number(context, raw, 1..=u32::MAX, || {
         let help = "it is the number of failures in a row that make a sandbox unhealthy";
-        (format!("`{property}` cannot be {}", raw.value), help.to_owned())
+        (format!("`retries` cannot be {}", raw.value), help.to_owned())
     })
-}
-
-fn check_hint(_context: &mut Context<'_>, raw: &Spanned<String>, _property: &str) -> Option<String> {
-    Some(raw.value.clone())
 }
 
 /// A health check.
@@ -246,25 +186,60 @@ pub(crate) struct HealthChecks;
 
 impl Value for HealthChecks {
     type Raw = Option<RawHealthCheck>;
-    type Model = Option<HealthSetting>;
+    type Model = HealthSetting;
 
-    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
-        fields.one(property).map(|item| read(context, item))
+    fn read(context: &mut Context<'_>, item: &Item<'_>) -> Self::Raw {
+        let help =
+            |context: &Context<'_>| format!("write `{}` inside it", context.sample("exec", &["pg_isready"]));
+        let wrong = no_value(context, &item.arguments, &"`healthcheck` takes a block, not a value", &help);
+        let fields = Fields::read(context, &HEALTHCHECK, &item.items);
+        let properties = RawProperties::read(context, &fields);
+        let help = context
+            .format
+            .pick("write `healthcheck disable=#true`", "write `healthcheck: { disable: true }`");
+        let disable = fields.one("disable").and_then(|item| boolean(context, item, &help));
+        // A command without words was reported, and the whole check may have been misread: do not ask for it again.
+        let has_exec = fields.one("exec").is_some()
+            || fields.has_misspelling_of("exec")
+            || fields.one("disable").is_some() && disable.is_none()
+            || wrong.is_some();
+        Some(RawHealthCheck { name: item.own_name(), has_exec, disable, properties })
     }
 
-    fn check(context: &mut Context<'_>, raw: &Self::Raw, _scope: &Scope<'_>) -> Option<Self::Model> {
-        let Some(raw) = raw else { return Some(None) };
-        check(context, raw).map(Some)
-    }
-
-    fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
-        match model {
-            None => Printed::Nothing,
-            Some(HealthSetting::Disabled) => {
-                Printed::One(Node::flow(vec![PrintItem::property("disable", Scalar::Flag(true))]))
-            }
-            Some(HealthSetting::Check(check)) => Printed::One(Node::block(RawProperties::print(check))),
+    fn check(context: &mut Context<'_>, raw: &RawHealthCheck, scope: &Scope<'_>) -> Option<HealthSetting> {
+        let RawHealthCheck { name, has_exec, disable, properties } = raw;
+        if let Some(disable) = disable.as_ref().filter(|disable| disable.value) {
+            let mut unused = None;
+            properties.origins(&mut |name, span| {
+                unused.get_or_insert_with(|| (context.spell_name(name), span));
+            });
+            let Some((name, span)) = unused else { return Some(HealthSetting::Disabled) };
+            let message = format!("a health check cannot be disabled and have `{name}`");
+            return context.refuse(
+                Diagnostic::error(Code::Conflict, span, message)
+                    .label("never used")
+                    .also(disable.span, "disabled here")
+                    .help("keep one of the two"),
+            );
         }
+        let checked = properties.check(context, scope);
+        if !has_exec {
+            let sample = context.sample("exec", &["pg_isready"]);
+            context.push(
+                Diagnostic::error(Code::MissingProperty, name.span, "a health check needs `exec`")
+                    .label("no command to run")
+                    .help(format!("add a program that exits 0 when all is well: `{sample}`")),
+            );
+        }
+        properties.exec.as_ref()?;
+        checked.map(HealthSetting::Check)
+    }
+
+    fn print(model: &HealthSetting, scope: &PrintScope<'_>) -> Printed {
+        Printed::One(match model {
+            HealthSetting::Disabled => Node::flow(vec![PrintItem::property("disable", Scalar::Flag(true))]),
+            HealthSetting::Check(check) => Node::block(RawProperties::print(check, scope)),
+        })
     }
 
     fn schema() -> serde_json::Value {

@@ -1,15 +1,14 @@
 //! `image "./app"`: what a sandbox boots from.
 
-use super::mount::shorten_message;
 use super::path;
-use super::read::{Fields, Takes, text_like};
-use super::{PrintScope, Scope, Value};
+use super::read::{Takes, text_like};
+use super::{Parsed, PrintScope, Scope, Value};
 use crate::FileKind;
-use crate::check::{Parsed, word};
-use crate::diagnostics::{Code, Context, Diagnostic, shorten};
+use crate::check::{RawSandbox, word};
+use crate::diagnostics::{Code, Context, Diagnostic, shorten, shorten_message};
 use crate::language::schema;
 use crate::print::{Node, Printed};
-use crate::syntax::Spanned;
+use crate::syntax::{Item, Spanned};
 use rules::reference::InvalidReference;
 use schemas::spec::ImageReference;
 
@@ -19,10 +18,7 @@ fn check(context: &mut Context<'_>, image: &Spanned<String>) -> Option<ImageRefe
     if !path::is_local(given) {
         return match given.parse() {
             Ok(name) => Some(ImageReference::Registry { name }),
-            Err(invalid) => {
-                context.push(invalid_image(context, image, &invalid));
-                None
-            }
+            Err(invalid) => context.refuse(invalid_image(context, image, &invalid)),
         };
     }
     let absolute = context.absolute(image);
@@ -30,25 +26,21 @@ fn check(context: &mut Context<'_>, image: &Spanned<String>) -> Option<ImageRefe
         Some(FileKind::Directory | FileKind::File) => Some(ImageReference::Local { path: absolute }),
         Some(FileKind::Other) => {
             let message = format!("`{}` is neither a directory nor a tar archive", shorten(given));
-            context.push(
+            context.refuse(
                 Diagnostic::error(Code::ImageNotUsable, image.span, message)
                     .label("a socket, a pipe or a device")
                     .help("point at a directory or a tar archive"),
-            );
-            None
+            )
         }
-        None => {
-            context.push(
-                Diagnostic::error(
-                    Code::ImageNotFound,
-                    image.span,
-                    format!("there is no image `{}`", shorten(given)),
-                )
-                .label("no such file or directory")
-                .help(format!("looked for {}", shorten_message(&absolute))),
-            );
-            None
-        }
+        None => context.refuse(
+            Diagnostic::error(
+                Code::ImageNotFound,
+                image.span,
+                format!("there is no image `{}`", shorten(given)),
+            )
+            .label("no such file or directory")
+            .help(format!("looked for {}", shorten_message(&absolute))),
+        ),
     }
 }
 
@@ -74,28 +66,17 @@ impl Value for Image {
     type Raw = Parsed<Spanned<String>>;
     type Model = ImageReference;
 
-    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
-        let takes = Takes { what: "an image", bare: false };
-        Parsed::read(fields, property, false, |item| text_like(context, item, takes, "./image"))
+    fn read(context: &mut Context<'_>, item: &Item<'_>) -> Self::Raw {
+        text_like(context, item, Takes { what: "an image", bare: false }, "./image").into()
     }
 
     fn check(context: &mut Context<'_>, raw: &Self::Raw, scope: &Scope<'_>) -> Option<Self::Model> {
-        match raw {
-            Parsed::Value(image) => check(context, image),
-            Parsed::Invalid => None,
-            Parsed::Missing => {
-                let name = &scope.sandbox.name;
-                let message =
-                    format!("the {} `{}` has no image", word(scope.sandbox.role), shorten(&name.value));
-                let help = format!("say what it boots from: `{}`", context.sample("image", &["./image"]));
-                context.push(
-                    Diagnostic::error(Code::MissingProperty, name.span, message)
-                        .label("`image` is missing")
-                        .help(help),
-                );
-                None
-            }
-        }
+        let RawSandbox { name, role, .. } = scope.sandbox;
+        let image = raw.required(context, "image", name.span, |context| {
+            let message = format!("the {} `{}` has no image", word(*role), shorten(&name.value));
+            (message, format!("say what it boots from: `{}`", context.sample("image", &["./image"])))
+        })?;
+        check(context, image)
     }
 
     fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {

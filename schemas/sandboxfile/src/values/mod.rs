@@ -18,6 +18,8 @@ mod placement;
 mod port;
 mod process;
 pub(crate) mod read;
+mod reading;
+pub(crate) mod repeats;
 mod resources;
 mod restart;
 mod script;
@@ -47,14 +49,14 @@ pub(crate) use start::*;
 pub(crate) use sync::*;
 pub(crate) use volume::{RawVolume, check as check_volume, read as read_volumes};
 
-pub(crate) use block::BlockValue;
+pub(crate) use reading::{Named, Parsed, Reading};
 
 use crate::Format;
 use crate::check::{RawSandbox, Weight};
 use crate::diagnostics::Context;
 use crate::merge::Layer;
 use crate::print::Printed;
-use read::Fields;
+use crate::syntax::Item;
 use schemas::name::SandboxName;
 use schemas::spec::{Condition, Definition};
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,16 +64,20 @@ use std::fmt::Debug;
 
 /// A kind of value.
 pub(crate) trait Value {
-    /// The value as typed; the default of the type when it is not written.
-    type Raw: Clone + Debug + Default + Layer + Weight;
+    /// The value as typed.
+    type Raw: Clone + Debug + Layer + Reading + Weight;
     /// The checked value.
     type Model;
 
-    /// Reads the property of this KDL name as typed; what cannot be read is reported.
-    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw;
+    /// Reads a node of the property as typed; what cannot be read is reported.
+    fn read(context: &mut Context<'_>, item: &Item<'_>) -> Self::Raw;
 
-    /// Checks the value, and fills in the default; `None` when it is wrong, which is reported.
-    fn check(context: &mut Context<'_>, raw: &Self::Raw, scope: &Scope<'_>) -> Option<Self::Model>;
+    /// Checks a value that is written; `None` when it is wrong, which is reported.
+    fn check(
+        context: &mut Context<'_>,
+        raw: &<Self::Raw as Reading>::Written,
+        scope: &Scope<'_>,
+    ) -> Option<Self::Model>;
 
     /// Returns the value as a Sandboxfile declares it.
     fn print(model: &Self::Model, scope: &PrintScope<'_>) -> Printed;

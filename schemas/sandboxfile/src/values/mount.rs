@@ -7,10 +7,10 @@ use super::script::invalid_name;
 use super::word::{check_word, read_word};
 use super::{PrintScope, Scope, Value};
 use crate::check::Weight;
-use crate::diagnostics::{Code, Context, Diagnostic, shorten};
+use crate::diagnostics::{Code, Context, Diagnostic, shorten, shorten_message};
 use crate::language::{MOUNT, Place, schema};
 use crate::print::{Item as PrintItem, Node, Printed, Scalar};
-use crate::syntax::Spanned;
+use crate::syntax::{Item, Spanned};
 use crate::{FileKind, Format};
 use rules::mount_text::{InvalidMountText, MountText};
 use schemas::name::VolumeName;
@@ -92,17 +92,6 @@ fn read_text(context: &mut Context<'_>, text: &Spanned<String>) -> Option<RawMou
     })
 }
 
-/// Shortens the message of a parser that quotes the file, and replaces characters that would steer a terminal.
-pub(super) fn shorten_message(message: &str) -> String {
-    const SHOWN_MAX: usize = 160;
-    let shown: String = message
-        .chars()
-        .take(SHOWN_MAX)
-        .map(|c| if schemas::terminal::steers(c) { '\u{FFFD}' } else { c })
-        .collect();
-    if message.chars().count() > SHOWN_MAX { format!("{shown}…") } else { shown }
-}
-
 /// Checks a mount against the host's files and the project's volumes.
 fn check(context: &mut Context<'_>, raw: &RawMount, volumes: &BTreeSet<&str>) -> Option<Mount> {
     let &MountOptions { readonly, noexec, nosuid, nodev, ref stat_virt, ref host_perms } = &raw.options;
@@ -147,30 +136,21 @@ fn check_source(
     if path::is_local(given) {
         return host_path(context, source, "mounted").map(|(path, _)| MountSource::Host { path });
     }
-    if given.starts_with('~') {
+    let neither = |label: &str, help: String| {
         let message = format!("`{shown}` is neither a path nor the name of a volume");
-        context.push(
-            Diagnostic::error(Code::InvalidPath, source.span, message)
-                .label("only a shell knows what `~` is")
-                .help(format!("write it as \"${{HOME}}{}\"", shorten(given.trim_start_matches('~')))),
-        );
-        return None;
+        Diagnostic::error(Code::InvalidPath, source.span, message).label(label).help(help)
+    };
+    if let Some(rest) = given.strip_prefix('~') {
+        let help = format!("write it as \"${{HOME}}{}\"", shorten(rest.trim_start_matches('~')));
+        return context.refuse(neither("only a shell knows what `~` is", help));
     }
     let name = match VolumeName::new(given) {
         Ok(name) => name,
-        Err(reason) if given.contains('/') || given.contains('.') => {
-            let message = format!("`{shown}` is neither a path nor the name of a volume");
-            context.push(
-                Diagnostic::error(Code::InvalidPath, source.span, message)
-                    .label(reason.to_string())
-                    .help(format!("a path begins with `/`, `./` or `../`: did you mean \"./{shown}\"?")),
-            );
-            return None;
+        Err(reason) if given.contains(['/', '.']) => {
+            let help = format!("a path begins with `/`, `./` or `../`: did you mean \"./{shown}\"?");
+            return context.refuse(neither(&reason.to_string(), help));
         }
-        Err(reason) => {
-            context.push(invalid_name(source, "volume", &reason.to_string()));
-            return None;
-        }
+        Err(reason) => return context.refuse(invalid_name(source, "volume", &reason.to_string())),
     };
     if volumes.contains(given) {
         return Some(MountSource::Volume { name });
@@ -186,12 +166,11 @@ fn check_source(
         None if is_there => format!("for the folder of this name, write \"./{shown}\""),
         None => format!("declare it at the top of the file: `{declare}`"),
     };
-    context.push(
+    context.refuse(
         Diagnostic::error(Code::UnknownVolume, source.span, format!("there is no volume `{shown}`"))
             .label("not declared in this project")
             .help(help),
-    );
-    None
+    )
 }
 
 /// Checks that a path of the host exists. `what` is done with it, for messages: `mounted`.
@@ -266,11 +245,11 @@ impl Value for Mounts {
     type Raw = Vec<RawMount>;
     type Model = BTreeMap<String, Mount>;
 
-    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
-        fields.all(property).flat_map(|item| placement::read(context, item)).collect()
+    fn read(context: &mut Context<'_>, item: &Item<'_>) -> Self::Raw {
+        placement::read(context, item)
     }
 
-    fn check(context: &mut Context<'_>, raw: &Self::Raw, scope: &Scope<'_>) -> Option<Self::Model> {
+    fn check(context: &mut Context<'_>, raw: &[RawMount], scope: &Scope<'_>) -> Option<Self::Model> {
         let checked = placement::check(context, raw, |context, mount| check(context, mount, scope.volumes));
         check_count(context, raw, scope.volumes);
         Some(checked)

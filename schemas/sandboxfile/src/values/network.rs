@@ -1,13 +1,13 @@
 //! `network default="deny" { allow "example.org" }`: what a sandbox may reach, and what may reach it.
 
-use super::mount::shorten_message;
+use super::block::layers;
 use super::port::{RawPort, valid_ports};
 use super::read::{Fields, Takes, missing_value, no_value, text, text_of};
-use super::word::{advice, check_word, read_word, words_of};
+use super::word::{advice, check_word, known_words, read_word};
 use super::{PrintScope, Scope, Value};
 use crate::Format;
-use crate::check::Weight;
-use crate::diagnostics::{Code, Context, Diagnostic, shorten};
+use crate::check::{ENTRY_BYTES, Weight};
+use crate::diagnostics::{Code, Context, Diagnostic, shorten, shorten_message};
 use crate::language::{NETWORK, NETWORK_RULE, NETWORK_YAML, Vocabulary, schema};
 use crate::merge::Layer;
 use crate::print::{Item as PrintItem, Node, Printed, Scalar};
@@ -20,98 +20,43 @@ use std::collections::HashSet;
 use std::fmt::Display;
 use std::str::FromStr;
 
-/// The network as typed.
-#[derive(Clone, Debug)]
-pub(crate) struct RawNetwork {
-    /// The action for traffic that no rule matches.
-    pub default: Option<Spanned<String>>,
-    /// The pool of its IPv4 address.
-    pub ipv4_pool: Option<Spanned<String>>,
-    /// The pool of its IPv6 address.
-    pub ipv6_pool: Option<Spanned<String>>,
-    /// The rules in the order of the file.
-    pub rules: Vec<RawRule>,
+layers! {
+    /// The network as typed.
+    RawNetwork {
+        /// The action for traffic that no rule matches.
+        default: Option<Spanned<String>> = "default",
+        /// The pool of its IPv4 address.
+        ipv4_pool: Option<Spanned<String>> = "ipv4-pool",
+        /// The pool of its IPv6 address.
+        ipv6_pool: Option<Spanned<String>> = "ipv6-pool",
+        /// The rules in the order of the file.
+        rules: Vec<RawRule> = "rules",
+    }
 }
 
 /// A rule as typed.
+type RawRule = Spanned<RuleText>;
+
+/// The text of a rule as typed.
 #[derive(Clone, Debug)]
-pub(crate) struct RawRule {
+pub(crate) struct RuleText {
     /// KDL: the part after the `@`. YAML: the whole rule.
-    pub text: Spanned<String>,
+    text: String,
     /// KDL only: the action and the direction.
     head: Option<(Action, Option<Spanned<String>>)>,
 }
 
-impl Layer for RawNetwork {
-    /// The default and the pools are scalars, the rules are a list.
-    fn overlay(self, base: Self) -> Self {
-        let Self { default, ipv4_pool, ipv6_pool, rules } = base;
-        Self {
-            default: self.default.or(default),
-            ipv4_pool: self.ipv4_pool.or(ipv4_pool),
-            ipv6_pool: self.ipv6_pool.or(ipv6_pool),
-            rules: if self.rules.is_empty() { rules } else { self.rules },
-        }
-    }
-
-    fn origins(&self, found: &mut dyn FnMut(&str, Span)) {
-        let Self { default, ipv4_pool, ipv6_pool, rules } = self;
-        for (name, value) in [("default", default), ("ipv4-pool", ipv4_pool), ("ipv6-pool", ipv6_pool)] {
-            value.origins(&mut |_, span| found(name, span));
-        }
-        if let Some((first, last)) = rules.first().zip(rules.last()) {
-            found("rules", first.text.span.join(last.text.span));
-        }
-    }
-}
-
-impl Weight for RawNetwork {
-    fn weight(&self) -> usize {
-        let Self { default, ipv4_pool, ipv6_pool, rules } = self;
-        default.weight() + ipv4_pool.weight() + ipv6_pool.weight() + rules.weight()
+impl RuleText {
+    fn at(text: Spanned<String>, head: Option<(Action, Option<Spanned<String>>)>) -> RawRule {
+        Spanned::new(Self { text: text.value, head }, text.span)
     }
 }
 
 impl Weight for RawRule {
     fn weight(&self) -> usize {
-        let Self { text, head } = self;
-        text.weight() + head.as_ref().map_or(0, |(_, word)| word.weight())
+        let RuleText { text, head } = &self.value;
+        ENTRY_BYTES + text.len() + head.as_ref().map_or(0, |(_, word)| word.weight())
     }
-}
-
-/// Reads the block as typed.
-fn read(context: &mut Context<'_>, item: &Item<'_>) -> RawNetwork {
-    let (place, help) = match context.format {
-        Format::Kdl => (&NETWORK, "write `network default=\"deny\"`"),
-        Format::Yaml => (&NETWORK_YAML, "write `network: { default: deny }`"),
-    };
-    no_value(context, &item.arguments, &"`network` takes properties, not a value", &help);
-    let fields = Fields::read(context, place, &item.items);
-    let default = fields.one("default").and_then(|item| read_word::<NetworkDefault>(context, item));
-    let mut pool = |name: &str, example: String| {
-        let help = |_: &Context<'_>| format!("it is a network of addresses, such as \"{example}\"");
-        fields.one(name).and_then(|item| text(context, item, Takes { what: "a network", bare: false }, &help))
-    };
-    let ipv4_pool = pool("ipv4-pool", Ipv4Pool::default().to_string());
-    let ipv6_pool = pool("ipv6-pool", Ipv6Pool::default().to_string());
-    let mut rules = Vec::new();
-    match context.format {
-        Format::Kdl => {
-            for action in Action::ALL.iter().copied() {
-                for item in fields.all(action.as_str()) {
-                    rules.extend(read_node(context, item, action));
-                }
-            }
-            // The first rule that matches decides, so they keep the order of the file.
-            rules.sort_by_key(|rule| rule.text.span.start);
-        }
-        Format::Yaml => {
-            if let Some(item) = fields.one("rules") {
-                rules = read_tokens(context, item);
-            }
-        }
-    }
-    RawNetwork { default, ipv4_pool, ipv6_pool, rules }
 }
 
 /// `allow "a" "b" direction="any"`.
@@ -125,7 +70,7 @@ fn read_node(context: &mut Context<'_>, item: &Item<'_>, action: Action) -> Vec<
     let takes = Takes { what: "targets", bare: false };
     let texts = item.arguments.iter();
     let texts = texts.filter_map(|argument| text_of(context, argument, &item.name.value, takes));
-    texts.map(|text| RawRule { text, head: Some((action, direction.clone())) }).collect()
+    texts.map(|text| RuleText::at(text, Some((action, direction.clone())))).collect()
 }
 
 /// `rules: ["allow@a", "deny:any@b"]`.
@@ -142,33 +87,7 @@ fn read_tokens(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawRule> {
     let takes = Takes { what: "texts", bare: true };
     let texts = item.arguments.iter().filter(|argument: &&Argument<'_>| !argument.is_null());
     let texts = texts.filter_map(|argument| text_of(context, argument, &item.name.value, takes));
-    texts.map(|text| RawRule { text, head: None }).collect()
-}
-
-/// Checks the words and each rule, that no rule is shadowed, and that published ports can be reached.
-fn check(context: &mut Context<'_>, raw: &RawNetwork, ports: &[RawPort]) -> Option<Network> {
-    let default = check_word(context, raw.default.as_ref(), "default");
-    let ipv4_pool = check_pool::<Ipv4Pool>(context, raw.ipv4_pool.as_ref());
-    let ipv6_pool = check_pool::<Ipv6Pool>(context, raw.ipv6_pool.as_ref());
-    if let Some(extra) = raw.rules.get(NETWORK_RULES_MAX) {
-        let message = format!("a network has at most {NETWORK_RULES_MAX} rules");
-        context.push(
-            Diagnostic::error(Code::TooComplex, extra.text.span, message)
-                .label("one too many")
-                .help("name whole networks, or suffixes such as `*.example.org`"),
-        );
-        return None;
-    }
-    let parsed: Vec<Option<Rule>> = raw.rules.iter().map(|rule| check_rule(context, rule)).collect();
-    let sound: Option<Vec<Rule>> = parsed.into_iter().collect();
-    let sound = sound?;
-    for (index, rule) in sound.iter().enumerate() {
-        check_reach(context, raw, &sound[..index], rule);
-    }
-    if default == Some(NetworkDefault::Deny) {
-        check_ports(context, raw, &sound, ports);
-    }
-    Some(Network { default: default?, rules: sound, ipv4_pool: ipv4_pool?, ipv6_pool: ipv6_pool? })
+    texts.map(|text| RuleText::at(text, None)).collect()
 }
 
 /// Warns of published ports that `default "deny"` closes, as no rule opens them.
@@ -222,11 +141,11 @@ fn check_pool<P: FromStr<Err = InvalidPool> + Default + Display>(
 }
 
 fn check_rule(context: &mut Context<'_>, raw: &RawRule) -> Option<Rule> {
-    let parsed = match &raw.head {
-        None => raw.text.value.parse(),
+    let parsed = match &raw.value.head {
+        None => raw.value.text.parse(),
         Some((action, direction)) => {
             let direction = check_direction(context, direction.as_ref())?;
-            Rule::of(*action, direction, &raw.text.value)
+            Rule::of(*action, direction, &raw.value.text)
         }
     };
     parsed.map_err(|invalid| context.push(invalid_rule(raw, &invalid))).ok()
@@ -237,11 +156,11 @@ fn check_direction(context: &mut Context<'_>, given: Option<&Spanned<String>>) -
     if let Some(known) = Direction::from_word(&given.value) {
         return Some(known);
     }
-    let help = advice(context, &given.value, words_of::<Direction>(), Direction::FOREIGN);
+    let help = advice(context, &given.value, known_words::<Direction>(), Direction::FOREIGN);
     let message = format!("there is no direction `{}`", shorten(&given.value));
-    context
-        .push(Diagnostic::error(Code::UnknownValue, given.span, message).label("not a direction").help(help));
-    None
+    context.refuse(
+        Diagnostic::error(Code::UnknownValue, given.span, message).label("not a direction").help(help),
+    )
 }
 
 fn invalid_rule(raw: &RawRule, invalid: &InvalidRule) -> Diagnostic {
@@ -249,9 +168,8 @@ fn invalid_rule(raw: &RawRule, invalid: &InvalidRule) -> Diagnostic {
         Reason::SuffixTooBroad { .. } => Code::SuffixTooBroad,
         _ => Code::InvalidRule,
     };
-    let label = if raw.head.is_some() { "not a target" } else { "not a rule" };
-    let diagnostic =
-        Diagnostic::error(code, raw.text.span, shorten_message(&invalid.to_string())).label(label);
+    let label = if raw.value.head.is_some() { "not a target" } else { "not a rule" };
+    let diagnostic = Diagnostic::error(code, raw.span, shorten_message(&invalid.to_string())).label(label);
     match (&invalid.suggestion, &invalid.reason) {
         (Some(suggestion), _) => diagnostic.help(format!("did you mean \"{}\"?", shorten(suggestion))),
         (None, reason @ Reason::SuffixTooBroad { .. }) => diagnostic.help(name_beneath(reason)),
@@ -263,7 +181,7 @@ fn invalid_rule(raw: &RawRule, invalid: &InvalidRule) -> Diagnostic {
             diagnostic.help("name addresses, or a sandbox of this project: \"domain=web\"")
         }
         (None, Reason::SeveralRules) => diagnostic.help("write each one by itself"),
-        (None, _) if raw.head.is_some() => diagnostic
+        (None, _) if raw.value.head.is_some() => diagnostic
             .help("a target is written like api.example.org, *.example.org:tcp:443, public or 10.0.0.0/8"),
         (None, _) => {
             diagnostic.help("a rule is written like allow@api.example.org:tcp:443 or deny:ingress@any")
@@ -282,37 +200,23 @@ pub(super) fn name_beneath(reason: &Reason) -> String {
 /// Reports a rule that earlier ones shadow.
 fn check_reach(context: &mut Context<'_>, raw: &RawNetwork, earlier: &[Rule], rule: &Rule) {
     let Some(shadows) = rule.shadowed_by(earlier) else { return };
-    let span = raw.rules[earlier.len()].text.span;
+    let span = raw.rules[earlier.len()].span;
     let agrees = shadows.iter().all(|&index| earlier[index].action == rule.action);
     let twice = shadows.iter().any(|&index| earlier[index] == *rule);
-    let (diagnostic, help) = match agrees {
+    let mut diagnostic = if agrees {
         // The earlier rules have the same effect, so this is only a warning.
-        true => (
-            Diagnostic::warning(
-                Code::ShadowedRule,
-                span,
-                match twice {
-                    true => format!("the rule `{rule}` is given twice"),
-                    false => format!("the rule `{rule}` changes nothing"),
-                },
-            ),
-            "remove it",
-        ),
-        false => (
-            Diagnostic::error(Code::ShadowedRule, span, format!("the rule `{rule}` can never be reached")),
-            "the first rule that fits decides: put the narrower one first, or remove it",
-        ),
+        let effect = if twice { "is given twice" } else { "changes nothing" };
+        let message = format!("the rule `{rule}` {effect}");
+        Diagnostic::warning(Code::ShadowedRule, span, message).label("one too many").help("remove it")
+    } else {
+        Diagnostic::error(Code::ShadowedRule, span, format!("the rule `{rule}` can never be reached"))
+            .label("nothing is left for it")
+            .help("the first rule that fits decides: put the narrower one first, or remove it")
     };
-    let diagnostic = diagnostic.label(if agrees { "one too many" } else { "nothing is left for it" });
-    context.push(
-        shadows
-            .iter()
-            .fold(diagnostic, |diagnostic, &index| {
-                let label = format!("`{}` comes first", earlier[index]);
-                diagnostic.also(raw.rules[index].text.span, label)
-            })
-            .help(help),
-    );
+    for &index in &shadows {
+        diagnostic = diagnostic.also(raw.rules[index].span, format!("`{}` comes first", earlier[index]));
+    }
+    context.push(diagnostic);
 }
 
 /// A network.
@@ -322,13 +226,64 @@ impl Value for Networks {
     type Raw = Option<RawNetwork>;
     type Model = Network;
 
-    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
-        fields.one(property).map(|item| read(context, item))
+    fn read(context: &mut Context<'_>, item: &Item<'_>) -> Self::Raw {
+        let (place, help) = match context.format {
+            Format::Kdl => (&NETWORK, "write `network default=\"deny\"`"),
+            Format::Yaml => (&NETWORK_YAML, "write `network: { default: deny }`"),
+        };
+        no_value(context, &item.arguments, &"`network` takes properties, not a value", &help);
+        let fields = Fields::read(context, place, &item.items);
+        let default = fields.one("default").and_then(|item| read_word::<NetworkDefault>(context, item));
+        let mut pool = |name: &str, example: String| {
+            let help = |_: &Context<'_>| format!("it is a network of addresses, such as \"{example}\"");
+            fields
+                .one(name)
+                .and_then(|item| text(context, item, Takes { what: "a network", bare: false }, &help))
+        };
+        let ipv4_pool = pool("ipv4-pool", Ipv4Pool::default().to_string());
+        let ipv6_pool = pool("ipv6-pool", Ipv6Pool::default().to_string());
+        let mut rules = Vec::new();
+        match context.format {
+            Format::Kdl => {
+                for action in Action::ALL.iter().copied() {
+                    for item in fields.all(action.as_str()) {
+                        rules.extend(read_node(context, item, action));
+                    }
+                }
+                // The first rule that matches decides, so they keep the order of the file.
+                rules.sort_by_key(|rule| rule.span.start);
+            }
+            Format::Yaml => {
+                if let Some(item) = fields.one("rules") {
+                    rules = read_tokens(context, item);
+                }
+            }
+        }
+        Some(RawNetwork { default, ipv4_pool, ipv6_pool, rules })
     }
 
-    fn check(context: &mut Context<'_>, raw: &Self::Raw, scope: &Scope<'_>) -> Option<Self::Model> {
-        let network = raw.as_ref();
-        network.map_or(Some(Network::default()), |network| check(context, network, &scope.sandbox.ports))
+    /// Checks the words and each rule, that no rule is shadowed, and that published ports can be reached.
+    fn check(context: &mut Context<'_>, raw: &RawNetwork, scope: &Scope<'_>) -> Option<Network> {
+        let default = check_word(context, raw.default.as_ref(), "default");
+        let ipv4_pool = check_pool::<Ipv4Pool>(context, raw.ipv4_pool.as_ref());
+        let ipv6_pool = check_pool::<Ipv6Pool>(context, raw.ipv6_pool.as_ref());
+        if let Some(extra) = raw.rules.get(NETWORK_RULES_MAX) {
+            let message = format!("a network has at most {NETWORK_RULES_MAX} rules");
+            return context.refuse(
+                Diagnostic::error(Code::TooComplex, extra.span, message)
+                    .label("one too many")
+                    .help("name whole networks, or suffixes such as `*.example.org`"),
+            );
+        }
+        let parsed: Vec<Option<Rule>> = raw.rules.iter().map(|rule| check_rule(context, rule)).collect();
+        let rules = parsed.into_iter().collect::<Option<Vec<Rule>>>()?;
+        for (index, rule) in rules.iter().enumerate() {
+            check_reach(context, raw, &rules[..index], rule);
+        }
+        if default == Some(NetworkDefault::Deny) {
+            check_ports(context, raw, &rules, &scope.sandbox.ports);
+        }
+        Some(Network { default: default?, rules, ipv4_pool: ipv4_pool?, ipv6_pool: ipv6_pool? })
     }
 
     fn print(model: &Self::Model, scope: &PrintScope<'_>) -> Printed {

@@ -1,49 +1,16 @@
 //! `like "api"`, `profiles "dev"` and `replicas 3`: the relation of a sandbox to the others.
 
-use super::read::{Fields, Takes, integer, text, words};
+use super::read::{Takes, integer, text, words};
 use super::resources::check_number;
 use super::script::invalid_name;
 use super::{PrintScope, Scope, Value};
 use crate::diagnostics::Context;
 use crate::language::schema;
-use crate::print::{Node, Printed, Scalar};
+use crate::print::{Node, Printed};
 use crate::syntax::{Item, Spanned};
 use schemas::name::check_name;
 use schemas::spec::limits::REPLICAS_MAX;
 use std::collections::BTreeSet;
-
-/// Reads the name of the other sandbox.
-fn read_like(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
-    let help = |context: &Context<'_>| format!("name a sandbox: `{}`", context.sample("like", &["api"]));
-    text(context, item, Takes { what: "a name", bare: false }, &help)
-}
-
-/// Reads the profiles.
-fn read_profiles(context: &mut Context<'_>, item: &Item<'_>) -> Option<Vec<Spanned<String>>> {
-    let help =
-        |context: &Context<'_>| format!("name one or more: `{}`", context.sample("profiles", &["dev"]));
-    words(context, item, &help)
-}
-
-/// Checks the names of the profiles.
-fn check_profiles(context: &mut Context<'_>, profiles: &[Spanned<String>]) -> BTreeSet<String> {
-    for profile in profiles {
-        if let Err(reason) = check_name(&profile.value) {
-            context.push(invalid_name(profile, "profile", &reason.to_string()));
-        }
-    }
-    profiles.iter().map(|profile| profile.value.clone()).collect()
-}
-
-/// Checks the number of replicas.
-fn check_replicas(context: &mut Context<'_>, replicas: &Spanned<i128>) -> Option<u32> {
-    check_number(context, replicas, 1..=REPLICAS_MAX, || {
-        (
-            format!("there cannot be {} replicas", replicas.value),
-            format!("give a number from 1 to {REPLICAS_MAX}; `profiles` leaves a sandbox out"),
-        )
-    })
-}
 
 /// The name of the sandbox whose properties are inherited.
 pub(crate) struct Like;
@@ -52,12 +19,13 @@ impl Value for Like {
     type Raw = Option<Spanned<String>>;
     type Model = ();
 
-    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
-        fields.one(property).and_then(|item| read_like(context, item))
+    fn read(context: &mut Context<'_>, item: &Item<'_>) -> Self::Raw {
+        let help = |context: &Context<'_>| format!("name a sandbox: `{}`", context.sample("like", &["api"]));
+        text(context, item, Takes { what: "a name", bare: false }, &help)
     }
 
-    fn check(_context: &mut Context<'_>, _raw: &Self::Raw, _scope: &Scope<'_>) -> Option<Self::Model> {
-        // It is resolved before the checks.
+    /// Returns nothing: it is resolved before the checks.
+    fn check(_context: &mut Context<'_>, _like: &Spanned<String>, _scope: &Scope<'_>) -> Option<()> {
         Some(())
     }
 
@@ -77,12 +45,23 @@ impl Value for Profiles {
     type Raw = Option<Vec<Spanned<String>>>;
     type Model = BTreeSet<String>;
 
-    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
-        fields.one(property).and_then(|item| read_profiles(context, item))
+    fn read(context: &mut Context<'_>, item: &Item<'_>) -> Self::Raw {
+        let help =
+            |context: &Context<'_>| format!("name one or more: `{}`", context.sample("profiles", &["dev"]));
+        words(context, item, &help)
     }
 
-    fn check(context: &mut Context<'_>, raw: &Self::Raw, _scope: &Scope<'_>) -> Option<Self::Model> {
-        Some(raw.as_ref().map(|raw| check_profiles(context, raw)).unwrap_or_default())
+    fn check(
+        context: &mut Context<'_>,
+        profiles: &Vec<Spanned<String>>,
+        _scope: &Scope<'_>,
+    ) -> Option<Self::Model> {
+        for profile in profiles {
+            if let Err(reason) = check_name(&profile.value) {
+                context.push(invalid_name(profile, "profile", &reason.to_string()));
+            }
+        }
+        Some(profiles.iter().map(|profile| profile.value.clone()).collect())
     }
 
     fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
@@ -101,16 +80,21 @@ impl Value for Replicas {
     type Raw = Option<Spanned<i128>>;
     type Model = u32;
 
-    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
-        fields.one(property).and_then(|item| integer(context, item, "3"))
+    fn read(context: &mut Context<'_>, item: &Item<'_>) -> Self::Raw {
+        integer(context, item, "3")
     }
 
-    fn check(context: &mut Context<'_>, raw: &Self::Raw, _scope: &Scope<'_>) -> Option<Self::Model> {
-        raw.as_ref().map_or(Some(1), |raw| check_replicas(context, raw))
+    fn check(context: &mut Context<'_>, replicas: &Spanned<i128>, _scope: &Scope<'_>) -> Option<u32> {
+        check_number(context, replicas, 1..=REPLICAS_MAX, || {
+            (
+                format!("there cannot be {} replicas", replicas.value),
+                format!("give a number from 1 to {REPLICAS_MAX}; `profiles` leaves a sandbox out"),
+            )
+        })
     }
 
-    fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
-        if *model > 1 { Printed::One(Node::Scalar(Scalar::Number(*model))) } else { Printed::Nothing }
+    fn print(model: &u32, _scope: &PrintScope<'_>) -> Printed {
+        if *model > 1 { Printed::One(Node::number(model)) } else { Printed::Nothing }
     }
 
     fn schema() -> serde_json::Value {

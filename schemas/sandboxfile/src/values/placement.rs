@@ -2,6 +2,7 @@
 
 use super::guest_path;
 use super::read::{Element, Fields, Help, MainValue, Takes, elements, text, text_of};
+use super::repeats::given_before;
 use crate::Format;
 use crate::check::Weight;
 use crate::diagnostics::{Code, Context, Diagnostic, shorten};
@@ -111,12 +112,11 @@ fn read_one<T: Options>(
             return short;
         }
         let message = format!("where is `{}` {placed}?", shorten(&source.value));
-        context.push(
+        return context.refuse(
             Diagnostic::error(Code::MissingProperty, source.span, message)
                 .label("`to` is missing")
                 .help(help.word(context)),
         );
-        return None;
     };
     let to = text(context, to, Takes { what: "a path", bare: false }, help)?;
     Some(RawPlacement { source, to, options })
@@ -128,13 +128,13 @@ pub(super) fn check<T: Options, M>(
     placements: &[RawPlacement<T>],
     check: impl Fn(&mut Context<'_>, &RawPlacement<T>) -> Option<M>,
 ) -> BTreeMap<String, M> {
-    let mut first: HashMap<&str, Span> = HashMap::new();
+    let mut first = HashMap::new();
     let mut checked = BTreeMap::new();
     for placement in placements {
         let to = guest_path::check(context, &placement.to, "/app");
         let model = check(context, placement);
         let path = placement.to.value.as_str();
-        if let Some(&before) = first.get(path) {
+        if let Some(before) = given_before(&mut first, path, placement.to.span) {
             let (message, help) = T::WORDS.twice;
             let message = format!("{message} `{}`", shorten(path));
             context.push(
@@ -145,7 +145,6 @@ pub(super) fn check<T: Options, M>(
             );
             continue;
         }
-        first.insert(path, placement.to.span);
         if let (Some(to), Some(model)) = (to, model) {
             checked.insert(to, model);
         }

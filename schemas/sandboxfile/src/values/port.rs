@@ -1,11 +1,10 @@
 //! `port "8080:80"`: ports of the host that are forwarded into a sandbox.
 
-use super::mount::shorten_message;
-use super::read::{Fields, Takes, missing_value, no_block, text_of};
+use super::read::{Takes, missing_value, no_block, text_of};
 use super::{PrintScope, Scope, Value};
 use crate::Format;
 use crate::check::{ENTRY_BYTES, Weight};
-use crate::diagnostics::{Code, Context, Diagnostic};
+use crate::diagnostics::{Code, Context, Diagnostic, shorten_message};
 use crate::language::schema;
 use crate::print::{Node, Printed};
 use crate::syntax::{Argument, Item, Span, Spanned};
@@ -26,22 +25,6 @@ impl Weight for RawPort {
 /// Returns the valid ports, each with its place.
 pub(crate) fn valid_ports(ports: &[RawPort]) -> impl Iterator<Item = Spanned<Port>> {
     ports.iter().filter_map(|raw| Some(Spanned::new(*raw.value.as_ref().ok()?, raw.span)))
-}
-
-/// Reads the ports of one node in KDL, all of them in YAML.
-fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawPort> {
-    let help = |context: &Context<'_>| format!("write `{}`", sample(context));
-    no_block(context, item, &help);
-    if item.arguments.iter().all(Argument::is_null) {
-        if item.items.is_empty() {
-            missing_value(context, item, &help);
-        }
-        return Vec::new();
-    }
-    let takes = Takes { what: "texts such as 8080:80", bare: true };
-    let texts = item.arguments.iter();
-    let texts = texts.filter_map(|argument| text_of(context, argument, &item.name.value, takes));
-    texts.map(|text| Spanned::new(text.value.parse(), text.span)).collect()
 }
 
 /// The users of one port of the host, by the address that they bind.
@@ -80,49 +63,6 @@ impl<T: Copy> Binds<T> {
         };
         parts.into_iter().flatten()
     }
-}
-
-/// Checks the ports of one sandbox, each by itself and against the others; returns them with their spans.
-fn check(context: &mut Context<'_>, ports: &[RawPort]) -> Vec<Spanned<Port>> {
-    let mut checked: Vec<Spanned<Port>> = Vec::new();
-    let mut taken: HashMap<(PortProtocol, u16), Binds<usize>> = HashMap::new();
-    // Port 0 is a different port each time.
-    let mut free: HashMap<Port, usize> = HashMap::new();
-    for raw in ports {
-        let port = match &raw.value {
-            Ok(port) => *port,
-            Err(invalid) => {
-                context.push(invalid_port(raw.span, invalid));
-                continue;
-            }
-        };
-        let clash = match port.host {
-            0 => free.get(&port).copied(),
-            _ => taken.entry((port.protocol, port.host)).or_default().overlapping(port.bind).next().copied(),
-        };
-        if let Some(other) = clash.map(|index| &checked[index]) {
-            let (message, label) = if other.value == port {
-                (format!("the port {port} is given twice"), "given again")
-            } else {
-                (format!("port {} of the host is taken twice", port.host), "the same port again")
-            };
-            let diagnostic = Diagnostic::error(Code::PortConflict, raw.span, message)
-                .label(label)
-                .also(other.span, "first given here");
-            context.push(if other.value == port {
-                diagnostic.help("keep one of the two")
-            } else {
-                diagnostic.help("give one of them another port of the host; 0 takes a free one")
-            });
-            continue;
-        }
-        match port.host {
-            0 => _ = free.insert(port, checked.len()),
-            _ => taken.entry((port.protocol, port.host)).or_default().add(port.bind, checked.len()),
-        }
-        checked.push(Spanned::new(port, raw.span));
-    }
-    checked
 }
 
 fn invalid_port(span: Span, InvalidPort { reason, suggestion }: &InvalidPort) -> Diagnostic {
@@ -203,10 +143,7 @@ pub(crate) fn check_across(context: &mut Context<'_>, sandboxes: &[Published<'_>
 }
 
 fn sample(context: &Context<'_>) -> &'static str {
-    match context.format {
-        Format::Kdl => "port \"8080:80\"",
-        Format::Yaml => "ports: [\"8080:80\"]",
-    }
+    context.format.pick("port \"8080:80\"", "ports: [\"8080:80\"]")
 }
 
 /// Ports of the host.
@@ -216,12 +153,67 @@ impl Value for Ports {
     type Raw = Vec<RawPort>;
     type Model = BTreeSet<Port>;
 
-    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
-        fields.all(property).flat_map(|item| read(context, item)).collect()
+    fn read(context: &mut Context<'_>, item: &Item<'_>) -> Self::Raw {
+        let help = |context: &Context<'_>| format!("write `{}`", sample(context));
+        no_block(context, item, &help);
+        if item.arguments.iter().all(Argument::is_null) {
+            if item.items.is_empty() {
+                missing_value(context, item, &help);
+            }
+            return Vec::new();
+        }
+        let takes = Takes { what: "texts such as 8080:80", bare: true };
+        let texts = item.arguments.iter();
+        let texts = texts.filter_map(|argument| text_of(context, argument, &item.name.value, takes));
+        texts.map(|text| Spanned::new(text.value.parse(), text.span)).collect()
     }
 
-    fn check(context: &mut Context<'_>, raw: &Self::Raw, _scope: &Scope<'_>) -> Option<Self::Model> {
-        Some(check(context, raw).iter().map(|port| port.value).collect())
+    /// Checks each port by itself and against the others.
+    fn check(context: &mut Context<'_>, ports: &[RawPort], _scope: &Scope<'_>) -> Option<Self::Model> {
+        let mut checked: Vec<Spanned<Port>> = Vec::new();
+        let mut taken: HashMap<(PortProtocol, u16), Binds<usize>> = HashMap::new();
+        // Port 0 is a different port each time.
+        let mut free: HashMap<Port, usize> = HashMap::new();
+        for raw in ports {
+            let port = match &raw.value {
+                Ok(port) => *port,
+                Err(invalid) => {
+                    context.push(invalid_port(raw.span, invalid));
+                    continue;
+                }
+            };
+            let clash = match port.host {
+                0 => free.get(&port).copied(),
+                _ => taken
+                    .entry((port.protocol, port.host))
+                    .or_default()
+                    .overlapping(port.bind)
+                    .next()
+                    .copied(),
+            };
+            if let Some(other) = clash.map(|index| &checked[index]) {
+                let (message, label) = if other.value == port {
+                    (format!("the port {port} is given twice"), "given again")
+                } else {
+                    (format!("port {} of the host is taken twice", port.host), "the same port again")
+                };
+                let diagnostic = Diagnostic::error(Code::PortConflict, raw.span, message)
+                    .label(label)
+                    .also(other.span, "first given here");
+                context.push(if other.value == port {
+                    diagnostic.help("keep one of the two")
+                } else {
+                    diagnostic.help("give one of them another port of the host; 0 takes a free one")
+                });
+                continue;
+            }
+            match port.host {
+                0 => _ = free.insert(port, checked.len()),
+                _ => taken.entry((port.protocol, port.host)).or_default().add(port.bind, checked.len()),
+            }
+            checked.push(Spanned::new(port, raw.span));
+        }
+        Some(checked.iter().map(|port| port.value).collect())
     }
 
     fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {

@@ -1,6 +1,7 @@
 //! `workdir "/app"`, `user "1000:1000"`, `hostname "db-1"` and `shell "/bin/bash"`.
 
-use super::read::{Fields, Takes, text_like};
+use super::block::values;
+use super::read::{Takes, text_like};
 use super::script::first_line;
 use super::{PrintScope, Scope, Value};
 use crate::check::RESERVED_NAMES;
@@ -10,11 +11,6 @@ use crate::print::{Node, Printed};
 use crate::syntax::{Item, Spanned};
 use rules::user::GuestUser;
 use schemas::spec::defaults;
-
-/// Reads the working directory as typed.
-fn read_workdir(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
-    text_like(context, item, Takes { what: "a path", bare: false }, "/app")
-}
 
 /// Checks the working directory.
 fn check_workdir(context: &mut Context<'_>, workdir: &Spanned<String>) -> Option<String> {
@@ -28,17 +24,11 @@ fn check_workdir(context: &mut Context<'_>, workdir: &Spanned<String>) -> Option
         "the working directory is not an absolute path",
     )
     .label("does not start with `/`");
-    context.push(if relative.is_empty() || relative.starts_with('.') {
+    context.refuse(if relative.is_empty() || relative.starts_with('.') {
         diagnostic.help("it is a path inside the guest, such as \"/app\"")
     } else {
         diagnostic.help(format!("did you mean \"/{}\"? it is a path inside the guest", shorten(relative)))
-    });
-    None
-}
-
-/// Reads the user as typed.
-fn read_user(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
-    text_like(context, item, Takes { what: "a user", bare: true }, "1000:1000")
+    })
 }
 
 /// Checks the form of the user; only the guest knows whether it exists.
@@ -47,21 +37,15 @@ fn check_user(context: &mut Context<'_>, user: &Spanned<String>) -> Option<Guest
         return Some(user);
     }
     let message = format!("`{}` is not a user", shorten(&user.value));
-    context.push(
+    context.refuse(
         Diagnostic::error(Code::InvalidUser, user.span, message)
             .label("neither a name nor a number")
             .help("a user is a name or a number, with or without a group: root, 1000 or 1000:1000"),
-    );
-    None
+    )
 }
 
 /// The longest first line of a script that Linux reads whole, in bytes.
 const FIRST_LINE_BYTES_MAX: usize = 255;
-
-/// Reads the shell as typed.
-fn read_shell(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
-    text_like(context, item, Takes { what: "a program", bare: false }, "/bin/bash")
-}
 
 /// Checks that the shell fits into the first line of a script.
 fn check_shell(context: &mut Context<'_>, shell: &Spanned<String>) -> Option<String> {
@@ -80,86 +64,11 @@ fn check_shell(context: &mut Context<'_>, shell: &Spanned<String>) -> Option<Str
     } else {
         return Some(shell.value.clone());
     };
-    context.push(
+    context.refuse(
         Diagnostic::error(Code::InvalidShell, shell.span, message).label(label).help(
             "name a program, such as \"/bin/bash\" or \"bash\"; a raw script chooses its own first line",
         ),
-    );
-    None
-}
-
-/// A working directory.
-pub(crate) struct Workdir;
-
-impl Value for Workdir {
-    type Raw = Option<Spanned<String>>;
-    type Model = Option<String>;
-
-    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
-        fields.one(property).and_then(|item| read_workdir(context, item))
-    }
-
-    fn check(context: &mut Context<'_>, raw: &Self::Raw, _scope: &Scope<'_>) -> Option<Self::Model> {
-        let Some(raw) = raw else { return Some(None) };
-        check_workdir(context, raw).map(Some)
-    }
-
-    fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
-        model.as_ref().map_or(Printed::Nothing, |text| Printed::One(Node::text(text)))
-    }
-
-    fn schema() -> serde_json::Value {
-        schema::matching_or_variable("^/")
-    }
-}
-
-/// A user, with or without a group.
-pub(crate) struct User;
-
-impl Value for User {
-    type Raw = Option<Spanned<String>>;
-    type Model = Option<GuestUser>;
-
-    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
-        fields.one(property).and_then(|item| read_user(context, item))
-    }
-
-    fn check(context: &mut Context<'_>, raw: &Self::Raw, _scope: &Scope<'_>) -> Option<Self::Model> {
-        let Some(raw) = raw else { return Some(None) };
-        check_user(context, raw).map(Some)
-    }
-
-    fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
-        model.as_ref().map_or(Printed::Nothing, |user| Printed::One(Node::text(user.as_str())))
-    }
-
-    fn schema() -> serde_json::Value {
-        schema::with(schema::text(), "examples", ["app", "1000:1000"])
-    }
-}
-
-/// The shell of wrapped scripts.
-pub(crate) struct Shell;
-
-impl Value for Shell {
-    type Raw = Option<Spanned<String>>;
-    type Model = String;
-
-    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
-        fields.one(property).and_then(|item| read_shell(context, item))
-    }
-
-    fn check(context: &mut Context<'_>, raw: &Self::Raw, _scope: &Scope<'_>) -> Option<Self::Model> {
-        raw.as_ref().map_or(Some(defaults::SHELL.to_owned()), |raw| check_shell(context, raw))
-    }
-
-    fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
-        Printed::One(Node::text(model))
-    }
-
-    fn schema() -> serde_json::Value {
-        schema::with(schema::text(), "default", defaults::SHELL)
-    }
+    )
 }
 
 /// The pattern of a host name in the JSON Schema: labels between dots.
@@ -169,51 +78,60 @@ const HOSTNAME_BYTES_MAX: usize = 64;
 /// The longest part of a host name between two dots, in bytes.
 const HOSTNAME_LABEL_BYTES_MAX: usize = 63;
 
-/// A host name.
-pub(crate) struct Hostname;
+/// Checks the host name.
+fn check_hostname(context: &mut Context<'_>, hostname: &Spanned<String>) -> Option<String> {
+    let name = hostname.value.as_str();
+    let is_label = |label: &str| {
+        (1..=HOSTNAME_LABEL_BYTES_MAX).contains(&label.len())
+            && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let (code, label) = if RESERVED_NAMES.contains(&name.to_ascii_lowercase().as_str()) {
+        (Code::ReservedName, "has a meaning of its own inside a sandbox")
+    } else if name.len() > HOSTNAME_BYTES_MAX {
+        (Code::InvalidName, "longer than 64 bytes")
+    } else if !name.split('.').all(is_label) {
+        (Code::InvalidName, "not a host name")
+    } else {
+        return Some(name.to_owned());
+    };
+    let message = format!("`{}` cannot be the host name of a sandbox", shorten(name));
+    context.refuse(
+        Diagnostic::error(code, hostname.span, message)
+            .label(label)
+            .help("a host name has letters, digits and `-`, and `.` between its parts: db-1.example.org"),
+    )
+}
 
-impl Value for Hostname {
-    type Raw = Option<Spanned<String>>;
-    type Model = Option<String>;
-
-    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
-        let takes = Takes { what: "a host name", bare: false };
-        fields.one(property).and_then(|item| text_like(context, item, takes, "db-1"))
+values! {
+    /// A working directory.
+    Workdir: Spanned<String> => String {
+        read: |context, item| text_like(context, item, Takes { what: "a path", bare: false }, "/app"),
+        check: check_workdir,
+        print: |path| Node::text(path),
+        schema: schema::matching_or_variable("^/"),
     }
-
-    fn check(context: &mut Context<'_>, raw: &Self::Raw, _scope: &Scope<'_>) -> Option<Self::Model> {
-        let Some(raw) = raw else { return Some(None) };
-        let name = raw.value.as_str();
-        let is_label = |label: &str| {
-            (1..=HOSTNAME_LABEL_BYTES_MAX).contains(&label.len())
-                && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
-                && !label.starts_with('-')
-                && !label.ends_with('-')
-        };
-        let (code, label) = if RESERVED_NAMES.contains(&name.to_ascii_lowercase().as_str()) {
-            (Code::ReservedName, "has a meaning of its own inside a sandbox")
-        } else if name.len() > HOSTNAME_BYTES_MAX {
-            (Code::InvalidName, "longer than 64 bytes")
-        } else if !name.split('.').all(is_label) {
-            (Code::InvalidName, "not a host name")
-        } else {
-            return Some(Some(name.to_owned()));
-        };
-        let message = format!("`{}` cannot be the host name of a sandbox", shorten(name));
-        context.push(
-            Diagnostic::error(code, raw.span, message)
-                .label(label)
-                .help("a host name has letters, digits and `-`, and `.` between its parts: db-1.example.org"),
-        );
-        None
+    /// A user, with or without a group.
+    User: Spanned<String> => GuestUser {
+        read: |context, item| text_like(context, item, Takes { what: "a user", bare: true }, "1000:1000"),
+        check: check_user,
+        print: |user| Node::text(user.as_str()),
+        schema: schema::with(schema::text(), "examples", ["app", "1000:1000"]),
     }
-
-    fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
-        model.as_ref().map_or(Printed::Nothing, |text| Printed::One(Node::text(text)))
+    /// The shell of wrapped scripts.
+    Shell: Spanned<String> => String {
+        read: |context, item| text_like(context, item, Takes { what: "a program", bare: false }, "/bin/bash"),
+        check: check_shell,
+        print: |shell| Node::text(shell),
+        schema: schema::with(schema::text(), "default", defaults::SHELL),
     }
-
-    fn schema() -> serde_json::Value {
-        schema::with(schema::matching_or_variable(HOSTNAME), "examples", ["db-1", "db-1.example.org"])
+    /// A host name.
+    Hostname: Spanned<String> => String {
+        read: |context, item| text_like(context, item, Takes { what: "a host name", bare: false }, "db-1"),
+        check: check_hostname,
+        print: |name| Node::text(name),
+        schema: schema::with(schema::matching_or_variable(HOSTNAME), "examples", ["db-1", "db-1.example.org"]),
     }
 }
 

@@ -56,12 +56,11 @@ pub(crate) fn single<'t>(
         [argument] => Some(argument),
         [_, extra, ..] => {
             let message = format!("`{}` takes one value", shorten(&item.name.value));
-            context.push(
+            context.refuse(
                 Diagnostic::error(Code::TooManyValues, extra.span, message)
                     .label("one too many")
                     .help(help.word(context)),
-            );
-            None
+            )
         }
     }
 }
@@ -116,8 +115,7 @@ impl MainValue<'_> {
             (None, None, None) if fields.has_misspelling_of(self.property) => return None,
             (None, None, None) => (self.missing)(),
         };
-        context.push(diagnostic.help(self.help.word(context)));
-        None
+        context.refuse(diagnostic.help(self.help.word(context)))
     }
 }
 
@@ -170,20 +168,19 @@ pub(crate) fn raw_text_of(
             let found = argument.describe();
             let message = format!("`{}` takes {}, not {found}", shorten(property), takes.what);
             let diagnostic = Diagnostic::error(Code::WrongType, argument.span, message).label(found);
-            context.push(match &argument.value {
+            return context.refuse(match &argument.value {
                 Value::Scalar(scalar) if scalar.kind != ScalarKind::Null => {
                     diagnostic.help(format!("put it in quotes: \"{}\"", shorten(&scalar.text)))
                 }
                 Value::Scalar(_) => diagnostic.help("an empty text is written \"\""),
                 Value::List(_) | Value::Map(_) => diagnostic,
             });
-            return None;
         }
     };
     if text.contains('\0') {
         let message = format!("`{}` cannot hold a NUL character", shorten(property));
-        context.push(Diagnostic::error(Code::InvalidText, argument.span, message).label("holds \\0"));
-        return None;
+        return context
+            .refuse(Diagnostic::error(Code::InvalidText, argument.span, message).label("holds \\0"));
     }
     Some(Spanned::new(text.clone().into_owned(), argument.span))
 }
@@ -234,24 +231,28 @@ fn scalar<T: FromStr>(
     help: &dyn Help,
 ) -> Option<Spanned<T>> {
     let argument = single(context, item, help)?;
-    match &argument.value {
+    let (found, label) = match &argument.value {
         Value::Scalar(Scalar { kind: ScalarKind::Text, text }) if text.contains('$') => {
             let text = interpolate(context, Spanned::new(text.clone().into_owned(), argument.span))?;
-            let value = text.value.trim().parse().ok().map(|value| Spanned::new(value, text.span));
-            if value.is_none() {
-                wrong_text(context, item, &text, what, help);
+            if let Ok(value) = text.value.trim().parse() {
+                return Some(Spanned::new(value, text.span));
             }
-            return value;
+            let shown = format!("`{}`", shorten(&text.value));
+            (shown.clone(), format!("this is {shown}"))
         }
-        Value::Scalar(Scalar { kind, .. }) => {
-            if let Some(value) = of_kind(*kind) {
+        value => {
+            if let Value::Scalar(scalar) = value
+                && let Some(value) = of_kind(scalar.kind)
+            {
                 return Some(Spanned::new(value, argument.span));
             }
+            (argument.describe().to_owned(), argument.describe().to_owned())
         }
-        Value::List(_) | Value::Map(_) => {}
-    }
-    wrong_type(context, item, argument, what, help);
-    None
+    };
+    let message = format!("`{}` takes {what}, not {found}", shorten(&item.name.value));
+    context.refuse(
+        Diagnostic::error(Code::WrongType, argument.span, message).label(label).help(help.word(context)),
+    )
 }
 
 /// Reads a flag, which is false by default.
@@ -282,36 +283,17 @@ pub(crate) fn words(
         }
         return None;
     }
+    words_of(context, &item.arguments, &item.name.value)
+}
+
+/// Reads arguments as words; `None` if one is wrong, after all are read.
+pub(crate) fn words_of(
+    context: &mut Context<'_>,
+    arguments: &[Argument<'_>],
+    property: &str,
+) -> Option<Vec<Spanned<String>>> {
     let takes = Takes { what: "words", bare: true };
     let words: Vec<_> =
-        item.arguments.iter().map(|argument| text_of(context, argument, &item.name.value, takes)).collect();
+        arguments.iter().map(|argument| text_of(context, argument, property, takes)).collect();
     words.into_iter().collect()
-}
-
-fn wrong_type(
-    context: &mut Context<'_>,
-    item: &Item<'_>,
-    argument: &Argument<'_>,
-    takes: &str,
-    help: &dyn Help,
-) {
-    let found = argument.describe();
-    let message = format!("`{}` takes {takes}, not {found}", shorten(&item.name.value));
-    context.push(
-        Diagnostic::error(Code::WrongType, argument.span, message).label(found).help(help.word(context)),
-    );
-}
-
-/// Reports a value of another type after its variables were replaced.
-fn wrong_text(
-    context: &mut Context<'_>,
-    item: &Item<'_>,
-    text: &Spanned<String>,
-    takes: &str,
-    help: &dyn Help,
-) {
-    let message = format!("`{}` takes {takes}, not `{}`", shorten(&item.name.value), shorten(&text.value));
-    let label = format!("this is `{}`", shorten(&text.value));
-    context
-        .push(Diagnostic::error(Code::WrongType, text.span, message).label(label).help(help.word(context)));
 }

@@ -1,11 +1,12 @@
 //! `cpus 2`, `memory "512M"` and `disk "4G"`.
 
-use super::read::{Fields, integer, quantity};
+use super::block::values;
+use super::read::{integer, quantity};
 use super::{PrintScope, Scope, Value};
 use crate::diagnostics::{Code, Context, Diagnostic, shorten};
 use crate::language::schema;
 use crate::print::{Node, Printed, Scalar};
-use crate::syntax::Spanned;
+use crate::syntax::{Item, Spanned};
 use rules::unit::{InvalidQuantity, SIZE_FORMS, format_size_mib, parse_size_bytes};
 use schemas::spec::defaults;
 use schemas::spec::limits::{CPUS_MAX, DISK_MIB_MAX, DISK_MIB_MIN, MEMORY_MIB_MAX, MEMORY_MIB_MIN};
@@ -61,12 +62,11 @@ fn check_memory(context: &mut Context<'_>, memory: &Spanned<String>) -> Option<u
         return Some(mib);
     };
     let (least, most) = (format_size_mib(MEMORY_MIB_MIN.into()), format_size_mib(MEMORY_MIB_MAX.into()));
-    context.push(
+    context.refuse(
         Diagnostic::error(Code::OutOfRange, memory.span, message)
             .label(label)
             .help(format!("give {least} to {most}")),
-    );
-    None
+    )
 }
 
 /// Checks the size of a disk in whole MiB; `what` is its name in messages: `a volume`.
@@ -83,12 +83,11 @@ pub(super) fn check_disk(context: &mut Context<'_>, size: &Spanned<String>, what
         return Some(mib);
     };
     let (least, most) = (format_size_mib(DISK_MIB_MIN.into()), format_size_mib(DISK_MIB_MAX.into()));
-    context.push(
+    context.refuse(
         Diagnostic::error(Code::OutOfRange, size.span, format!("{what} cannot be of this size"))
             .label(label)
             .help(format!("give {least} to {most}")),
-    );
-    None
+    )
 }
 
 /// Returns the diagnostic about an invalid size or duration.
@@ -100,121 +99,61 @@ pub(super) fn invalid_quantity(
     unit: &str,
 ) -> Diagnostic {
     let shown = shorten(&given.value);
+    let (not_one, help) = (format!("not {what}"), format!("{what} is written like {forms}"));
     let (message, label, help) = match reason {
-        InvalidQuantity::NoUnit { .. } => (
-            format!("`{shown}` has no unit"),
-            "a unit is missing".to_owned(),
-            format!("did you mean \"{}{unit}\"? {what} is written like {forms}", shown.trim()),
-        ),
-        InvalidQuantity::UnknownUnit { unit } if unit.starts_with('.') || unit.starts_with(',') => (
-            format!("`{shown}` is not a whole number of units"),
-            "a fraction".to_owned(),
-            format!("take a smaller unit: {what} is written like {forms}"),
-        ),
-        InvalidQuantity::UnknownUnit { unit } => (
-            format!("`{}` is not a unit that is known here", shorten(unit)),
-            "unknown unit".to_owned(),
-            format!("{what} is written like {forms}"),
-        ),
-        InvalidQuantity::NoNumber { .. } => (
-            format!("`{shown}` does not start with a whole number"),
-            format!("not {what}"),
-            format!("{what} is written like {forms}"),
-        ),
-        InvalidQuantity::TooFine { .. } => (
-            format!("`{shown}` is not a whole number of milliseconds"),
-            "finer than a millisecond".to_owned(),
-            format!("{what} is written like {forms}"),
-        ),
-        InvalidQuantity::TooLarge { .. } => (
-            format!("`{shown}` is too large to be meant"),
-            "too large".to_owned(),
-            format!("{what} is written like {forms}"),
-        ),
+        InvalidQuantity::NoUnit { .. } => {
+            let help = format!("did you mean \"{}{unit}\"? {help}", shown.trim());
+            (format!("`{shown}` has no unit"), "a unit is missing", help)
+        }
+        InvalidQuantity::UnknownUnit { unit } if unit.starts_with(['.', ',']) => {
+            let help = format!("take a smaller unit: {help}");
+            (format!("`{shown}` is not a whole number of units"), "a fraction", help)
+        }
+        InvalidQuantity::UnknownUnit { unit } => {
+            (format!("`{}` is not a unit that is known here", shorten(unit)), "unknown unit", help)
+        }
+        InvalidQuantity::NoNumber { .. } => {
+            (format!("`{shown}` does not start with a whole number"), not_one.as_str(), help)
+        }
+        InvalidQuantity::TooFine { .. } => {
+            (format!("`{shown}` is not a whole number of milliseconds"), "finer than a millisecond", help)
+        }
+        InvalidQuantity::TooLarge { .. } => {
+            (format!("`{shown}` is too large to be meant"), "too large", help)
+        }
     };
     Diagnostic::error(Code::InvalidQuantity, given.span, message).label(label).help(help)
 }
 
-/// A number of processors.
-pub(crate) struct Cpus;
-
-impl Value for Cpus {
-    type Raw = Option<Spanned<i128>>;
-    type Model = u32;
-
-    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
-        fields.one(property).and_then(|item| integer(context, item, "2"))
+values! {
+    /// A number of processors.
+    Cpus: Spanned<i128> => u32 {
+        read: |context, item| integer(context, item, "2"),
+        check: check_cpus,
+        print: Node::number,
+        schema: schema::with(schema::integer(1, Some(CPUS_MAX)), "default", defaults::CPUS),
     }
-
-    fn check(context: &mut Context<'_>, raw: &Self::Raw, _scope: &Scope<'_>) -> Option<Self::Model> {
-        raw.as_ref().map_or(Some(defaults::CPUS), |raw| check_cpus(context, raw))
+    /// An amount of memory in MiB.
+    Memory: Spanned<String> => u32 {
+        read: |context, item| quantity(context, item, "512M"),
+        check: check_memory,
+        print: print_mib,
+        schema: size_schema(["512M", "2G"], defaults::MEMORY_MIB),
     }
-
-    fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
-        Printed::One(Node::Scalar(Scalar::Number(*model)))
-    }
-
-    fn schema() -> serde_json::Value {
-        schema::with(schema::integer(1, Some(CPUS_MAX)), "default", defaults::CPUS)
-    }
-}
-
-/// An amount of memory in MiB.
-pub(crate) struct Memory;
-
-impl Value for Memory {
-    type Raw = Option<Spanned<String>>;
-    type Model = u32;
-
-    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
-        fields.one(property).and_then(|item| quantity(context, item, "512M"))
-    }
-
-    fn check(context: &mut Context<'_>, raw: &Self::Raw, _scope: &Scope<'_>) -> Option<Self::Model> {
-        raw.as_ref().map_or(Some(defaults::MEMORY_MIB), |raw| check_memory(context, raw))
-    }
-
-    fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
-        print_mib(*model)
-    }
-
-    fn schema() -> serde_json::Value {
-        let schema = schema::with(schema::size(), "examples", ["512M", "2G"]);
-        schema::with(schema, "default", format_size_mib(defaults::MEMORY_MIB.into()))
+    /// The size of a writable disk in MiB.
+    Disk: Spanned<String> => u32 {
+        read: |context, item| quantity(context, item, "4G"),
+        check: |context, size| check_disk(context, size, "a sandbox's disk"),
+        print: print_mib,
+        schema: size_schema(["8G", "512M"], defaults::DISK_MIB),
     }
 }
 
-/// The size of a writable disk in MiB.
-pub(crate) struct Disk;
-
-impl Value for Disk {
-    type Raw = Option<Spanned<String>>;
-    type Model = u32;
-
-    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
-        fields.one(property).and_then(|item| quantity(context, item, "4G"))
-    }
-
-    fn check(context: &mut Context<'_>, raw: &Self::Raw, _scope: &Scope<'_>) -> Option<Self::Model> {
-        let check = |raw: &Spanned<String>| check_disk(context, raw, "a sandbox's disk");
-        raw.as_ref().map_or(Some(defaults::DISK_MIB), check)
-    }
-
-    fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
-        print_mib(*model)
-    }
-
-    fn schema() -> serde_json::Value {
-        disk_schema()
-    }
+fn size_schema(examples: [&str; 2], default_mib: u32) -> serde_json::Value {
+    let schema = schema::with(schema::size(), "examples", examples);
+    schema::with(schema, "default", format_size_mib(default_mib.into()))
 }
 
-/// Returns the schema of the size of a disk.
-pub(crate) fn disk_schema() -> serde_json::Value {
-    let schema = schema::with(schema::size(), "examples", ["8G", "512M"]);
-    schema::with(schema, "default", format_size_mib(defaults::DISK_MIB.into()))
-}
-
-fn print_mib(mib: u32) -> Printed {
-    Printed::One(Node::Scalar(Scalar::Quantity(format_size_mib(mib.into()))))
+fn print_mib(mib: &u32) -> Node {
+    Node::Scalar(Scalar::Quantity(format_size_mib((*mib).into())))
 }

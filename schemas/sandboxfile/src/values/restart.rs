@@ -37,80 +37,6 @@ impl Layer for RawRestart {
     }
 }
 
-/// Reads the policy as typed.
-fn read(context: &mut Context<'_>, item: &Item<'_>) -> Option<RawRestart> {
-    let help = |context: &Context<'_>| format!("write `{}`", context.sample("restart", &["on-failure"]));
-    let takes = Takes { what: "a policy", bare: false };
-    let fields = Fields::read(context, &RESTART, &item.items);
-    let max =
-        fields.one("max").and_then(|max| integer(context, max, "5").map(|value| (max.name.span, value)));
-    let policy = MainValue {
-        property: "policy",
-        missing: &|| nothing_follows(item),
-        too_many: "`restart` takes one policy",
-        help: &help,
-    };
-    let (argument, name) = policy.find(context, &item.arguments, &fields)?;
-    let policy = text_of(context, argument, name.unwrap_or(&item.name.value), takes)?;
-    Some(RawRestart { policy, max })
-}
-
-/// Checks the policy's word and its limit.
-fn check(context: &mut Context<'_>, raw: &RawRestart, role: Role) -> Option<RestartPolicy> {
-    let (word, short_max) = short_form(&raw.policy.value);
-    let max = match (&raw.max, short_max) {
-        (Some((_, max)), None) => Some(check_max(context, max)?),
-        (None, Some(max)) => Some(check_max(context, &Spanned::new(i128::from(max), raw.policy.span))?),
-        (None, None) => None,
-        (Some((name, _)), Some(_)) => {
-            context.push(
-                Diagnostic::error(Code::Conflict, *name, "the limit of restarts is given twice")
-                    .label("given again")
-                    .also(raw.policy.span, "first given here"),
-            );
-            return None;
-        }
-    };
-    let policy = match word {
-        "no" => RestartPolicy::No,
-        "on-failure" => RestartPolicy::OnFailure { max },
-        "always" => RestartPolicy::Always,
-        _ => {
-            let help = advice(context, word, RESTART_POLICIES.iter().copied(), FOREIGN_RESTART_POLICIES);
-            let message = format!("there is no restart policy `{}`", shorten(&raw.policy.value));
-            context.push(
-                Diagnostic::error(Code::UnknownValue, raw.policy.span, message)
-                    .label("not a policy")
-                    .help(help),
-            );
-            return None;
-        }
-    };
-    if max.is_some() && !matches!(policy, RestartPolicy::OnFailure { .. }) {
-        let place = raw.max.as_ref().map_or(raw.policy.span, |(name, _)| *name);
-        context.push(
-            Diagnostic::error(Code::Conflict, place, format!("`max` has no meaning with `{word}`"))
-                .label("a limit of restarts")
-                .also(raw.policy.span, "this policy has none")
-                .help("`max` belongs to `on-failure`"),
-        );
-        return None;
-    }
-    if role == Role::Job && policy == RestartPolicy::Always {
-        context.push(
-            Diagnostic::error(
-                Code::Conflict,
-                raw.policy.span,
-                "a job that always starts again never completes",
-            )
-            .label("no end")
-            .help("let a job restart `on-failure`, or make it a sandbox"),
-        );
-        return None;
-    }
-    Some(policy)
-}
-
 /// Splits compose's short form, `on-failure:5`.
 fn short_form(policy: &str) -> (&str, Option<u32>) {
     match policy.split_once(':') {
@@ -133,13 +59,72 @@ impl Value for Restart {
     type Raw = Option<RawRestart>;
     type Model = RestartPolicy;
 
-    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
-        fields.one(property).and_then(|item| read(context, item))
+    fn read(context: &mut Context<'_>, item: &Item<'_>) -> Self::Raw {
+        let help = |context: &Context<'_>| format!("write `{}`", context.sample("restart", &["on-failure"]));
+        let takes = Takes { what: "a policy", bare: false };
+        let fields = Fields::read(context, &RESTART, &item.items);
+        let max =
+            fields.one("max").and_then(|max| integer(context, max, "5").map(|value| (max.name.span, value)));
+        let policy = MainValue {
+            property: "policy",
+            missing: &|| nothing_follows(item),
+            too_many: "`restart` takes one policy",
+            help: &help,
+        };
+        let (argument, name) = policy.find(context, &item.arguments, &fields)?;
+        let policy = text_of(context, argument, name.unwrap_or(&item.name.value), takes)?;
+        Some(RawRestart { policy, max })
     }
 
-    fn check(context: &mut Context<'_>, raw: &Self::Raw, scope: &Scope<'_>) -> Option<Self::Model> {
-        let role = scope.sandbox.role;
-        raw.as_ref().map_or(Some(RestartPolicy::No), |raw| check(context, raw, role))
+    fn check(context: &mut Context<'_>, raw: &RawRestart, scope: &Scope<'_>) -> Option<RestartPolicy> {
+        let (word, short_max) = short_form(&raw.policy.value);
+        let max = match (&raw.max, short_max) {
+            (Some((_, max)), None) => Some(check_max(context, max)?),
+            (None, Some(max)) => Some(check_max(context, &Spanned::new(i128::from(max), raw.policy.span))?),
+            (None, None) => None,
+            (Some((name, _)), Some(_)) => {
+                return context.refuse(
+                    Diagnostic::error(Code::Conflict, *name, "the limit of restarts is given twice")
+                        .label("given again")
+                        .also(raw.policy.span, "first given here"),
+                );
+            }
+        };
+        let policy = match word {
+            "no" => RestartPolicy::No,
+            "on-failure" => RestartPolicy::OnFailure { max },
+            "always" => RestartPolicy::Always,
+            _ => {
+                let help = advice(context, word, RESTART_POLICIES.iter().copied(), FOREIGN_RESTART_POLICIES);
+                let message = format!("there is no restart policy `{}`", shorten(&raw.policy.value));
+                return context.refuse(
+                    Diagnostic::error(Code::UnknownValue, raw.policy.span, message)
+                        .label("not a policy")
+                        .help(help),
+                );
+            }
+        };
+        if max.is_some() && !matches!(policy, RestartPolicy::OnFailure { .. }) {
+            let place = raw.max.as_ref().map_or(raw.policy.span, |(name, _)| *name);
+            return context.refuse(
+                Diagnostic::error(Code::Conflict, place, format!("`max` has no meaning with `{word}`"))
+                    .label("a limit of restarts")
+                    .also(raw.policy.span, "this policy has none")
+                    .help("`max` belongs to `on-failure`"),
+            );
+        }
+        if scope.sandbox.role == Role::Job && policy == RestartPolicy::Always {
+            return context.refuse(
+                Diagnostic::error(
+                    Code::Conflict,
+                    raw.policy.span,
+                    "a job that always starts again never completes",
+                )
+                .label("no end")
+                .help("let a job restart `on-failure`, or make it a sandbox"),
+            );
+        }
+        Some(policy)
     }
 
     fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {

@@ -1,6 +1,7 @@
 //! `script "serve" "…"`: programs in text form on the PATH of a sandbox.
 
 use super::read::{Entry, Fields, Takes, entries, flag, raw_text_of, single};
+use super::repeats::{given_before, same_name};
 use super::{PrintScope, Scope, Value};
 use crate::Format;
 use crate::check::Weight;
@@ -12,7 +13,7 @@ use crate::syntax::{Argument, Item, Span, Spanned};
 use schemas::name::{SandboxName, suggest_name};
 use schemas::spec::defaults;
 use schemas::spec::limits::SCRIPT_BYTES_MAX;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// A script as typed.
 #[derive(Clone, Debug)]
@@ -42,12 +43,6 @@ impl Keyed for RawScript {
     }
 }
 
-/// Reads one script in KDL, all of them in YAML.
-fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawScript> {
-    let found = entries(context, item, "serve");
-    found.into_iter().filter_map(|entry| read_one(context, entry)).collect()
-}
-
 fn read_one(context: &mut Context<'_>, entry: Entry<'_>) -> Option<RawScript> {
     let name = || shorten(&entry.name.value);
     let help = |context: &Context<'_>| match context.format {
@@ -63,76 +58,23 @@ fn read_one(context: &mut Context<'_>, entry: Entry<'_>) -> Option<RawScript> {
         ([], None) if fields.has_misspelling_of("body") => return None,
         ([], None) => {
             let message = format!("the script `{}` has no body", name());
-            context.push(
+            return context.refuse(
                 Diagnostic::error(Code::EmptyScript, entry.name.span, message)
                     .label("no body follows")
                     .help(help(context)),
             );
-            return None;
         }
         ([_, extra, ..], _) | ([extra], Some(_)) => {
             let message = format!("the script `{}` takes one body", name());
             let help = "several lines make one text: put them between two lines of `\"\"\"` in KDL, after `|` in YAML";
-            context.push(
+            return context.refuse(
                 Diagnostic::error(Code::TooManyValues, extra.span, message).label("one too many").help(help),
             );
-            return None;
         }
     };
     // The dollar signs in a script are the shell's.
     let body = raw_text_of(context, body, "script", Takes { what: "a text", bare: false })?;
     Some(RawScript { name: entry.name, body, raw: raw.is_some_and(|raw| raw.value) })
-}
-
-/// Checks names and bodies, and adds the first line to each script.
-fn check(context: &mut Context<'_>, scripts: &[RawScript], shell: &str) -> BTreeMap<String, String> {
-    let mut checked = BTreeMap::new();
-    let mut first: BTreeMap<&str, Span> = BTreeMap::new();
-    for script in scripts {
-        let name = script.name.value.as_str();
-        if let Err(reason) = SandboxName::new(name) {
-            context.push(invalid_name(&script.name, "script", &reason.to_string()));
-            continue;
-        }
-        if let Some(&before) = first.get(name) {
-            context.push(
-                Diagnostic::error(
-                    Code::DuplicateName,
-                    script.name.span,
-                    format!("two scripts are called `{name}`"),
-                )
-                .label("the same name again")
-                .also(before, "first given here")
-                .help("rename or remove one of the two"),
-            );
-            continue;
-        }
-        first.insert(name, script.name.span);
-        if script.body.value.trim().is_empty() {
-            context.push(
-                Diagnostic::error(
-                    Code::EmptyScript,
-                    script.body.span,
-                    format!("the script `{name}` is empty"),
-                )
-                .label("nothing to run")
-                .help("write its text, or remove it"),
-            );
-            continue;
-        }
-        let text = whole_text(script, shell);
-        if text.len() > SCRIPT_BYTES_MAX {
-            let message = format!("the script `{name}` is larger than {} KiB", SCRIPT_BYTES_MAX / 1024);
-            context.push(
-                Diagnostic::error(Code::TooLarge, script.name.span, message)
-                    .label("this script")
-                    .help("put the file into the image"),
-            );
-            continue;
-        }
-        checked.insert(name.to_owned(), text);
-    }
-    checked
 }
 
 /// Returns the contents of the file of a script.
@@ -185,13 +127,50 @@ impl Value for Scripts {
     type Raw = Vec<RawScript>;
     type Model = BTreeMap<String, String>;
 
-    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
-        fields.all(property).flat_map(|item| read(context, item)).collect()
+    fn read(context: &mut Context<'_>, item: &Item<'_>) -> Self::Raw {
+        let found = entries(context, item, "serve");
+        found.into_iter().filter_map(|entry| read_one(context, entry)).collect()
     }
 
-    fn check(context: &mut Context<'_>, raw: &Self::Raw, scope: &Scope<'_>) -> Option<Self::Model> {
+    fn check(context: &mut Context<'_>, scripts: &[RawScript], scope: &Scope<'_>) -> Option<Self::Model> {
         let shell = scope.sandbox.shell.as_ref().map_or(defaults::SHELL, |shell| &shell.value);
-        Some(check(context, raw, shell))
+        let mut checked = BTreeMap::new();
+        let mut first = HashMap::new();
+        for script in scripts {
+            let name = script.name.value.as_str();
+            if let Err(reason) = SandboxName::new(name) {
+                context.push(invalid_name(&script.name, "script", &reason.to_string()));
+                continue;
+            }
+            if let Some(before) = given_before(&mut first, name, script.name.span) {
+                context.push(same_name("scripts", &script.name, before));
+                continue;
+            }
+            if script.body.value.trim().is_empty() {
+                context.push(
+                    Diagnostic::error(
+                        Code::EmptyScript,
+                        script.body.span,
+                        format!("the script `{name}` is empty"),
+                    )
+                    .label("nothing to run")
+                    .help("write its text, or remove it"),
+                );
+                continue;
+            }
+            let text = whole_text(script, shell);
+            if text.len() > SCRIPT_BYTES_MAX {
+                let message = format!("the script `{name}` is larger than {} KiB", SCRIPT_BYTES_MAX / 1024);
+                context.push(
+                    Diagnostic::error(Code::TooLarge, script.name.span, message)
+                        .label("this script")
+                        .help("put the file into the image"),
+                );
+                continue;
+            }
+            Some(checked).insert(name.to_owned(), text);
+        }
+        Some(checked)
     }
 
     fn print(model: &Self::Model, scope: &PrintScope<'_>) -> Printed {

@@ -1,35 +1,36 @@
 //! `secret "API_KEY" { from env="API_KEY"; hosts "api.example.org" }`: values that a sandbox uses without
 //! ever containing them.
 
-use super::env::{RawPairs, name_problem};
-use super::mount::shorten_message;
+use super::block::layers;
+use super::env::name_problem;
 use super::network::name_beneath;
 use super::path;
 use super::read::{Entry, Fields, Takes, entries, no_value, text, text_of, words};
+use super::repeats::{given_before, same_name};
+use super::start::program_of;
 use super::word::{check_word, read_word};
-use super::{PrintScope, Scope, Value};
+use super::{Named, Parsed, PrintScope, Reading, Scope, Value};
 use crate::Format;
-use crate::check::{Parsed, Weight};
-use crate::diagnostics::{Code, Context, Diagnostic, shorten};
+use crate::check::Weight;
+use crate::diagnostics::{Code, Context, Diagnostic, shorten, shorten_message};
 use crate::language::{SECRET, SECRET_SOURCE, schema};
-use crate::merge::{Keyed, Layer};
+use crate::merge::Layer;
 use crate::print::{Item as PrintItem, Name, Node, Position, Printed, Scalar};
 use crate::syntax::{Item, Span, Spanned};
 use rules::rule::{HostPattern, InvalidRule, Reason};
 use schemas::spec::{OnViolation, Secret, SecretSource};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// A secret as typed.
-#[derive(Clone, Debug)]
-pub(crate) struct RawSecret {
-    /// The variable that holds its placeholder.
-    pub name: Spanned<String>,
-    /// Where its value is read.
-    pub from: Parsed<RawSource>,
-    /// The hosts that it may be sent to.
-    pub hosts: Parsed<Vec<Spanned<String>>>,
-    /// What happens when it is sent elsewhere.
-    pub on_violation: Option<Spanned<String>>,
+layers! {
+    /// A secret as typed.
+    RawSecret {
+        /// Where its value is read.
+        from: Parsed<RawSource> = "from",
+        /// The hosts that it may be sent to.
+        hosts: Parsed<Vec<Spanned<String>>> = "hosts",
+        /// What happens when it is sent elsewhere.
+        on_violation: Option<Spanned<String>> = "on-violation",
+    }
 }
 
 /// The source of a value, as typed.
@@ -41,13 +42,6 @@ pub(crate) enum RawSource {
     File(Spanned<String>),
     /// A command of the host.
     Command(Vec<Spanned<String>>),
-}
-
-impl Weight for RawSecret {
-    fn weight(&self) -> usize {
-        let Self { name, from, hosts, on_violation } = self;
-        name.weight() + from.weight() + hosts.weight() + on_violation.weight()
-    }
 }
 
 impl Weight for RawSource {
@@ -72,59 +66,29 @@ impl Layer for RawSource {
     }
 }
 
-/// Secrets of the same name merge by their properties.
-impl Keyed for RawSecret {
-    fn key(&self) -> &str {
-        &self.name.value
-    }
-
-    fn overlay(self, base: Self) -> Self {
-        let Self { name: _, from, hosts, on_violation } = base;
-        Self {
-            name: self.name,
-            from: self.from.overlay(from),
-            hosts: self.hosts.overlay(hosts),
-            on_violation: self.on_violation.overlay(on_violation),
-        }
-    }
-
-    fn origins(&self, found: &mut dyn FnMut(&str, Span)) {
-        let Self { name, from, hosts, on_violation } = self;
-        let mut inside = |property: &str, span: Span| found(&format!("{}.{property}", name.value), span);
-        from.origins(&mut |_, span| inside("from", span));
-        hosts.origins(&mut |_, span| inside("hosts", span));
-        on_violation.origins(&mut |_, span| inside("on-violation", span));
-    }
-}
-
-/// Reads one secret in KDL, all of them in YAML.
-fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawSecret> {
-    let found = entries(context, item, "API_KEY");
-    found.into_iter().map(|entry| read_one(context, entry)).collect()
-}
-
-fn read_one(context: &mut Context<'_>, entry: Entry<'_>) -> RawSecret {
+fn read_one(context: &mut Context<'_>, entry: Entry<'_>) -> Named<RawSecret> {
     let help = |context: &Context<'_>| {
         format!("say where it is read: `{}`", sample_source(context, &shorten(&entry.name.value)))
     };
     let message = "a secret takes properties, not a value: its value is never written in a file";
     let wrong = no_value(context, entry.arguments, &message, &help);
-    let fields = Fields::read(context, &SECRET, entry.items);
-    let hosts_help = |context: &Context<'_>| {
-        format!("name them: `{}`", context.sample_list("hosts", &["api.example.org"]))
-    };
+    let mut fields = Fields::read(context, &SECRET, entry.items);
+    if wrong.is_some() {
+        fields.suspect_all();
+    }
+    let mut from = fields.reading("from", |item| Parsed::from(read_source(context, item, &entry.name.value)));
     // A source outside of `from` was reported: it is not missing as well.
     let is_source =
         |item: &Item<'_>| matches!(item.name.value.as_ref(), "env" | "file" | "command" | "value");
-    let stands_outside = entry.items.iter().any(is_source);
-    RawSecret {
-        from: Parsed::read(&fields, "from", wrong.is_some() || stands_outside, |item| {
-            read_source(context, item, &entry.name.value)
-        }),
-        hosts: Parsed::read(&fields, "hosts", wrong.is_some(), |item| words(context, item, &hosts_help)),
-        on_violation: fields.one("on-violation").and_then(|item| read_word::<OnViolation>(context, item)),
-        name: entry.name,
+    if entry.items.iter().any(is_source) {
+        from.ignore_missing();
     }
+    let help = |context: &Context<'_>| {
+        format!("name them: `{}`", context.sample_list("hosts", &["api.example.org"]))
+    };
+    let hosts = fields.reading("hosts", |item| words(context, item, &help).into());
+    let on_violation = fields.reading("on-violation", |item| read_word::<OnViolation>(context, item));
+    Named { name: entry.name, value: RawSecret { from, hosts, on_violation } }
 }
 
 fn sample_source(context: &Context<'_>, name: &str) -> String {
@@ -163,13 +127,12 @@ fn read_source(context: &mut Context<'_>, item: &Item<'_>, name: &str) -> Option
             return None;
         }
         [(_, first), (_, second), ..] => {
-            context.push(
+            return context.refuse(
                 Diagnostic::error(Code::Conflict, second.name.span, "a secret has one source")
                     .label("one too many")
                     .also(first.name.span, "first given here")
                     .help("keep one of the two"),
             );
-            return None;
         }
     };
     // The arguments follow `command="a"`.
@@ -178,12 +141,11 @@ fn read_source(context: &mut Context<'_>, item: &Item<'_>, name: &str) -> Option
         && let Some(extra) = rest.peek()
     {
         let message = "a secret has one source";
-        context.push(
+        return context.refuse(
             Diagnostic::error(Code::TooManyValues, extra.span, message)
                 .label("one too many")
                 .help(help(context)),
         );
-        return None;
     }
     match kind {
         "env" => text(context, property, Takes { what: "the name of a variable", bare: false }, &help)
@@ -200,84 +162,46 @@ fn read_source(context: &mut Context<'_>, item: &Item<'_>, name: &str) -> Option
     }
 }
 
-/// Checks all secrets of a sandbox, whose names must not be those of variables.
-fn check(context: &mut Context<'_>, secrets: &[RawSecret], env: &RawPairs) -> BTreeMap<String, Secret> {
-    if secrets.is_empty() {
-        return BTreeMap::new();
-    }
-    let variables: HashMap<&str, Span> =
-        env.iter().map(|(name, _)| (name.value.as_str(), name.span)).collect();
-    let mut first: HashMap<&str, Span> = HashMap::new();
-    let mut checked = BTreeMap::new();
-    for raw in secrets {
-        let name = raw.name.value.as_str();
-        let is_sound = check_name(context, raw, &variables, first.get(name).copied());
-        first.entry(name).or_insert(raw.name.span);
-        let from = check_source(context, raw);
-        let hosts = check_hosts(context, raw);
-        let on_violation = check_word(context, raw.on_violation.as_ref(), "on-violation");
-        if let (true, Some(from), Some(hosts), Some(on_violation)) = (is_sound, from, hosts, on_violation) {
-            checked.insert(name.to_owned(), Secret { from, hosts, on_violation });
-        }
-    }
-    checked
-}
-
 fn check_name(
     context: &mut Context<'_>,
-    raw: &RawSecret,
+    name: &Spanned<String>,
     variables: &HashMap<&str, Span>,
     before: Option<Span>,
-) -> bool {
-    let name = raw.name.value.as_str();
-    let shown = shorten(name);
-    let diagnostic = if let Some(problem) = name_problem(name) {
-        Diagnostic::error(Code::InvalidEnv, raw.name.span, format!("the name of a secret {problem}"))
+) -> Option<String> {
+    let diagnostic = if let Some(problem) = name_problem(&name.value) {
+        Diagnostic::error(Code::InvalidEnv, name.span, format!("the name of a secret {problem}"))
             .label("not a name")
             .help("it is the name of the variable that holds its placeholder, such as API_KEY")
     } else if let Some(before) = before {
-        Diagnostic::error(Code::DuplicateName, raw.name.span, format!("two secrets are called `{shown}`"))
-            .label("the same name again")
-            .also(before, "first given here")
-            .help("rename or remove one of the two")
-    } else if let Some(&variable) = variables.get(name) {
-        Diagnostic::error(Code::Conflict, raw.name.span, format!("`{shown}` is both a secret and a variable"))
+        same_name("secrets", name, before)
+    } else if let Some(&variable) = variables.get(name.value.as_str()) {
+        let message = format!("`{}` is both a secret and a variable", shorten(&name.value));
+        Diagnostic::error(Code::Conflict, name.span, message)
             .label("a secret")
             .also(variable, "a variable of the same name")
             .help("remove the variable: the secret sets it to a placeholder")
     } else {
-        return true;
+        return Some(name.value.clone());
     };
-    context.push(diagnostic);
-    false
+    context.refuse(diagnostic)
 }
 
-fn check_source(context: &mut Context<'_>, raw: &RawSecret) -> Option<SecretSource> {
-    let source = match &raw.from {
-        Parsed::Value(source) => source,
-        Parsed::Invalid => return None,
-        Parsed::Missing => {
-            let shown = shorten(&raw.name.value);
-            let help = format!("say where it is read: `{}`", sample_source(context, &shown));
-            context.push(
-                Diagnostic::error(
-                    Code::MissingProperty,
-                    raw.name.span,
-                    format!("the secret `{shown}` has no source"),
-                )
-                .label("`from` is missing")
-                .help(help),
-            );
-            return None;
-        }
-    };
+fn check_source(
+    context: &mut Context<'_>,
+    name: &Spanned<String>,
+    from: &Parsed<RawSource>,
+) -> Option<SecretSource> {
+    let shown = shorten(&name.value);
+    let source = from.required(context, "from", name.span, |context| {
+        let help = format!("say where it is read: `{}`", sample_source(context, &shown));
+        (format!("the secret `{shown}` has no source"), help)
+    })?;
     match source {
         RawSource::Env(name) => match name_problem(&name.value) {
             None => Some(SecretSource::Env { name: name.value.clone() }),
             Some(problem) => {
                 let message = format!("the name of a variable {problem}");
-                context.push(Diagnostic::error(Code::InvalidEnv, name.span, message).label("not a name"));
-                None
+                context.refuse(Diagnostic::error(Code::InvalidEnv, name.span, message).label("not a name"))
             }
         },
         RawSource::File(file) if path::is_local(&file.value) => {
@@ -285,7 +209,7 @@ fn check_source(context: &mut Context<'_>, raw: &RawSecret) -> Option<SecretSour
         }
         RawSource::File(file) => {
             let shown = shorten(&file.value);
-            context.push(
+            context.refuse(
                 Diagnostic::error(Code::InvalidPath, file.span, format!("`{shown}` is not a path"))
                     .label("does not begin with `/`, `./` or `../`")
                     .help(if file.value.is_empty() {
@@ -293,57 +217,32 @@ fn check_source(context: &mut Context<'_>, raw: &RawSecret) -> Option<SecretSour
                     } else {
                         format!("did you mean \"./{shown}\"?")
                     }),
-            );
-            None
+            )
         }
         RawSource::Command(argv) => {
-            let program = argv.first()?;
-            if program.value.trim().is_empty() {
-                context.push(
-                    Diagnostic::error(Code::MissingValue, program.span, "the program of the secret is empty")
-                        .label("no program"),
-                );
-                return None;
-            }
+            program_of(context, argv, "of the secret")?;
             Some(SecretSource::Command { argv: argv.iter().map(|word| word.value.clone()).collect() })
         }
     }
 }
 
-fn check_hosts(context: &mut Context<'_>, raw: &RawSecret) -> Option<BTreeSet<HostPattern>> {
-    let hosts = match &raw.hosts {
-        Parsed::Value(hosts) => hosts,
-        Parsed::Invalid => return None,
-        Parsed::Missing => {
-            let shown = shorten(&raw.name.value);
-            let help = format!(
-                "name those that it may be sent to: `{}`",
-                context.sample_list("hosts", &["api.example.org"])
-            );
-            context.push(
-                Diagnostic::error(
-                    Code::MissingProperty,
-                    raw.name.span,
-                    format!("the secret `{shown}` has no hosts"),
-                )
-                .label("`hosts` is missing")
-                .help(help),
-            );
-            return None;
-        }
+fn check_hosts(
+    context: &mut Context<'_>,
+    name: &Spanned<String>,
+    hosts: &Parsed<Vec<Spanned<String>>>,
+) -> Option<BTreeSet<HostPattern>> {
+    let hosts = hosts.required(context, "hosts", name.span, |context| {
+        let sample = context.sample_list("hosts", &["api.example.org"]);
+        let message = format!("the secret `{}` has no hosts", shorten(&name.value));
+        (message, format!("name those that it may be sent to: `{sample}`"))
+    })?;
+    let check = |host: &Spanned<String>| {
+        let parsed = host.value.parse::<HostPattern>();
+        parsed.map_err(|invalid| context.push(invalid_host(host.span, &invalid))).ok()
     };
-    let mut checked = BTreeSet::new();
-    let mut is_sound = true;
-    for host in hosts {
-        match host.value.parse() {
-            Ok(pattern) => _ = checked.insert(pattern),
-            Err(invalid) => {
-                context.push(invalid_host(host.span, &invalid));
-                is_sound = false;
-            }
-        }
-    }
-    is_sound.then_some(checked)
+    // All of them are checked, even after a wrong one.
+    let checked: Vec<_> = hosts.iter().map(check).collect();
+    checked.into_iter().collect()
 }
 
 fn invalid_host(span: Span, invalid: &InvalidRule) -> Diagnostic {
@@ -365,15 +264,37 @@ fn invalid_host(span: Span, invalid: &InvalidRule) -> Diagnostic {
 pub(crate) struct Secrets;
 
 impl Value for Secrets {
-    type Raw = Vec<RawSecret>;
+    type Raw = Vec<Named<RawSecret>>;
     type Model = BTreeMap<String, Secret>;
 
-    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
-        fields.all(property).flat_map(|item| read(context, item)).collect()
+    fn read(context: &mut Context<'_>, item: &Item<'_>) -> Self::Raw {
+        let found = entries(context, item, "API_KEY");
+        found.into_iter().map(|entry| read_one(context, entry)).collect()
     }
 
-    fn check(context: &mut Context<'_>, raw: &Self::Raw, scope: &Scope<'_>) -> Option<Self::Model> {
-        Some(check(context, raw, &scope.sandbox.env))
+    /// Checks all secrets of a sandbox, whose names must not be those of variables.
+    fn check(
+        context: &mut Context<'_>,
+        secrets: &[Named<RawSecret>],
+        scope: &Scope<'_>,
+    ) -> Option<Self::Model> {
+        let variables: HashMap<&str, Span> =
+            scope.sandbox.env.iter().map(|Named { name, .. }| (name.value.as_str(), name.span)).collect();
+        let mut first = HashMap::new();
+        let mut checked = BTreeMap::new();
+        for Named { name, value: RawSecret { from, hosts, on_violation } } in secrets {
+            let before = given_before(&mut first, name.value.as_str(), name.span);
+            let checked_name = check_name(context, name, &variables, before);
+            let from = check_source(context, name, from);
+            let hosts = check_hosts(context, name, hosts);
+            let on_violation = check_word(context, on_violation.as_ref(), "on-violation");
+            if let Some(name) = checked_name
+                && let (Some(from), Some(hosts), Some(on_violation)) = (from, hosts, on_violation)
+            {
+                checked.insert(name, Secret { from, hosts, on_violation });
+            }
+        }
+        Some(checked)
     }
 
     fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {

@@ -1,9 +1,9 @@
 //! `start "serve"` or `start "python3" "/app/main.py"`: the main process.
 
-use super::read::{Fields, words};
+use super::read::words;
 use super::script::RawScript;
-use super::{PrintScope, Scope, Value};
-use crate::check::Parsed;
+use super::{Parsed, PrintScope, Scope, Value};
+use crate::check::RawSandbox;
 use crate::diagnostics::{Code, Context, Diagnostic, shorten};
 use crate::language::schema;
 use crate::print::{Node, Printed};
@@ -11,27 +11,9 @@ use crate::syntax::{Item, Spanned};
 use crate::variables::interpolate::escape;
 use schemas::spec::Role;
 
-/// Reads the words as typed.
-fn read(context: &mut Context<'_>, item: &Item<'_>) -> Option<Vec<Spanned<String>>> {
-    let help = |context: &Context<'_>| {
-        format!(
-            "name a script, or give a program and its arguments: `{}`",
-            context.sample("start", &["sleep", "60"])
-        )
-    };
-    words(context, item, &help)
-}
-
 /// Checks the words against the scripts; a script's name is a program like any other, being on PATH.
 fn check(context: &mut Context<'_>, start: &[Spanned<String>], scripts: &[RawScript]) -> Option<Vec<String>> {
-    let program = start.first()?;
-    if program.value.trim().is_empty() {
-        context.push(
-            Diagnostic::error(Code::MissingValue, program.span, "the program to start is empty")
-                .label("no program"),
-        );
-        return None;
-    }
+    let program = program_of(context, start, "to start")?;
     let is_script = |name: &str| scripts.iter().any(|script| script.name.value == name);
     if start.len() == 1 && !is_script(&program.value) {
         if program.value.contains(char::is_whitespace) {
@@ -48,11 +30,10 @@ fn check(context: &mut Context<'_>, start: &[Spanned<String>], scripts: &[RawScr
                 Diagnostic::error(Code::UnknownScript, program.span, format!("there is no script `{given}`"))
                     .label("not a script of this sandbox")
                     .help(format!("did you mean `{script}`? to start a program of this name, give its path"));
-            context.push(match place {
+            return context.refuse(match place {
                 Some(place) => diagnostic.also(place.name.span, "this one is close"),
                 None => diagnostic,
             });
-            return None;
         }
     }
     Some(start.iter().map(|word| word.value.clone()).collect())
@@ -68,6 +49,21 @@ fn as_written(context: &Context<'_>, text: &Spanned<String>) -> String {
         return escape(&text.value);
     }
     written
+}
+
+/// Returns the program of a command, unless it is empty; `what` is about the command, for messages: `of a hook`.
+pub(super) fn program_of<'a>(
+    context: &mut Context<'_>,
+    argv: &'a [Spanned<String>],
+    what: &str,
+) -> Option<&'a Spanned<String>> {
+    let program = argv.first()?;
+    if program.value.trim().is_empty() {
+        let message = format!("the program {what} is empty");
+        return context
+            .refuse(Diagnostic::error(Code::MissingValue, program.span, message).label("no program"));
+    }
+    Some(program)
 }
 
 /// Reports a command line in one string.
@@ -101,28 +97,27 @@ impl Value for Start {
     type Raw = Parsed<Vec<Spanned<String>>>;
     type Model = Option<Vec<String>>;
 
-    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
-        Parsed::read(fields, property, false, |item| read(context, item))
+    fn read(context: &mut Context<'_>, item: &Item<'_>) -> Self::Raw {
+        let help = |context: &Context<'_>| {
+            format!(
+                "name a script, or give a program and its arguments: `{}`",
+                context.sample("start", &["sleep", "60"])
+            )
+        };
+        words(context, item, &help).into()
     }
 
     fn check(context: &mut Context<'_>, raw: &Self::Raw, scope: &Scope<'_>) -> Option<Self::Model> {
-        match raw {
-            Parsed::Value(words) => check(context, words, &scope.sandbox.scripts).map(Some),
-            Parsed::Invalid => None,
-            Parsed::Missing if scope.sandbox.role == Role::Job => {
-                let name = &scope.sandbox.name;
-                let message = format!("the job `{}` has nothing to run", shorten(&name.value));
-                let help =
-                    format!("add a script or a command: `{}`", context.sample("start", &["echo", "hello"]));
-                context.push(
-                    Diagnostic::error(Code::MissingProperty, name.span, message)
-                        .label("`start` is missing")
-                        .help(help),
-                );
-                None
-            }
-            Parsed::Missing => Some(None),
+        let RawSandbox { name, role, scripts, .. } = scope.sandbox;
+        if matches!(raw, Parsed::Missing) && *role == Role::Service {
+            return Some(None);
         }
+        let start = raw.required(context, "start", name.span, |context| {
+            let help =
+                format!("add a script or a command: `{}`", context.sample("start", &["echo", "hello"]));
+            (format!("the job `{}` has nothing to run", shorten(&name.value)), help)
+        })?;
+        check(context, start, scripts).map(Some)
     }
 
     fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {

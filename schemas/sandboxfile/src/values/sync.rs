@@ -9,7 +9,7 @@ use crate::FileKind;
 use crate::diagnostics::{Code, Context, Diagnostic, shorten};
 use crate::language::{Place, SYNC, schema};
 use crate::print::{Item as PrintItem, Node, Printed, Scalar};
-use crate::syntax::Spanned;
+use crate::syntax::{Item, Spanned};
 use schemas::spec::Sync;
 use std::collections::BTreeMap;
 
@@ -52,21 +52,19 @@ fn check_source(context: &mut Context<'_>, source: &Spanned<String>) -> Option<S
         let diagnostic =
             Diagnostic::error(Code::InvalidPath, source.span, format!("`{shown}` is not a path"))
                 .label("does not begin with `/`, `./` or `../`");
-        context.push(if source.value.is_empty() || source.value.starts_with('~') {
+        return context.refuse(if source.value.is_empty() || source.value.starts_with('~') {
             diagnostic.help("name a folder, such as \"./src\"")
         } else {
             diagnostic.help(format!("did you mean \"./{shown}\"?"))
         });
-        return None;
     }
     let (path, kind) = host_path(context, source, "copied")?;
     if kind == FileKind::File {
-        context.push(
+        return context.refuse(
             Diagnostic::error(Code::HostPathNotUsable, source.span, format!("`{shown}` is not a folder"))
                 .label("a file")
                 .help("name the folder that it is in; `ignore` leaves the others out"),
         );
-        return None;
     }
     Some(path)
 }
@@ -100,11 +98,11 @@ impl Value for Syncs {
     type Raw = Vec<RawSync>;
     type Model = BTreeMap<String, Sync>;
 
-    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
-        fields.all(property).flat_map(|item| placement::read(context, item)).collect()
+    fn read(context: &mut Context<'_>, item: &Item<'_>) -> Self::Raw {
+        placement::read(context, item)
     }
 
-    fn check(context: &mut Context<'_>, raw: &Self::Raw, _scope: &Scope<'_>) -> Option<Self::Model> {
+    fn check(context: &mut Context<'_>, raw: &[RawSync], _scope: &Scope<'_>) -> Option<Self::Model> {
         Some(placement::check(context, raw, check))
     }
 

@@ -8,13 +8,13 @@ use rules::Word;
 use rules::suggest::list;
 
 /// Returns the words of a type, in the order in which messages list them.
-pub(super) fn words_of<T: Word>() -> impl Iterator<Item = &'static str> + Clone {
+pub(super) fn known_words<T: Word>() -> impl Iterator<Item = &'static str> + Clone {
     T::ALL.iter().map(|word| word.as_str())
 }
 
 /// Reads a word as typed.
 pub(super) fn read_word<T: Word>(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
-    let help = |_: &Context<'_>| format!("it is {}", list(words_of::<T>(), "or"));
+    let help = |_: &Context<'_>| format!("it is {}", list(known_words::<T>(), "or"));
     text(context, item, Takes { what: "a word", bare: false }, &help)
 }
 
@@ -28,12 +28,11 @@ pub(super) fn check_word<T: Vocabulary + Default>(
     if let Some(known) = T::ALL.iter().copied().find(|word| word.as_str() == given.value) {
         return Some(known);
     }
-    let help = advice(context, &given.value, words_of::<T>(), T::FOREIGN);
+    let help = advice(context, &given.value, known_words::<T>(), T::FOREIGN);
     let property = context.spell_name(property);
     let message = format!("`{property}` cannot be `{}`", shorten(&given.value));
     context
-        .push(Diagnostic::error(Code::UnknownValue, given.span, message).label("not known here").help(help));
-    None
+        .refuse(Diagnostic::error(Code::UnknownValue, given.span, message).label("not known here").help(help))
 }
 
 /// Returns the word that was probably meant.
