@@ -5,7 +5,6 @@ use super::read::{Fields, Takes, boolean, integer, no_value, quantity, text_like
 use super::resources::{check_number, invalid_quantity};
 use super::start::{command_in_one_string, program_of};
 use super::{PrintScope, Scope, Value};
-use crate::Format;
 use crate::check::Weight;
 use crate::diagnostics::{Code, Context, Diagnostic};
 use crate::language::Instead::Say;

@@ -98,7 +98,7 @@ fn read_one<T: Options>(
         Diagnostic::error(Code::MissingProperty, element.span, format!("nothing is {verb}"))
             .label("the source is missing")
     };
-    let main = MainValue { property: "source", missing: &missing, too_many, help };
+    let main = MainValue { property: "source", missing: &missing, too_many, help, too_many_help: None };
     let (argument, name) = main.find(context, element.arguments, &fields)?;
     let takes = Takes { what: source, bare: false };
     let source = text_of(context, argument, name.unwrap_or(&item.name.value), takes)?;

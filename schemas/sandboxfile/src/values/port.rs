@@ -2,7 +2,6 @@
 
 use super::read::{Takes, missing_value, no_block, text_of};
 use super::{PrintScope, Scope, Value};
-use crate::Format;
 use crate::check::{ENTRY_BYTES, Weight};
 use crate::diagnostics::{Code, Context, Diagnostic, shorten_message};
 use crate::language::schema;
@@ -28,17 +27,12 @@ pub(crate) fn valid_ports(ports: &[RawPort]) -> impl Iterator<Item = Spanned<Por
 }
 
 /// The users of one port of the host, by the address that they bind.
+#[derive(Default)]
 struct Binds<T> {
     by_address: HashMap<IpAddr, Vec<T>>,
     /// The users on IPv4 addresses, and all users: for the unspecified addresses, which overlap with them.
     ipv4: Vec<T>,
     all: Vec<T>,
-}
-
-impl<T> Default for Binds<T> {
-    fn default() -> Self {
-        Self { by_address: HashMap::new(), ipv4: Vec::new(), all: Vec::new() }
-    }
 }
 
 impl<T: Copy> Binds<T> {
@@ -236,9 +230,10 @@ mod tests {
             .map(|text| text.parse().unwrap())
             .to_vec();
         let mut binds = Binds::default();
-        addresses.iter().for_each(|address| binds.add(*address, *address));
+        addresses.iter().enumerate().for_each(|(index, address)| binds.add(*address, index));
         for address in &addresses {
-            let found: BTreeSet<IpAddr> = binds.overlapping(*address).copied().collect();
+            let found: BTreeSet<IpAddr> =
+                binds.overlapping(*address).map(|index| addresses[*index]).collect();
             let expected = addresses.iter().copied().filter(|other| binds_overlap(*address, *other));
             assert_eq!(found, expected.collect(), "{address}");
         }

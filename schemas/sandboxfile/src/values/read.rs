@@ -88,9 +88,11 @@ pub(crate) struct MainValue<'a> {
     /// Returns the report about a missing value.
     pub missing: &'a dyn Fn() -> Diagnostic,
     /// The message about several values.
-    pub too_many: &'static str,
-    /// The next step for each of the two.
+    pub too_many: &'a str,
+    /// The next step for a missing value, and for several ones unless they have their own.
     pub help: &'a dyn Help,
+    /// The next step for several values.
+    pub too_many_help: Option<&'static str>,
 }
 
 impl MainValue<'_> {
@@ -106,16 +108,19 @@ impl MainValue<'_> {
         let property = fields.one(self.property);
         let diagnostic = match (first, second.or(first.filter(|_| property.is_some())), property) {
             (_, Some(extra), _) => {
-                Diagnostic::error(Code::TooManyValues, extra.span, self.too_many).label("one too many")
+                let help = self.too_many_help.map_or_else(|| self.help.word(context), str::to_owned);
+                Diagnostic::error(Code::TooManyValues, extra.span, self.too_many)
+                    .label("one too many")
+                    .help(help)
             }
             (Some(argument), None, _) => return Some((argument, None)),
             (None, None, Some(item)) => {
                 return Some((single(context, item, self.help)?, Some(&item.name.value)));
             }
             (None, None, None) if fields.has_misspelling_of(self.property) => return None,
-            (None, None, None) => (self.missing)(),
+            (None, None, None) => (self.missing)().help(self.help.word(context)),
         };
-        context.refuse(diagnostic.help(self.help.word(context)))
+        context.refuse(diagnostic)
     }
 }
 

@@ -70,6 +70,7 @@ impl Value for Restart {
             missing: &|| nothing_follows(item),
             too_many: "`restart` takes one policy",
             help: &help,
+            too_many_help: None,
         };
         let (argument, name) = policy.find(context, &item.arguments, &fields)?;
         let policy = text_of(context, argument, name.unwrap_or(&item.name.value), takes)?;

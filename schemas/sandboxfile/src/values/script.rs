@@ -1,6 +1,6 @@
 //! `script "serve" "…"`: programs in text form on the PATH of a sandbox.
 
-use super::read::{Entry, Fields, Takes, entries, flag, raw_text_of, single};
+use super::read::{Entry, Fields, MainValue, Takes, entries, flag, raw_text_of};
 use super::repeats::{given_before, same_name};
 use super::{PrintScope, Scope, Value};
 use crate::Format;
@@ -9,7 +9,7 @@ use crate::diagnostics::{Code, Context, Diagnostic, shorten};
 use crate::language::{SCRIPT, schema};
 use crate::merge::Keyed;
 use crate::print::{Item as PrintItem, Name, Node, Printed, Scalar};
-use crate::syntax::{Argument, Item, Span, Spanned};
+use crate::syntax::{Item, Span, Spanned};
 use schemas::name::{SandboxName, suggest_name};
 use schemas::spec::defaults;
 use schemas::spec::limits::SCRIPT_BYTES_MAX;
@@ -51,27 +51,20 @@ fn read_one(context: &mut Context<'_>, entry: Entry<'_>) -> Option<RawScript> {
     };
     let fields = Fields::read(context, &SCRIPT, entry.items);
     let raw = fields.one("raw").and_then(|item| flag(context, item));
-    let direct: Vec<&Argument<'_>> = entry.arguments.iter().filter(|argument| !argument.is_null()).collect();
-    let body = match (direct.as_slice(), fields.one("body")) {
-        ([argument], None) => *argument,
-        ([], Some(item)) => single(context, item, &help)?,
-        ([], None) if fields.has_misspelling_of("body") => return None,
-        ([], None) => {
-            let message = format!("the script `{}` has no body", name());
-            return context.refuse(
-                Diagnostic::error(Code::EmptyScript, entry.name.span, message)
-                    .label("no body follows")
-                    .help(help(context)),
-            );
-        }
-        ([_, extra, ..], _) | ([extra], Some(_)) => {
-            let message = format!("the script `{}` takes one body", name());
-            let help = "several lines make one text: put them between two lines of `\"\"\"` in KDL, after `|` in YAML";
-            return context.refuse(
-                Diagnostic::error(Code::TooManyValues, extra.span, message).label("one too many").help(help),
-            );
-        }
+    let missing = || {
+        Diagnostic::error(Code::EmptyScript, entry.name.span, format!("the script `{}` has no body", name()))
+            .label("no body follows")
     };
+    let body = MainValue {
+        property: "body",
+        missing: &missing,
+        too_many: &format!("the script `{}` takes one body", name()),
+        help: &help,
+        too_many_help: Some(
+            "several lines make one text: put them between two lines of `\"\"\"` in KDL, after `|` in YAML",
+        ),
+    };
+    let (body, _) = body.find(context, entry.arguments, &fields)?;
     // The dollar signs in a script are the shell's.
     let body = raw_text_of(context, body, "script", Takes { what: "a text", bare: false })?;
     Some(RawScript { name: entry.name, body, raw: raw.is_some_and(|raw| raw.value) })
@@ -168,7 +161,7 @@ impl Value for Scripts {
                 );
                 continue;
             }
-            Some(checked).insert(name.to_owned(), text);
+            checked.insert(name.to_owned(), text);
         }
         Some(checked)
     }

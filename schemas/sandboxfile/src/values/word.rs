@@ -2,7 +2,7 @@
 
 use super::read::{Takes, text};
 use crate::diagnostics::{Code, Context, Diagnostic, shorten};
-use crate::language::Vocabulary;
+use crate::language::{Foreign, Vocabulary};
 use crate::syntax::{Item, Spanned};
 use rules::Word;
 use rules::suggest::list;
@@ -40,9 +40,9 @@ pub(super) fn suggestion(
     context: &Context<'_>,
     given: &str,
     words: impl Iterator<Item = &'static str>,
-    foreign: &[(&str, &'static str)],
+    foreign: Foreign,
 ) -> Option<&'static str> {
-    let known = foreign.iter().find(|(theirs, _)| *theirs == given).map(|(_, ours)| *ours);
+    let known = foreign.iter().find(|(theirs, _)| theirs.contains(&given)).map(|(_, ours)| *ours);
     known.or_else(|| context.nearest(given, words))
 }
 
@@ -51,7 +51,7 @@ pub(super) fn advice(
     context: &Context<'_>,
     given: &str,
     words: impl Iterator<Item = &'static str> + Clone,
-    foreign: &[(&str, &'static str)],
+    foreign: Foreign,
 ) -> String {
     match suggestion(context, given, words.clone(), foreign) {
         Some(ours) => format!("did you mean `{ours}`?"),
