@@ -29,39 +29,31 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Show whether a sandbox can reach HOST:PORT, and which rule decides.
-    Why(Why),
+    Why {
+        /// The sandbox.
+        name: String,
+        /// A name or an address with a port: `example.org:443`, `[2606:4700::1]:443`.
+        #[arg(value_name = "HOST:PORT")]
+        target: String,
+        /// Use UDP.
+        #[arg(long)]
+        udp: bool,
+    },
     /// List the rules in effect, in their order, with their sources.
-    Rules(List),
-}
-
-#[derive(Debug, clap::Args)]
-struct Why {
-    /// The sandbox.
-    name: String,
-    /// A name or an address with a port: `example.org:443`, `[2606:4700::1]:443`.
-    #[arg(value_name = "HOST:PORT")]
-    target: String,
-    /// Use UDP.
-    #[arg(long)]
-    udp: bool,
-}
-
-#[derive(Debug, clap::Args)]
-struct List {
-    /// The sandbox.
-    name: String,
+    Rules {
+        /// The sandbox.
+        name: String,
+    },
 }
 
 /// Explains the recorded network of a sandbox.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let machine = Machine::open()?;
-    let name = match &arguments.command {
-        Command::Why(Why { name, .. }) | Command::Rules(List { name }) => name,
-    };
+    let (Command::Why { name, .. } | Command::Rules { name }) = &arguments.command;
     let seen = find::sandbox(global, &machine, name)?;
     let mut records = Records { global, machine: &machine, projects: Projects::default() };
     match &arguments.command {
-        Command::Why(Why { name, target, udp }) => {
+        Command::Why { name, target, udp } => {
             let target = Target::read(target)?;
             let Others { peers, names } = others(&mut records, &seen, &target)?;
             let sandbox = recorded(&mut records, &seen);
@@ -80,7 +72,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
             ));
             Ok(if allowed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        Command::Rules(_) => {
+        Command::Rules { .. } => {
             print(&recorded(&mut records, &seen).rules.table());
             Ok(ExitCode::SUCCESS)
         }

@@ -116,11 +116,10 @@ impl Sandbox {
         DomainName::new(self.name.as_str()).ok()
     }
 
-    /// Returns its address, or a sample if it has none.
-    fn address(&self) -> IpAddr {
-        let sample = || Pools::default().addresses(0).map(|addresses| addresses.guest_ipv4);
-        let own = self.addresses.map(|addresses| addresses.guest_ipv4);
-        own.or_else(sample).unwrap_or(Ipv4Addr::LOCALHOST).into()
+    /// Returns its own address or the one of its gateway, or a sample if it has none.
+    fn address(&self, of: fn(Addresses) -> Ipv4Addr) -> IpAddr {
+        let addresses = self.addresses.or_else(|| Pools::default().addresses(0));
+        addresses.map_or(Ipv4Addr::LOCALHOST, of).into()
     }
 }
 
@@ -133,6 +132,12 @@ pub struct Answer {
     pub notes: Vec<String>,
     /// Whether all steps are allowed.
     pub allowed: bool,
+}
+
+impl Answer {
+    fn new(steps: Vec<Vec<String>>, allowed: bool) -> Self {
+        Self { steps, notes: Vec::new(), allowed }
+    }
 }
 
 /// The circumstances of a connection.
@@ -168,10 +173,10 @@ impl Query<'_> {
         }
         if own.is_some_and(|own| own.is_gateway(address)) {
             if port != DNS_PORT {
-                return self.to_host(address, port, Locality::Gateway);
+                return self.to_host(address, port, &[], Locality::Gateway);
             }
-            let steps = vec![step("ask the name server", "allowed", "each name is decided separately")];
-            return Answer { steps, notes: Vec::new(), allowed: true };
+            let step = row(["ask the name server", "allowed", "each name is decided separately", "-"]);
+            return Answer::new(vec![step], true);
         }
         let at = |other: &&Sandbox| other.addresses.is_some_and(|theirs| theirs.is_guest(address));
         if let Some(other) = self.peers.iter().find(at) {
@@ -183,40 +188,28 @@ impl Query<'_> {
             return answer;
         }
         if executor_net::is_own(address) {
-            return self.to_host(address, port, Locality::Host);
+            return self.to_host(address, port, &[], Locality::Host);
         }
         let verdict = self.decide(address, port, &[], Locality::Elsewhere);
         let what = match group_of(address) {
             Some(group) => format!("connect ({group})"),
             None => "connect (no public address)".to_owned(),
         };
-        let mut answer = Answer {
-            steps: vec![self.rule_step(&what, &verdict)],
-            notes: Vec::new(),
-            allowed: verdict.allowed,
-        };
-        if !verdict.allowed && !verdict.is_fixed {
-            if let Some(rule) = self.rule_by_name(address, port) {
-                answer.notes.push(format!(
-                    "`{rule}` allows it if this sandbox looked up a name of that rule to get it"
-                ));
-            }
-            self.propose(&mut answer, &verdict, RuleTarget::Network(address.into()), port);
+        let mut answer = Answer::new(vec![self.rule_step(&what, &verdict)], verdict.allowed);
+        if let Some(rule) = self.rule_by_name(address, port).filter(|_| !verdict.allowed) {
+            answer
+                .notes
+                .push(format!("`{rule}` allows it if this sandbox looked up a name of that rule to get it"));
         }
+        self.propose(&mut answer, &verdict, RuleTarget::Network(address.into()), port);
         answer
     }
 
-    /// Explains a connection to the host, by the gateway or by one of its own addresses.
-    fn to_host(&self, address: IpAddr, port: u16, locality: Locality) -> Answer {
-        let verdict = self.decide(address, port, &[], locality);
-        let mut answer = Answer {
-            steps: vec![self.rule_step("connect (host)", &verdict)],
-            notes: Vec::new(),
-            allowed: verdict.allowed,
-        };
-        if !verdict.allowed && !verdict.is_fixed {
-            self.propose(&mut answer, &verdict, RuleTarget::Group(Group::Host), port);
-        }
+    /// Explains a connection to the host, by its name, by the gateway or by one of its own addresses.
+    fn to_host(&self, address: IpAddr, port: u16, names: &[DomainName], locality: Locality) -> Answer {
+        let verdict = self.decide(address, port, names, locality);
+        let mut answer = Answer::new(vec![self.rule_step("connect (host)", &verdict)], verdict.allowed);
+        self.propose(&mut answer, &verdict, RuleTarget::Group(Group::Host), port);
         answer
     }
 
@@ -228,34 +221,22 @@ impl Query<'_> {
             return itself(None);
         }
         if name.as_str() == HOST_NAME {
-            let names = std::slice::from_ref(name);
-            let verdict = self.decide(self.gateway(), port, names, Locality::Gateway);
-            let mut answer = Answer {
-                steps: vec![
-                    step("look up", "allowed", "every sandbox resolves it"),
-                    self.rule_step("connect (host)", &verdict),
-                ],
-                notes: Vec::new(),
-                allowed: verdict.allowed,
-            };
-            if !verdict.allowed {
-                self.propose(&mut answer, &verdict, RuleTarget::Group(Group::Host), port);
-            }
+            let gateway = self.sandbox.address(|addresses| addresses.gateway_ipv4);
+            let mut answer = self.to_host(gateway, port, std::slice::from_ref(name), Locality::Gateway);
+            answer.steps.insert(0, row(["look up", "allowed", "every sandbox resolves it", "-"]));
             return answer;
         }
         let Some(label) = label_of(name) else { return self.to_outside(name, port) };
         match self.peers.iter().find(|other| other.name.as_str() == label) {
-            Some(other) => self.to_peer(other, other.address(), port, true),
+            Some(other) => self.to_peer(other, other.address(|addresses| addresses.guest_ipv4), port, true),
             None => {
                 let reason = "no sandbox of this project has it, and no other name server is asked";
-                let mut notes = Vec::new();
+                let mut answer = Answer::new(vec![row(["look up", "no such name", reason, "-"])], false);
                 if !self.others.is_empty() {
-                    notes.push(format!(
-                        "the other sandboxes of this project: {}",
-                        listing::names(self.others)
-                    ));
+                    let names = listing::names(self.others);
+                    answer.notes.push(format!("the other sandboxes of this project: {names}"));
                 }
-                Answer { steps: vec![step("look up", "no such name", reason)], notes, allowed: false }
+                answer
             }
         }
     }
@@ -275,7 +256,7 @@ impl Query<'_> {
                     answer.allowed = verdict.allowed;
                     answer.steps.push(self.rule_step("look up", &verdict));
                 }
-                _ => answer.steps.push(step("look up", "allowed", "a rule on addresses allows it")),
+                _ => answer.steps.push(row(["look up", "allowed", "a rule on addresses allows it", "-"])),
             }
         }
         answer.steps.push(self.rule_step(&format!("connect ({name}, of this project)"), &connection));
@@ -283,20 +264,21 @@ impl Query<'_> {
         let incoming = other.rules.policy().decide(&Connection {
             direction: FlowDirection::Inbound,
             protocol: self.protocol,
-            address: self.sandbox.address(),
+            address: self.sandbox.address(|addresses| addresses.guest_ipv4),
             port: Some(port),
             names: own.as_slice(),
             locality: Locality::Elsewhere,
         });
         answer.steps.push(rule_step(&format!("ingress ({name})"), &incoming, &other.rules));
-        if let (true, Some(target)) = (!connection.allowed || !answer.allowed, target) {
+        answer.allowed &= connection.allowed;
+        if let Some(target) = target {
             self.propose(&mut answer, &connection, RuleTarget::Domain(target), port);
         }
         if let (false, Some(own)) = (incoming.allowed, own) {
             let rule = self.rule(Direction::Ingress, RuleTarget::Domain(own), port);
             answer.notes.extend(rule.map(|rule| self.proposal(name, &incoming, &rule)));
         }
-        answer.allowed &= connection.allowed && incoming.allowed;
+        answer.allowed &= incoming.allowed;
         if !other.runs {
             answer.notes.push(format!("{name} is not running: its name resolves once it is"));
         }
@@ -308,56 +290,36 @@ impl Query<'_> {
         let lookup = self.sandbox.rules.policy().decide_name(name, Protocol::Udp);
         let names = std::slice::from_ref(name);
         let connection = self.decide(Ipv4Addr::new(8, 8, 8, 8).into(), port, names, Locality::Elsewhere);
-        let mut answer = Answer {
-            steps: vec![
-                self.rule_step("look up", &lookup),
-                self.rule_step("connect, if it is public", &connection),
-            ],
-            notes: Vec::new(),
-            allowed: lookup.allowed && connection.allowed,
-        };
-        if !answer.allowed {
-            let decisive = if lookup.allowed { &connection } else { &lookup };
-            self.propose(&mut answer, decisive, RuleTarget::Domain(name.clone()), port);
-        } else if connection.by_name {
+        let steps =
+            vec![self.rule_step("look up", &lookup), self.rule_step("connect, if it is public", &connection)];
+        let mut answer = Answer::new(steps, lookup.allowed && connection.allowed);
+        let decisive = if lookup.allowed { &connection } else { &lookup };
+        self.propose(&mut answer, decisive, RuleTarget::Domain(name.clone()), port);
+        if answer.allowed && connection.by_name {
+            const PINNED: &str = "it shows no name: the address was looked up by a name of that rule";
             let origin = self.sandbox.rules.origin(&connection);
-            let row = |what: &str, verdict: &str, reason: &str| {
-                vec![what.to_owned(), verdict.to_owned(), reason.to_owned(), origin.clone()]
-            };
-            let pinned = "it shows no name: the address was looked up by a name of that rule";
-            match self.protocol {
+            let rows: &[_] = match self.protocol {
                 Protocol::Udp if port == QUIC_PORT => {
                     answer.allowed = false;
-                    answer.steps.push(row("UDP at port 443", "refused", "QUIC shows no name"));
+                    &[["UDP at port 443", "refused", "QUIC shows no name"]]
                 }
                 Protocol::Udp => {
-                    answer.steps.push(row("QUIC", "refused", "it shows no name"));
-                    answer.steps.push(row("another protocol", "allowed", pinned));
+                    &[["QUIC", "refused", "it shows no name"], ["another protocol", "allowed", PINNED]]
                 }
-                _ => {
-                    answer.steps.push(row("TLS greeting, HTTP request", "must show", "a name of that rule"));
-                    answer.steps.push(row("another protocol, such as SSH", "allowed", pinned));
-                }
-            }
+                _ => &[
+                    ["TLS greeting, HTTP request", "must show", "a name of that rule"],
+                    ["another protocol, such as SSH", "allowed", PINNED],
+                ],
+            };
+            answer.steps.extend(rows.iter().map(|[what, verdict, why]| row([what, verdict, why, &origin])));
         }
         answer
     }
 
-    fn gateway(&self) -> IpAddr {
-        let addresses = self.sandbox.addresses.or_else(|| Pools::default().addresses(0));
-        addresses.map_or(Ipv4Addr::LOCALHOST, |addresses| addresses.gateway_ipv4).into()
-    }
-
     fn decide(&self, address: IpAddr, port: u16, names: &[DomainName], locality: Locality) -> Verdict {
         let (direction, protocol, port) = (FlowDirection::Outbound, self.protocol, Some(port));
-        self.sandbox.rules.policy().decide(&Connection {
-            direction,
-            protocol,
-            address,
-            port,
-            names,
-            locality,
-        })
+        let policy = self.sandbox.rules.policy();
+        policy.decide(&Connection { direction, protocol, address, port, names, locality })
     }
 
     /// Returns the rule that allows an address if it was looked up by a name of that rule.
@@ -382,9 +344,10 @@ impl Query<'_> {
         Some(Rule { action: Action::Allow, direction, target, protocol: self.protocol, ports })
     }
 
-    /// Adds a note with the rule that would allow the connection.
+    /// Adds a note with the rule that would allow a refused connection, if a rule can.
     fn propose(&self, answer: &mut Answer, verdict: &Verdict, target: RuleTarget, port: u16) {
-        let rule = self.rule(Direction::Egress, target, port);
+        let may_help = !answer.allowed && !verdict.is_fixed;
+        let rule = self.rule(Direction::Egress, target, port).filter(|_| may_help);
         answer.notes.extend(rule.map(|rule| self.proposal(&self.sandbox.name, verdict, &rule)));
     }
 
@@ -402,23 +365,20 @@ impl Query<'_> {
 /// Explains a connection of the sandbox to itself. `host_port`: a port that may be meant as the host's.
 fn itself(host_port: Option<u16>) -> Answer {
     let note = host_port.map(|port| format!("the host's port {port} is at {HOST_NAME}:{port}"));
-    Answer {
-        steps: vec![step("connect (the sandbox itself)", "allowed", "it never leaves the sandbox")],
-        notes: note.into_iter().collect(),
-        allowed: true,
-    }
+    let step = row(["connect (the sandbox itself)", "allowed", "it never leaves the sandbox", "-"]);
+    Answer { notes: note.into_iter().collect(), ..Answer::new(vec![step], true) }
 }
 
-/// Formats a step without a deciding rule.
-fn step(what: &str, verdict: &str, reason: &str) -> Vec<String> {
-    [what, verdict, reason, "-"].map(str::to_owned).to_vec()
+/// Returns the row of a step: what, verdict, reason, and origin of the deciding rule.
+fn row(cells: [&str; 4]) -> Vec<String> {
+    cells.map(str::to_owned).to_vec()
 }
 
 /// Formats a step that the rules of a sandbox decide.
 fn rule_step(what: &str, verdict: &Verdict, rules: &Rules) -> Vec<String> {
     let word = if verdict.allowed { "allowed" } else { "refused" };
     let origin = if verdict.is_fixed { "-".to_owned() } else { rules.origin(verdict) };
-    vec![what.to_owned(), word.to_owned(), verdict.reason.clone(), origin]
+    row([what, word, &verdict.reason, &origin])
 }
 
 #[cfg(test)]
