@@ -8,23 +8,16 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use tempfile::NamedTempFile;
+use tempfile::TempPath;
 
 /// Mode of a new file, before the umask is applied.
 const MODE: u32 = 0o666;
 
 /// A file being written. Unless [`OutputFile::finish`] is called, a regular file stays unchanged.
 pub struct OutputFile {
-    writer: Writer,
-}
-
-enum Writer {
-    /// A temporary file that is renamed to the path at the end.
-    Replace {
-        file: NamedTempFile,
-        path: PathBuf,
-    },
-    InPlace(File),
+    file: File,
+    /// The path of the file, if it is temporary, and the path that it is renamed to at the end.
+    renamed: Option<(TempPath, PathBuf)>,
 }
 
 impl OutputFile {
@@ -46,7 +39,7 @@ impl OutputFile {
         };
         if let Some(stream) = found.as_ref().and_then(own_stream) {
             // Reopening would truncate the file that the shell redirected to, and fails for sockets.
-            return Ok(Self { writer: Writer::InPlace(stream?) });
+            return Ok(Self { file: stream?, renamed: None });
         }
         if found.as_ref().is_some_and(|found| !found.is_file()) {
             return in_place(path);
@@ -61,55 +54,45 @@ impl OutputFile {
             target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut builder = tempfile::Builder::new();
         builder.prefix(".msb-").permissions(Permissions::from_mode(mode.unwrap_or(MODE)));
-        let file = match builder.tempfile_in(folder) {
-            Ok(file) => file,
+        let (file, temporary) = match builder.tempfile_in(folder) {
+            Ok(file) => file.into_parts(),
             // The file may be writable in a folder that is not.
             Err(_) if found.is_some() => return in_place(path),
             Err(error) => return Err(error),
         };
         if let Some(mode) = found.map(|found| found.mode() & 0o777).filter(|_| mode.is_none()) {
-            file.as_file().set_permissions(Permissions::from_mode(mode))?;
+            file.set_permissions(Permissions::from_mode(mode))?;
         }
-        Ok(Self { writer: Writer::Replace { file, path: target } })
+        Ok(Self { file, renamed: Some((temporary, target)) })
     }
 
     /// Makes the written bytes the contents of the path.
     pub fn finish(self) -> io::Result<()> {
-        match self.writer {
-            Writer::Replace { file, path } => {
-                file.as_file().sync_all()?;
-                match file.persist(&path) {
-                    // A file that is a mount point, as in containers, cannot be replaced.
-                    Err(failed) if failed.error.kind() == io::ErrorKind::ResourceBusy => {
-                        io::copy(&mut failed.file.reopen()?, &mut File::create(&path)?).map(drop)
-                    }
-                    persisted => persisted.map(drop).map_err(|failed| failed.error),
-                }
+        let Some((temporary, path)) = self.renamed else { return Ok(()) };
+        self.file.sync_all()?;
+        match temporary.persist(&path) {
+            // A file that is a mount point, as in containers, cannot be replaced.
+            Err(failed) if failed.error.kind() == io::ErrorKind::ResourceBusy => {
+                io::copy(&mut File::open(&failed.path)?, &mut File::create(&path)?).map(drop)
             }
-            Writer::InPlace(mut file) => file.flush(),
+            persisted => persisted.map_err(|failed| failed.error),
         }
     }
 }
 
 impl Write for OutputFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &mut self.writer {
-            Writer::Replace { file, .. } => file.write(bytes),
-            Writer::InPlace(file) => file.write(bytes),
-        }
+        self.file.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match &mut self.writer {
-            Writer::Replace { file, .. } => file.flush(),
-            Writer::InPlace(file) => file.flush(),
-        }
+        self.file.flush()
     }
 }
 
 fn in_place(path: &Path) -> io::Result<OutputFile> {
     let file = File::options().write(true).create(true).truncate(true).open(path)?;
-    Ok(OutputFile { writer: Writer::InPlace(file) })
+    Ok(OutputFile { file, renamed: None })
 }
 
 /// Returns a duplicate of this process's stdout or stderr if the path refers to it, as `/dev/stdout` does.
