@@ -2,6 +2,7 @@
 
 use crate::session::terminal;
 use executor_client::deadline::{SIGNAL_TIMEOUT, until};
+use std::collections::HashMap;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
@@ -24,33 +25,22 @@ enum Reaction {
     Exit,
 }
 
-/// Number of received signals.
+/// Number of received signals of each kind.
 #[derive(Debug, Default)]
-struct SignalCounts {
-    interrupts: usize,
-    terminations: usize,
-}
+struct SignalCounts(HashMap<SignalKind, usize>);
 
 impl SignalCounts {
     /// Forwards signals unchanged, but a second Ctrl-C as SIGKILL. A third Ctrl-C, a second SIGTERM and the end of the
     /// terminal end msb.
     fn reaction(&mut self, kind: SignalKind, terminal_is_gone: bool) -> Reaction {
-        let signal = kind.as_raw_value();
-        match kind {
-            kind if kind == SignalKind::interrupt() => {
-                self.interrupts += 1;
-                match self.interrupts {
-                    1 => Reaction::Forward(signal),
-                    2 => Reaction::Forward(SIGKILL),
-                    _ => Reaction::Exit,
-                }
-            }
-            kind if kind == SignalKind::terminate() => {
-                self.terminations += 1;
-                if self.terminations == 1 { Reaction::Forward(signal) } else { Reaction::Exit }
-            }
-            kind if kind == SignalKind::hangup() && terminal_is_gone => Reaction::Exit,
-            _ => Reaction::Forward(signal),
+        let count = self.0.entry(kind).or_default();
+        *count += 1;
+        match *count {
+            2 if kind == SignalKind::interrupt() => Reaction::Forward(SIGKILL),
+            3.. if kind == SignalKind::interrupt() => Reaction::Exit,
+            2.. if kind == SignalKind::terminate() => Reaction::Exit,
+            _ if kind == SignalKind::hangup() && terminal_is_gone => Reaction::Exit,
+            _ => Reaction::Forward(kind.as_raw_value()),
         }
     }
 }
