@@ -7,6 +7,7 @@ use crate::output::words;
 use crate::progress::{Ended, StepRecord};
 use crate::report::RunOutcome;
 use executor::apply::Outcome;
+use schemas::excerpt::excerpt;
 use schemas::report::{Action, Blocked, FieldChange, Report, SandboxChange, VolumeChange};
 
 /// Maximum rows of a table; GitHub accepts 1 MiB for the whole page.
@@ -144,7 +145,7 @@ fn push_block(text: &mut String, lines: &[String]) {
     let fence = "`".repeat(longest.max(2) + 1);
     text.push_str(&format!("\n{fence}text\n"));
     for line in lines.iter().take(DETAILS_MAX) {
-        text.push_str(&format!("{}\n", shortened(line)));
+        text.push_str(&format!("{}\n", excerpt(line, CELL_MAX)));
     }
     text.push_str(&format!("{fence}\n"));
 }
@@ -152,7 +153,7 @@ fn push_block(text: &mut String, lines: &[String]) {
 /// Escapes text for a table cell.
 fn cell(text: &str) -> String {
     let mut shown = String::new();
-    for c in shortened(&escape_controls(text)).chars() {
+    for c in excerpt(&escape_controls(text), CELL_MAX).chars() {
         match c {
             '<' => shown.push_str("&lt;"),
             '>' => shown.push_str("&gt;"),
@@ -165,13 +166,6 @@ fn cell(text: &str) -> String {
         }
     }
     shown
-}
-
-fn shortened(text: &str) -> String {
-    match text.char_indices().nth(CELL_MAX) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::project::find::full_name_of;
 use executor::catalog::UnreadableRow;
 use executor::observe::{Observation, Observed, observe_all};
 use executor_host::state::{DiskFull, PublishedPort};
+use schemas::excerpt::excerpt;
 use schemas::name::full_name;
 use schemas::snapshot::{Exit, Health, Status};
 use schemas::spec::{Port, Role};
@@ -163,18 +164,12 @@ pub fn status_text(seen: &Observation) -> String {
         Status::Exited { exit } if exit.is_success() && job => "completed".to_owned(),
         Status::Exited { exit: Exit::Code { code } } => format!("exited ({code})"),
         Status::Exited { exit: Exit::NotStarted { message, .. } } => {
-            format!("not started: {}", shortened(message))
+            format!("not started: {}", excerpt(message, REASON_CHARS_MAX))
         }
-        Status::Exited { exit: Exit::Failure { message } } => format!("failed: {}", shortened(message)),
+        Status::Exited { exit: Exit::Failure { message } } => {
+            format!("failed: {}", excerpt(message, REASON_CHARS_MAX))
+        }
         Status::Lost => "lost".to_owned(),
-    }
-}
-
-/// Cuts a text to fit into a table.
-fn shortened(text: &str) -> String {
-    match text.char_indices().nth(REASON_CHARS_MAX) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
     }
 }
 
