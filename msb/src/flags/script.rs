@@ -25,36 +25,29 @@ pub fn scripts(
     raw: &[String],
     paths: &[String],
 ) -> Result<BTreeMap<String, Script>, CliError> {
+    type Parse = fn(&str) -> Result<Script, CliError>;
+    let flags: [(&str, &[String], &str, Parse); 3] = [
+        ("--script", wrapped, "=BODY", |body| Ok(Script { body: decode(body), raw: false })),
+        ("--script-raw", raw, "=BODY", |body| Ok(Script { body: body.to_owned(), raw: true })),
+        ("--script-path", paths, ":PATH", |path| Ok(Script { body: read(path)?, raw: true })),
+    ];
     let mut scripts = BTreeMap::new();
-    let mut add = |flag: &str, word: &str, name: &str, script: Script| {
-        if name.is_empty() {
-            return Err(CliError::usage(format!("{flag} {word:?}: the script has no name")));
+    for (flag, words, form, parse) in flags {
+        for word in words {
+            let refused = |why: String| CliError::usage(format!("{flag} {word:?}{why}"));
+            let (name, value) =
+                word.split_once(&form[..1]).ok_or_else(|| refused(format!(" is not NAME{form}")))?;
+            let script = parse(value)?;
+            if name.is_empty() {
+                return Err(refused(": the script has no name".to_owned()));
+            }
+            if scripts.insert(name.to_owned(), script).is_some() {
+                return Err(refused(format!(": two scripts are called {name:?}"))
+                    .hint("rename or remove one of them"));
+            }
         }
-        if scripts.insert(name.to_owned(), script).is_some() {
-            return Err(CliError::usage(format!("{flag} {word:?}: two scripts are called {name:?}"))
-                .hint("rename or remove one of them"));
-        }
-        Ok(())
-    };
-    for word in wrapped {
-        let (name, body) = split("--script", word, '=')?;
-        add("--script", word, name, Script { body: decode(body), raw: false })?;
-    }
-    for word in raw {
-        let (name, body) = split("--script-raw", word, '=')?;
-        add("--script-raw", word, name, Script { body: body.to_owned(), raw: true })?;
-    }
-    for word in paths {
-        let (name, path) = split("--script-path", word, ':')?;
-        add("--script-path", word, name, Script { body: read(path)?, raw: true })?;
     }
     Ok(scripts)
-}
-
-fn split<'a>(flag: &str, word: &'a str, separator: char) -> Result<(&'a str, &'a str), CliError> {
-    let value = if separator == '=' { "BODY" } else { "PATH" };
-    word.split_once(separator)
-        .ok_or_else(|| CliError::usage(format!("{flag} {word:?} is not NAME{separator}{value}")))
 }
 
 /// Decodes `\n \t \r \\ \" \'`. Unknown escapes and a trailing `\` stay unchanged.
