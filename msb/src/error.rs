@@ -3,6 +3,7 @@
 use crate::output::style::{BOLD_RED, CYAN};
 use crate::output::{OutputOptions, eprintln_lossy, eprintln_raw, escape_lines};
 use crate::report::findings::{self, Finding};
+use crate::report::{diagnostics, github, on_github, repository_path};
 use executor::apply::ApplyError;
 use executor::catalog::CatalogError;
 use executor::images::ImagesError;
@@ -17,7 +18,9 @@ use planner::PlanError;
 use sandboxfile::Report;
 use schemas::excerpt::excerpt;
 use schemas::spec::ImageReference;
+use serde::Serialize;
 use std::error::Error;
+use std::fmt::Display;
 use std::process::ExitCode;
 
 /// Maximum characters of one message or cause, which may quote a file such as an image's manifest.
@@ -49,8 +52,14 @@ impl Exit {
     }
 }
 
-/// A failure with what is printed about it.
-#[derive(Debug)]
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// A failure with what is printed about it. Events contain its message, causes and hint.
+#[derive(Debug, Serialize)]
 pub struct CliError {
     /// What went wrong, in one sentence.
     pub message: String,
@@ -59,7 +68,9 @@ pub struct CliError {
     /// The next step.
     pub hint: Option<String>,
     /// The exit code.
+    #[serde(skip)]
     pub exit: Exit,
+    #[serde(skip)]
     refusal: Option<Box<Refusal>>,
 }
 
@@ -69,24 +80,12 @@ struct Refusal {
     findings: Vec<Finding>,
     /// Number of findings beyond the reported ones.
     omitted: usize,
-    rendered: RenderedReport,
+    /// The report for people.
+    text: String,
+    /// Annotations for the CI system; may be empty.
+    annotations: String,
     /// Whether the report is printed alone, without `error: …` after it.
     is_all: bool,
-}
-
-/// A report about a Sandboxfile as it is printed.
-#[derive(Debug, Default)]
-pub struct RenderedReport {
-    /// For people.
-    pub text: String,
-    /// Annotations for the CI system; empty outside of one.
-    pub annotations: String,
-}
-
-impl From<String> for RenderedReport {
-    fn from(text: String) -> Self {
-        Self { text, annotations: String::new() }
-    }
 }
 
 impl CliError {
@@ -101,25 +100,35 @@ impl CliError {
     }
 
     /// Creates the failure of a Sandboxfile that is refused; the report is all that is printed.
-    pub fn refused(report: &Report, rendered: RenderedReport) -> Self {
-        Self::new(report.to_string()).with_refusal(report, rendered, true)
+    pub fn refused(report: &Report, output: &OutputOptions) -> Self {
+        Self::new(report.to_string()).with_refusal(report, diagnostics::text(report, output), true)
     }
 
-    /// Adds a report that is printed above the message.
-    pub fn with_report(self, report: &Report, rendered: RenderedReport) -> Self {
-        self.with_refusal(report, rendered, false)
+    /// Adds findings that are printed above the message.
+    pub fn with_report(self, report: &Report, output: &OutputOptions) -> Self {
+        self.with_refusal(report, diagnostics::findings(report, output), false)
     }
 
-    fn with_refusal(mut self, report: &Report, rendered: RenderedReport, is_all: bool) -> Self {
+    fn with_refusal(mut self, report: &Report, text: String, is_all: bool) -> Self {
         let (findings, omitted) = (findings::of(report), report.omitted());
-        self.refusal = Some(Box::new(Refusal { findings, omitted, rendered, is_all }));
+        let annotations = String::new();
+        self.refusal = Some(Box::new(Refusal { findings, omitted, text, annotations, is_all }));
+        self
+    }
+
+    /// Adds annotations on GitHub, which shows them in the files.
+    pub fn annotated(mut self) -> Self {
+        if let Some(refusal) = self.refusal.as_mut().filter(|_| on_github()) {
+            refusal.annotations = github::annotations(&refusal.findings, &repository_path);
+        }
         self
     }
 
     /// Drops the printed form of a report that was written in another format.
     pub fn without_report(mut self) -> Self {
         if let Some(refusal) = &mut self.refusal {
-            refusal.rendered = RenderedReport::default();
+            refusal.text.clear();
+            refusal.annotations.clear();
         }
         self
     }
@@ -176,9 +185,7 @@ impl CliError {
 
     /// Prints the failure and returns its exit code.
     pub fn report(&self, output: &OutputOptions) -> ExitCode {
-        let code = ExitCode::from(self.exit as u8);
-        if let Some(Refusal { rendered, is_all, .. }) = self.refusal.as_deref() {
-            let RenderedReport { text, annotations } = rendered;
+        if let Some(Refusal { text, annotations, is_all, .. }) = self.refusal.as_deref() {
             if !text.is_empty() {
                 eprintln_lossy(text.trim_end_matches('\n'));
             }
@@ -186,7 +193,7 @@ impl CliError {
                 eprintln_raw(annotations.trim_end_matches('\n'));
             }
             if *is_all {
-                return code;
+                return self.exit.into();
             }
         }
         let style = output.style();
@@ -197,7 +204,23 @@ impl CliError {
         if let Some(hint) = &self.hint {
             eprintln_lossy(&format!("{}: {}", style.paint(CYAN, "hint"), escape_lines(hint, "  ")));
         }
-        code
+        self.exit.into()
+    }
+}
+
+/// Adds the failed operation to an error.
+pub trait Context<T> {
+    /// Converts an error to the failure `CONTEXT: ERROR`.
+    ///
+    /// # Errors
+    ///
+    /// The failure, if this is an error.
+    fn context(self, context: impl Display) -> Result<T, CliError>;
+}
+
+impl<T, E: Display> Context<T> for Result<T, E> {
+    fn context(self, context: impl Display) -> Result<T, CliError> {
+        self.map_err(|error| CliError::new(format!("{context}: {error}")))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::apply::ephemeral;
 use crate::cli::Global;
-use crate::error::CliError;
+use crate::error::{CliError, Context};
 use executor::apply::SuperviseCommand;
 use executor::catalog::Catalog;
 use executor::launch::BootSettings;
@@ -34,17 +34,18 @@ pub fn open_home() -> Result<Home, CliError> {
 }
 
 fn home_root() -> Result<PathBuf, CliError> {
-    let path = match (std::env::var_os(HOME_VARIABLE), std::env::var_os("HOME")) {
-        (Some(path), _) if !path.is_empty() => std::path::absolute(PathBuf::from(path))
-            .map_err(|error| CliError::new(format!("cannot use {HOME_VARIABLE}: {error}")))?,
-        (_, Some(home)) if !home.is_empty() => PathBuf::from(home).join(".microsandbox"),
-        _ => {
-            return Err(
-                CliError::new("neither MSB_HOME nor HOME is set").hint("set MSB_HOME to a folder of yours")
-            );
-        }
-    };
-    Ok(path)
+    if let Some(path) = path_variable(HOME_VARIABLE) {
+        return std::path::absolute(path).context(format_args!("cannot use {HOME_VARIABLE}"));
+    }
+    let home = path_variable("HOME").map(|home| home.join(".microsandbox"));
+    home.ok_or_else(|| {
+        CliError::new("neither MSB_HOME nor HOME is set").hint("set MSB_HOME to a folder of yours")
+    })
+}
+
+/// Returns the path in a variable of the environment; `None` if it is empty or not set.
+pub fn path_variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 /// The state of this machine.
@@ -110,8 +111,8 @@ pub fn pools(home: &Home) -> Result<Pools, CliError> {
 ///
 /// Those of [`config`].
 pub fn registries(home: &Home) -> Result<Settings, CliError> {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let docker = variable("DOCKER_CONFIG").or_else(|| variable("HOME").map(|home| home.join(".docker")));
+    let in_home = || path_variable("HOME").map(|home| home.join(".docker"));
+    let docker = path_variable("DOCKER_CONFIG").or_else(in_home);
     Ok(Settings {
         hosts: HostSettings::of_config(&config(home)?.registries),
         docker_config: docker.map(|folder| folder.join("config.json")),
@@ -153,8 +154,7 @@ pub fn selected_driver(home: &Home, global: &Global) -> Result<Option<DriverKind
 
 /// Returns the path of a guest file, which may not exist.
 fn guest_path(home: &Home, variable: &str, name: &str) -> PathBuf {
-    let named = std::env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from);
-    let path = named.unwrap_or_else(|| home.root().join("guest").join(name));
+    let path = path_variable(variable).unwrap_or_else(|| home.root().join("guest").join(name));
     std::path::absolute(&path).unwrap_or(path)
 }
 
@@ -192,8 +192,7 @@ fn existing(GuestFile { name, path, variable }: GuestFile) -> Result<PathBuf, Cl
 ///
 /// If the path of msb is unknown.
 pub fn supervise_command(home: &Home) -> Result<SuperviseCommand, CliError> {
-    let program =
-        std::env::current_exe().map_err(|error| CliError::new(format!("cannot find msb itself: {error}")))?;
+    let program = std::env::current_exe().context("cannot find msb itself")?;
     let mut environment: Vec<(OsString, OsString)> =
         vec![(HOME_VARIABLE.into(), home.root().as_os_str().to_owned())];
     for name in INHERITED_VARIABLES {

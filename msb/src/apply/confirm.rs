@@ -3,11 +3,10 @@
 use crate::error::CliError;
 use crate::output::words;
 use crate::output::{self, eprintln_lossy, escape_controls};
+use schemas::listing::{self, LISTED_MAX};
 use schemas::report::Loss;
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 
-/// Maximum number of losses to list.
-const LISTED_MAX: usize = 20;
 /// Maximum size of an answer, in bytes.
 const ANSWER_BYTES_MAX: u64 = 64;
 
@@ -81,7 +80,7 @@ fn agrees(input: &mut impl BufRead) -> bool {
 
 /// Formats losses, one per line.
 fn lines(losses: &[Loss]) -> Vec<String> {
-    schemas::listing::lines(losses, LISTED_MAX, |loss| escape_controls(&words::loss(loss)))
+    listing::lines(losses, LISTED_MAX, |loss| escape_controls(&words::loss(loss)))
 }
 
 #[cfg(test)]

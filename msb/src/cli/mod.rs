@@ -37,7 +37,7 @@ impl Cli {
     pub fn read() -> Result<Self, ExitCode> {
         Self::try_parse().map_err(|error| {
             let _ = error.print();
-            if error.use_stderr() { ExitCode::from(Exit::Usage as u8) } else { ExitCode::SUCCESS }
+            if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS }
         })
     }
 }

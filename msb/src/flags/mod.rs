@@ -109,10 +109,7 @@ impl SandboxFlags {
                 }
                 Ok(loaded.model)
             }
-            Err(report) => {
-                let shown = report::diagnostics::text(&report, &output);
-                Err(CliError::refused(&report, shown.into()).exit(Exit::Usage))
-            }
+            Err(report) => Err(CliError::refused(&report, &output).exit(Exit::Usage)),
         }
     }
 
@@ -207,10 +204,8 @@ fn env_of_files(global: &Global) -> Result<BTreeMap<String, String>, CliError> {
         let name = path.display().to_string();
         let bytes = load::read_file(path, &format!("the --env-file {name}"), ENV_FILE_BYTES_MAX)?;
         let known = env.clone().into_iter().chain(environment.clone()).collect();
-        let values = read_env_file(&EnvFile { name: &name, bytes: &bytes }, &known).map_err(|report| {
-            let shown = report::diagnostics::text(&report, &OutputOptions::of(global));
-            CliError::refused(&report, shown.into())
-        })?;
+        let values = read_env_file(&EnvFile { name: &name, bytes: &bytes }, &known)
+            .map_err(|report| CliError::refused(&report, &OutputOptions::of(global)))?;
         env.extend(values);
     }
     Ok(env)

@@ -1,6 +1,6 @@
 //! `--pull`: when to query registries for images.
 
-use crate::error::CliError;
+use crate::error::{CliError, Context};
 use crate::host;
 use crate::project::lockfile::Pins;
 use clap::ValueEnum;
@@ -48,8 +48,7 @@ pub struct PullOption {
 /// If the path does not exist or the reference is invalid.
 pub fn reference_of(text: &str) -> Result<ImageReference, CliError> {
     if text == "." || text == ".." || ["/", "./", "../"].iter().any(|start| text.starts_with(start)) {
-        let path = std::fs::canonicalize(text)
-            .map_err(|error| CliError::new(format!("cannot use the image {text}: {error}")))?;
+        let path = std::fs::canonicalize(text).context(format_args!("cannot use the image {text}"))?;
         let path = path.to_str().ok_or_else(|| CliError::new(format!("the path {text} is not UTF-8")))?;
         return Ok(ImageReference::Local { path: path.to_owned() });
     }

@@ -1,14 +1,14 @@
 //! Finding and loading the Sandboxfile.
 
 use crate::cli::Global;
-use crate::error::{CliError, RenderedReport};
+use crate::error::{CliError, Context};
 use crate::host;
 use crate::output::OutputOptions;
 use crate::project;
 use crate::report;
 use sandboxfile::{
-    ENV_FILE_BYTES_MAX, EnvFile, FILE_NAMES, FileKind, Format, HostFiles, Input, Origins, ReadFile, Report,
-    Source, Variables, WrittenName, load as load_source, written_name,
+    ENV_FILE_BYTES_MAX, EnvFile, FILE_NAMES, FileKind, Format, HostFiles, Input, Origins, ReadFile, Source,
+    Variables, WrittenName, load as load_source, written_name,
 };
 use schemas::digest::Digest;
 use schemas::model::Model;
@@ -119,16 +119,12 @@ pub fn load_and_explain(global: &Global) -> Result<Loaded, CliError> {
     load_as(global, OutputOptions::of(global), true)
 }
 
-/// Loads the project with the origins of its values, without printing warnings.
+/// Loads the project, with the origins of its values if `explain`.
 ///
 /// # Errors
 ///
 /// Those of [`load`].
-pub fn load_and_explain_silently(global: &Global) -> Result<Loaded, CliError> {
-    load_as(global, OutputOptions { quiet: true, ..OutputOptions::of(global) }, true)
-}
-
-fn load_as(global: &Global, output: OutputOptions, explain: bool) -> Result<Loaded, CliError> {
+pub fn load_as(global: &Global, output: OutputOptions, explain: bool) -> Result<Loaded, CliError> {
     let here = current_folder()?;
     let inputs = match global.files.as_slice() {
         [] => vec![open(&find(&here)?, &here)?],
@@ -167,11 +163,10 @@ fn load_as(global: &Global, output: OutputOptions, explain: bool) -> Result<Load
         host_memory_mib: host::memory_mib(),
         explain,
     };
-    let render = |report: &Report| report::diagnostics::text(report, &output);
-    let loaded = load_source(&input, &OsFiles)
-        .map_err(|report| CliError::refused(&report, annotated(&report, render(&report))))?;
+    let loaded =
+        load_source(&input, &OsFiles).map_err(|report| CliError::refused(&report, &output).annotated())?;
     if let Some(warnings) = &loaded.warnings {
-        output.say(render(warnings).trim_end());
+        output.say(report::diagnostics::text(warnings, &output).trim_end());
     }
     let sandboxfile::Loaded { model, files: read, warnings: _, origins } = loaded;
     let path = |file: &ReadFile| file.path.clone().unwrap_or_else(|| "-".to_owned());
@@ -216,9 +211,8 @@ pub fn project_folder(global: &Global) -> Result<PathBuf, CliError> {
 /// If `--project-directory` does not exist.
 pub fn folder_of(global: &Global, own_folder: PathBuf) -> Result<PathBuf, CliError> {
     match &global.project_directory {
-        Some(folder) => std::fs::canonicalize(folder).map_err(|error| {
-            CliError::new(format!("cannot use --project-directory {}: {error}", folder.display()))
-        }),
+        Some(folder) => std::fs::canonicalize(folder)
+            .context(format_args!("cannot use --project-directory {}", folder.display())),
         None => Ok(std::fs::canonicalize(&own_folder).unwrap_or(own_folder)),
     }
 }
@@ -279,15 +273,6 @@ pub fn environment() -> BTreeMap<String, String> {
     std::env::vars_os().filter_map(text).collect()
 }
 
-/// Adds annotations to a rendered report on GitHub, which shows them in the file.
-pub fn annotated(report: &Report, text: String) -> RenderedReport {
-    let mut annotations = String::new();
-    if report::on_github() {
-        annotations = report::github::annotations(&report::findings::of(report), &report::repository_path);
-    }
-    RenderedReport { text, annotations }
-}
-
 /// Returns the project that `-p` or `MSB_PROJECT` names.
 ///
 /// # Errors
@@ -312,8 +297,7 @@ pub fn folder_project(folder: &Path) -> Option<ProjectName> {
 ///
 /// If it no longer exists.
 pub fn current_folder() -> Result<PathBuf, CliError> {
-    std::env::current_dir()
-        .map_err(|error| CliError::new(format!("cannot determine the working directory: {error}")))
+    std::env::current_dir().context("cannot determine the working directory")
 }
 
 fn sandboxfiles(folder: &Path) -> impl Iterator<Item = PathBuf> {
@@ -363,20 +347,17 @@ fn shown(path: &Path, here: &Path) -> String {
 ///
 /// If it is larger or cannot be read.
 pub fn read_file(path: &Path, name: &str, limit: usize) -> Result<Vec<u8>, CliError> {
-    read_bounded(std::fs::File::open(path).map_err(|error| cannot_read(name, &error))?, name, limit)
+    read_bounded(std::fs::File::open(path).context(format_args!("cannot read {name}"))?, name, limit)
 }
 
 fn read_bounded(source: impl Read, name: &str, limit: usize) -> Result<Vec<u8>, CliError> {
     let mut bytes = Vec::new();
     // One byte more, to detect that it is too large.
-    source.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(|error| cannot_read(name, &error))?;
+    let read = source.take(limit as u64 + 1).read_to_end(&mut bytes);
+    read.context(format_args!("cannot read {name}"))?;
     if bytes.len() > limit {
         return Err(CliError::new(format!("{name} is larger than the limit of {} MiB", limit >> 20))
             .hint("put data into the image, and scripts' data into files"));
     }
     Ok(bytes)
-}
-
-fn cannot_read(name: &str, error: &std::io::Error) -> CliError {
-    CliError::new(format!("cannot read {name}: {error}"))
 }

@@ -1,6 +1,6 @@
 //! Reading, verifying and writing `Sandboxfile.lock` in the project's folder.
 
-use crate::error::{CliError, Exit};
+use crate::error::{CliError, Context, Exit};
 use crate::output::file;
 use crate::output::{OutputOptions, escape_controls};
 use rustix::fs::{Mode, OFlags};
@@ -23,7 +23,8 @@ const LISTED_MAX: usize = 50;
 pub struct Pins {
     folder: PathBuf,
     platform: Platform,
-    exists: bool,
+    /// Whether the file exists.
+    pub exists: bool,
     lock_file: LockFile,
 }
 
@@ -39,22 +40,21 @@ impl Pins {
             .ok_or_else(|| CliError::new(format!("images for {processor} processors are not supported")))?;
         let path = folder.join(LOCK_FILE_NAME);
         let pins = |exists, lock_file| Self { folder: folder.to_owned(), platform, exists, lock_file };
-        let failed = |error: &io::Error| CliError::new(format!("cannot read {}: {error}", path.display()));
+        let failure = format!("cannot read {}", path.display());
         // Opening a pipe would block, and a link may point anywhere.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
         let file = match rustix::fs::open(&path, flags, Mode::empty()) {
             Ok(descriptor) => File::from(descriptor),
             Err(rustix::io::Errno::NOENT) => return Ok(pins(false, LockFile::default())),
             Err(rustix::io::Errno::LOOP) => return Err(not_a_file(&path)),
-            Err(error) => return Err(failed(&error.into())),
+            Err(error) => return Err(io::Error::from(error)).context(failure),
         };
-        let metadata = file.metadata().map_err(|error| failed(&error))?;
-        if !metadata.is_file() {
+        if !file.metadata().context(&failure)?.is_file() {
             return Err(not_a_file(&path));
         }
         let mut bytes = Vec::new();
         let limit = LOCK_FILE_BYTES_MAX as u64 + 1;
-        file.take(limit).read_to_end(&mut bytes).map_err(|error| failed(&error))?;
+        file.take(limit).read_to_end(&mut bytes).context(failure)?;
         let lock_file =
             LockFile::parse(&bytes).map_err(|error| CliError::new(error.to_string()).hint(error.help()))?;
         Ok(pins(true, lock_file))
@@ -105,7 +105,7 @@ impl Pins {
         if differences.is_empty() {
             return Ok(());
         }
-        let message = if self.exists() {
+        let message = if self.exists {
             format!("{LOCK_FILE_NAME} does not match the images; nothing was changed")
         } else {
             format!("there is no {LOCK_FILE_NAME} to verify the images against; nothing was changed")
@@ -124,18 +124,13 @@ impl Pins {
         self.lock_file.changes(new)
     }
 
-    /// Returns whether the file exists.
-    pub fn exists(&self) -> bool {
-        self.exists
-    }
-
     /// Writes new pins, atomically. Returns `false` if the file already has them.
     ///
     /// # Errors
     ///
     /// If the file cannot be written.
     pub fn write(&self, new: &LockFile) -> io::Result<bool> {
-        if self.exists() && *new == self.lock_file {
+        if self.exists && *new == self.lock_file {
             return Ok(false);
         }
         file::write(&self.folder.join(LOCK_FILE_NAME), new.print().as_bytes())?;

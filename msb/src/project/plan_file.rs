@@ -2,13 +2,14 @@
 //!
 //! A plan file contains the plan's snapshot, so that a stale plan can be explained. No plan contains values of secrets.
 
-use crate::error::CliError;
+use crate::error::{CliError, Context};
 use crate::host;
 use crate::output::file::OutputFile;
 use crate::output::words;
 use executor::images::{ImageQuery, Pull};
 use executor_host::home::Home;
 use planner::{PLAN_FILE_VERSION, PlanFile, PlanFileError};
+use schemas::listing::{LISTED_MAX, lines};
 use schemas::plan::PlanGraph;
 use schemas::report::Report;
 use schemas::snapshot::{ObservedImage, Snapshot};
@@ -22,9 +23,6 @@ use std::sync::Arc;
 /// Maximum size of a plan file, in bytes: enough for 10,000 sandboxes with all their scripts.
 const FILE_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
-/// Maximum number of changes to list.
-const LISTED_MAX: usize = 20;
-
 /// Writes a plan that only the owner can read.
 ///
 /// # Errors
@@ -37,13 +35,11 @@ pub fn write(
     plan: &PlanGraph,
     report: &Report,
 ) -> Result<(), CliError> {
-    let failed = |error: &dyn std::error::Error| {
-        CliError::new(format!("cannot write the plan to {}: {error}", path.display()))
-    };
+    let failure = format!("cannot write the plan to {}", path.display());
     let file = PlanFile::new(folder.to_owned(), snapshot.clone(), plan.clone(), report.clone());
-    let bytes = file.and_then(|file| file.to_bytes()).map_err(|error| failed(&error))?;
-    let mut to = OutputFile::create_private(path).map_err(|error| failed(&error))?;
-    to.write_all(&bytes).and_then(|()| to.finish()).map_err(|error| failed(&error))
+    let bytes = file.and_then(|file| file.to_bytes()).context(&failure)?;
+    let mut to = OutputFile::create_private(path).context(&failure)?;
+    to.write_all(&bytes).and_then(|()| to.finish()).context(failure)
 }
 
 /// Reads and validates a plan.
@@ -52,11 +48,9 @@ pub fn write(
 ///
 /// If the file is invalid or cannot be read.
 pub fn read(path: &Path) -> Result<PlanFile, CliError> {
-    let shown = path.display();
-    let failed = |error| CliError::new(format!("cannot read the plan {shown}: {error}"));
     let mut bytes = Vec::new();
-    let file = File::open(path).map_err(failed)?;
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+    let read = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
+    read.context(format_args!("cannot read the plan {}", path.display()))?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(corrupt(path, "it is larger than any plan"));
     }
@@ -110,7 +104,7 @@ pub fn unless_stale(file: &PlanFile, now: &Snapshot) -> Result<(PlanGraph, Repor
     }
     let changes = planner::staleness(&file.snapshot, now);
     Err(CliError::new("the plan is stale: the project has changed since it was made")
-        .because_all(schemas::listing::lines(&changes, LISTED_MAX, words::staleness))
+        .because_all(lines(&changes, LISTED_MAX, words::staleness))
         .hint("nothing was changed; `msb plan -o FILE` makes a new plan"))
 }
 

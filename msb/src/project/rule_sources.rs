@@ -1,7 +1,7 @@
 //! The rules in effect in a sandbox's network and their sources, for `inspect` and `net`.
 
 use crate::cli::Global;
-use crate::output;
+use crate::output::{self, OutputOptions};
 use crate::project::load;
 use crate::project::load::Loaded;
 use executor::catalog::{Catalog, ProjectHome};
@@ -62,10 +62,6 @@ enum SourceKind {
 }
 
 impl RuleSource {
-    fn plain(origin: SourceKind) -> Self {
-        Self { origin, file: None, line: None }
-    }
-
     fn at(origin: SourceKind, place: Option<&Line>) -> Self {
         let place = place.filter(|_| origin == SourceKind::Sandboxfile);
         Self { origin, file: place.map(|place| place.file.clone()), line: place.map(|place| place.line) }
@@ -114,7 +110,7 @@ impl Rules {
             rule: known.rule.to_string(),
             source: match known.origin {
                 Origin::Sandbox => RuleSource::at(own, written.rules.get(index)),
-                Origin::Base | Origin::Default => RuleSource::plain(SourceKind::Base),
+                Origin::Base | Origin::Default => RuleSource::at(SourceKind::Base, None),
             },
         });
         let rules = rules.collect();
@@ -123,7 +119,7 @@ impl Rules {
             action: if word == NetworkDefault::Allow { "allow" } else { "deny" },
             word: word.as_str(),
             source: match (word, &written.default) {
-                (NetworkDefault::Public, None) => RuleSource::plain(SourceKind::Base),
+                (NetworkDefault::Public, None) => RuleSource::at(SourceKind::Base, None),
                 (_, place) => RuleSource::at(own, place.as_ref()),
             },
         };
@@ -200,7 +196,8 @@ fn locate(
         return RuleLocations::default();
     }
     let key = (global.files.clone(), global.project.clone());
-    let loaded = projects.0.entry(key).or_insert_with(|| load::load_and_explain_silently(&global).ok());
+    let loaded =
+        projects.0.entry(key).or_insert_with(|| load::load_as(&global, OutputOptions::SILENT, true).ok());
     let Some(loaded) = loaded else { return RuleLocations::default() };
     let is_yaml = Format::of_file_name(&loaded.file) == Format::Yaml;
     let model = &loaded.model;

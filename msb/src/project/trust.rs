@@ -6,7 +6,6 @@ use crate::cli::Global;
 use crate::error::{CliError, Exit};
 use crate::output::{OutputOptions, escape_controls};
 use crate::project::load::{self, Loaded};
-use crate::report;
 use executor::catalog::Catalog;
 use sandboxfile::{Code, Origins, Remark};
 use schemas::digest::Digest;
@@ -97,10 +96,10 @@ fn require(global: &Global, loaded: &Loaded, catalog: &Catalog) -> Result<(), Cl
         message.push_str("; it");
     }
     let report = origins.report(written.into_iter().flat_map(|reach| remarks(reach, origins)));
-    let text = report::diagnostics::findings(&report, &OutputOptions::of(global));
     Err(CliError::new(message)
         .because_all(lines(&unwritten))
-        .with_report(&report, load::annotated(&report, text))
+        .with_report(&report, &OutputOptions::of(global))
+        .annotated()
         .hint("read the file; `msb trust` allows it until it changes, --trust allows it this time")
         .exit(Exit::Mismatch))
 }

@@ -1,6 +1,6 @@
 //! The terminal of this process.
 
-use crate::error::CliError;
+use crate::error::{CliError, Context};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use std::sync::{Mutex, PoisonError};
 
@@ -29,8 +29,8 @@ static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 ///
 /// If stdin is not a terminal.
 pub fn make_raw() -> Result<(), CliError> {
-    let failed = |error: rustix::io::Errno| CliError::new(format!("cannot set up the terminal: {error}"));
-    let before = tcgetattr(std::io::stdin()).map_err(failed)?;
+    const FAILURE: &str = "cannot set up the terminal";
+    let before = tcgetattr(std::io::stdin()).context(FAILURE)?;
     let mut raw = before.clone();
     raw.make_raw();
     *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
@@ -39,7 +39,7 @@ pub fn make_raw() -> Result<(), CliError> {
         restore();
         default_hook(panic);
     }));
-    tcsetattr(std::io::stdin(), OptionalActions::Drain, &raw).map_err(failed)
+    tcsetattr(std::io::stdin(), OptionalActions::Drain, &raw).context(FAILURE)
 }
 
 /// Leaves raw mode, if it was entered.

@@ -1,7 +1,7 @@
 //! `msb image load`.
 
 use crate::cli::Global;
-use crate::error::CliError;
+use crate::error::{CliError, Context};
 use crate::host::Machine;
 use crate::output::{OutputOptions, print};
 use executor::images::load_archive;
@@ -27,10 +27,9 @@ pub fn run(global: &Global, Args { path, name }: &Args) -> Result<ExitCode, CliE
     let Machine { home, catalog } = Machine::open()?;
     let mut standard_input = None;
     if path.as_os_str() == "-" {
-        let failed = |error: io::Error| CliError::new(format!("cannot read standard input: {error}"));
-        let mut file = tempfile::Builder::new().prefix("load-").tempfile_in(home.images()).map_err(failed)?;
-        io::copy(&mut io::stdin().lock(), &mut file).map_err(failed)?;
-        standard_input = Some(file);
+        let file = tempfile::Builder::new().prefix("load-").tempfile_in(home.images());
+        let copied = file.and_then(|mut file| io::copy(&mut io::stdin().lock(), &mut file).map(|_| file));
+        standard_input = Some(copied.context("cannot read standard input")?);
     }
     let path = standard_input.as_ref().map_or(path.as_path(), |file| file.path());
     let images = load_archive(&home, &catalog, path, name.as_ref(), &mut |_, _| {})?;

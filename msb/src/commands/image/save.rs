@@ -1,6 +1,6 @@
 //! `msb image save`.
 
-use crate::error::CliError;
+use crate::error::{CliError, Context};
 use crate::host::Machine;
 use crate::output::file::OutputFile;
 use executor::catalog::Catalog;
@@ -30,8 +30,8 @@ pub fn run(Args { images, output }: &Args) -> Result<ExitCode, CliError> {
     let images = load(&home, &catalog, &blobs, images)?;
     match output {
         Some(path) => {
-            let write = |to: &mut dyn Write| executor_image::save(&blobs, &images, to);
-            write_file(path, write).map_err(|error| error.hint("no partial file was left"))?;
+            write_file(path, |to| executor_image::save(&blobs, &images, to))
+                .map_err(|error| error.hint("no partial file was left"))?;
         }
         None if io::stdout().is_terminal() => {
             return Err(
@@ -78,8 +78,8 @@ fn write_file(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> Result<(), ImageError>,
 ) -> Result<(), CliError> {
-    let failed = |error: io::Error| CliError::new(format!("cannot write {}: {error}", path.display()));
-    let mut to = BufWriter::with_capacity(1 << 20, OutputFile::create(path).map_err(failed)?);
+    let failure = format!("cannot write {}", path.display());
+    let mut to = BufWriter::with_capacity(1 << 20, OutputFile::create(path).context(&failure)?);
     write(&mut to)?;
-    to.into_inner().map_err(|error| failed(error.into_error()))?.finish().map_err(failed)
+    to.into_inner().context(&failure)?.finish().context(failure)
 }

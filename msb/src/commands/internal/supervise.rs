@@ -2,7 +2,7 @@
 #![allow(unsafe_code)] // Taking over an inherited descriptor.
 
 use crate::apply::ephemeral::Cleanup;
-use crate::error::CliError;
+use crate::error::{CliError, Context};
 use crate::host;
 use executor::launch::LaunchSpec;
 use executor::supervisor::{Inherited, RuntimeLog, Supervisor};
@@ -37,22 +37,14 @@ fn describe(launch: &LaunchSpec, spec: &SandboxSpec) -> String {
     format!("{head}{}", print::sandbox(&launch.project, &launch.name, spec, folder))
 }
 
-/// The descriptors that the spawner passed.
-struct Inheritance {
-    watcher: Option<OwnedFd>,
-    lease: Option<OwnedFd>,
-}
-
-impl Inheritance {
-    fn take(Args { id: _, watcher, lease }: &Args) -> Result<Self, CliError> {
-        if watcher.is_some() && watcher == lease {
-            return Err(CliError::usage("one descriptor cannot be both the watcher and the lease"));
-        }
-        let adopt = |descriptor: &Option<RawFd>, kind| {
-            descriptor.map(|descriptor| adopt(descriptor, kind)).transpose()
-        };
-        Ok(Self { watcher: adopt(watcher, FileType::Socket)?, lease: adopt(lease, FileType::Fifo)? })
+/// Takes the descriptors that the spawner passed.
+fn inherited(Args { id: _, watcher, lease }: &Args) -> Result<Inherited, CliError> {
+    if watcher.is_some() && watcher == lease {
+        return Err(CliError::usage("one descriptor cannot be both the watcher and the lease"));
     }
+    let adopt =
+        |descriptor: &Option<RawFd>, kind| descriptor.map(|descriptor| adopt(descriptor, kind)).transpose();
+    Ok(Inherited { watcher: adopt(watcher, FileType::Socket)?, lease: adopt(lease, FileType::Fifo)? })
 }
 
 /// Takes ownership of an inherited descriptor. Rejects standard streams, closed descriptors and other kinds of files.
@@ -76,7 +68,7 @@ fn adopt(descriptor: RawFd, kind: FileType) -> Result<OwnedFd, CliError> {
 /// Supervises the sandbox until it has ended and is not restarted.
 pub fn run(arguments: &Args) -> Result<ExitCode, CliError> {
     // Before another file can be opened under one of their numbers.
-    let inheritance = Inheritance::take(arguments)?;
+    let inherited = inherited(arguments)?;
     let level =
         std::env::var("MSB_LOG").ok().and_then(|level| level.parse().ok()).unwrap_or(tracing::Level::INFO);
     let runtime_log = Arc::new(RuntimeLog::default());
@@ -85,13 +77,10 @@ pub fn run(arguments: &Args) -> Result<ExitCode, CliError> {
     let home = host::open_home()?;
     let Log { rotate_at, keep } = host::config(&home)?.log;
     let rotation = Rotation { max_bytes: rotate_at, keep };
-    let Inheritance { watcher, lease } = inheritance;
-    let supervisor_lease = lease.as_ref().map(OwnedFd::try_clone).transpose();
-    let supervisor_lease =
-        supervisor_lease.map_err(|error| CliError::new(format!("cannot use the lease: {error}")))?;
+    let lease = inherited.lease.as_ref().map(OwnedFd::try_clone).transpose();
     // Read now: another client may reuse the name later.
-    let cleanup = lease.and_then(|lease| Cleanup::of(&home, &arguments.id, lease));
-    let inherited = Inherited { watcher, lease: supervisor_lease };
+    let cleanup =
+        lease.context("cannot use the lease")?.and_then(|lease| Cleanup::of(&home, &arguments.id, lease));
     let supervisor =
         Supervisor { home: &home, id: &arguments.id, describe, runtime_log: &runtime_log, rotation };
     let ended = supervisor.run(inherited);
@@ -123,6 +112,6 @@ mod tests {
         let id = "0123456789abcdef01234567".parse().unwrap();
         let (read_end, _write_end) = std::io::pipe().unwrap();
         let number = Some(read_end.as_raw_fd());
-        assert!(Inheritance::take(&Args { id, watcher: number, lease: number }).is_err());
+        assert!(inherited(&Args { id, watcher: number, lease: number }).is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! `msb init`.
 
 use crate::cli::Global;
-use crate::error::CliError;
+use crate::error::{CliError, Context};
 use crate::output::OutputOptions;
 use clap::ValueEnum;
 use sandboxfile::{AssumePresent, FILE_NAMES, Format as Spelling, Input, Source, load, text_in};
@@ -52,7 +52,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let written = std::fs::OpenOptions::new().write(true).create_new(true).open(&path);
     written
         .and_then(|mut file| file.write_all(text.as_bytes()))
-        .map_err(|error| CliError::new(format!("cannot write {}: {error}", path.display())))?;
+        .context(format_args!("cannot write {}", path.display()))?;
     OutputOptions::of(global).say(&format!(
         "wrote {name} with the image {}\nEdit it, then run: msb plan, msb up",
         arguments.image

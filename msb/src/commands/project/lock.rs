@@ -1,7 +1,7 @@
 //! `msb lock`.
 
 use crate::cli::Global;
-use crate::error::CliError;
+use crate::error::{CliError, Context};
 use crate::host::Machine;
 use crate::output::OutputOptions;
 use crate::output::suggest::hint_about;
@@ -48,19 +48,18 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let new = pins.renewed(&found, only.as_ref());
     let changes = pins.changes(&new);
     if arguments.check {
-        if changes.is_empty() && pins.exists() {
+        if changes.is_empty() && pins.exists {
             output.say(&format!("{LOCK_FILE_NAME} is current"));
             return Ok(ExitCode::SUCCESS);
         }
-        let message = if pins.exists() {
+        let message = if pins.exists {
             format!("{LOCK_FILE_NAME} is not current")
         } else {
             format!("there is no {LOCK_FILE_NAME}")
         };
         return Err(mismatch(message, &changes).hint("`msb lock` writes it"));
     }
-    let written =
-        pins.write(&new).map_err(|error| CliError::new(format!("cannot write {LOCK_FILE_NAME}: {error}")))?;
+    let written = pins.write(&new).context(format_args!("cannot write {LOCK_FILE_NAME}"))?;
     for line in lines(&changes) {
         output.say(&line);
     }
