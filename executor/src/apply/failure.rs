@@ -2,6 +2,7 @@
 
 use executor_host::home::SandboxFolder;
 use executor_log::{ReadOptions, Source, read_logs};
+use serde::Serialize;
 use std::error::Error;
 use std::fmt::Display;
 use tokio::task::JoinError;
@@ -10,7 +11,7 @@ use tokio::task::JoinError;
 const LOG_LINES: usize = 5;
 
 /// The failure of a step.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StepFailure {
     /// The message, on one line.
     pub message: String,

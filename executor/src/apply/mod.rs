@@ -42,6 +42,7 @@ use executor_host::reserve::Reserve;
 use executor_image::Blobs;
 use schemas::name::ProjectName;
 use schemas::plan::{PlanGraph, Step, StepId};
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -49,7 +50,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// The change that a step made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// It created something.
     Added,

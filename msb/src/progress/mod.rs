@@ -6,6 +6,7 @@ pub mod stream;
 mod terminal;
 
 pub use record::{Ended, StepRecord};
+pub use terminal::{bar_style, spinner};
 
 use crate::output::{OutputOptions, eprintln_lossy};
 use executor::reporter::{Event, Reporter};
@@ -32,7 +33,7 @@ impl Progress {
         let (beat_record, beat_verbosity) = (record.clone(), *output);
         let beat = move || beat(&beat_record, &beat_verbosity);
         Self {
-            display: ProgressDisplay::new(plan, record.clone(), output),
+            display: ProgressDisplay::new(record.clone(), output),
             record,
             stream: output.events.then(Stream::default),
             heartbeat: Mutex::new(Heartbeat::start(output.heartbeat, beat)),

@@ -1,9 +1,11 @@
 //! Records of steps, for reports at the end.
 
-use super::terminal::describe;
+use crate::output::escape_controls;
 use executor::apply::{Outcome, StepFailure};
 use executor::reporter::Event;
-use schemas::plan::{PlanGraph, Step, StepId};
+use schemas::name::SandboxName;
+use schemas::plan::{Ensure, Identity, PlanGraph, StepId};
+use schemas::spec::{Condition, ImageReference};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -40,11 +42,58 @@ pub enum Ended {
     },
 }
 
+/// The wording of a step.
+pub struct StepText {
+    /// The sandbox that it is about, if any.
+    pub sandbox: Option<SandboxName>,
+    /// The state that it establishes.
+    pub title: String,
+    /// Its failure as a clause.
+    pub failure: String,
+}
+
+impl StepText {
+    /// Words a step.
+    pub fn of(ensure: &Ensure) -> Self {
+        let text =
+            |subject: String, done: &str| (format!("{subject} {done}"), format!("{subject} was not {done}"));
+        let about = |Identity { name, .. }: &Identity, done| text(name.to_string(), done);
+        let (title, failure) = match ensure {
+            Ensure::Image { image } => match &image.reference {
+                ImageReference::Registry { name } => text(format!("image {name}"), "pulled"),
+                ImageReference::Local { path } => text(format!("image {}", last_names(path)), "built"),
+            },
+            Ensure::Volume { name, .. } => text(format!("volume {name}"), "created"),
+            Ensure::VolumeRemoved { name } => text(format!("volume {name}"), "removed"),
+            Ensure::Sandbox { identity, .. } => about(identity, "prepared"),
+            Ensure::Started { identity, .. } => about(identity, "started"),
+            Ensure::Live { identity, .. } => about(identity, "updated"),
+            Ensure::Stopped { identity, .. } => about(identity, "stopped"),
+            Ensure::Removed { identity } => about(identity, "removed"),
+            Ensure::Condition { identity: Identity { name, .. }, condition } => match condition {
+                // Distinct from the step that starts it, which is `started`.
+                Condition::Started => (format!("{name} running"), format!("{name} is not running")),
+                Condition::Healthy => (format!("{name} healthy"), format!("{name} is not healthy")),
+                Condition::Completed => (format!("{name} completed"), format!("{name} has not completed")),
+            },
+            Ensure::Hook { identity: Identity { name, .. }, event, .. } => {
+                (format!("{name} {event} hook run"), format!("the {event} hook of {name} failed"))
+            }
+        };
+        Self { sandbox: ensure.identity().map(|identity| identity.name.clone()), title, failure }
+    }
+}
+
+/// Returns the last two names of a path, which distinguish the image folders of projects.
+fn last_names(path: &str) -> String {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    escape_controls(&parts[parts.len().saturating_sub(2)..].join("/"))
+}
+
 /// Records steps.
 #[derive(Default)]
 pub struct Record {
-    /// Titles of the steps, and the sandboxes that they are about.
-    titles: HashMap<StepId, (String, Option<String>)>,
+    texts: HashMap<StepId, StepText>,
     state: Mutex<State>,
 }
 
@@ -57,21 +106,23 @@ struct State {
 impl Record {
     /// Starts the records of a plan.
     pub fn new(plan: &PlanGraph) -> Self {
-        let titles = plan.steps.iter().map(|(id, Step { ensure, after: _ })| {
-            let sandbox = ensure.identity().map(|identity| identity.name.to_string());
-            (id.clone(), (describe(ensure), sandbox))
-        });
-        Self { titles: titles.collect(), state: Mutex::default() }
+        let texts = plan.steps.iter().map(|(id, step)| (id.clone(), StepText::of(&step.ensure)));
+        Self { texts: texts.collect(), state: Mutex::default() }
+    }
+
+    /// Returns the wording of a step; `None` if it is not in the plan.
+    pub fn text(&self, id: &StepId) -> Option<&StepText> {
+        self.texts.get(id)
     }
 
     /// Returns the title of a step.
     pub fn title(&self, id: &StepId) -> Cow<'_, str> {
-        self.titles.get(id).map_or_else(|| id.to_string().into(), |(title, _)| title.into())
+        self.text(id).map_or_else(|| id.to_string().into(), |text| text.title.as_str().into())
     }
 
     /// Returns the sandbox that a step is about.
     pub fn sandbox(&self, id: &StepId) -> Option<&str> {
-        self.titles.get(id)?.1.as_deref()
+        self.text(id)?.sandbox.as_ref().map(SandboxName::as_str)
     }
 
     /// Returns the running steps with their durations, longest first.
@@ -126,15 +177,21 @@ impl Record {
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use schemas::name::SandboxName;
 
     /// Returns a record of steps that start these sandboxes.
     pub fn record(names: &[&str]) -> Record {
-        let titles = names.iter().map(|name| {
-            let about = (format!("{name} started"), Some((*name).to_owned()));
-            (StepId::Start((&SandboxName::new(*name).unwrap()).into()), about)
+        let texts = names.iter().map(|name| {
+            let sandbox = SandboxName::new(*name).unwrap();
+            let (title, failure) = (format!("{name} started"), format!("{name} was not started"));
+            (StepId::Start((&sandbox).into()), StepText { sandbox: Some(sandbox), title, failure })
         });
-        Record { titles: titles.collect(), state: Mutex::default() }
+        Record { texts: texts.collect(), state: Mutex::default() }
+    }
+
+    #[test]
+    fn paths_of_images_are_shortened_and_escaped() {
+        let image = "/p/a\n::stop-commands::x\u{1b}[2J";
+        assert_eq!(last_names(image), "p/a\\n::stop-commands::x\\u{1b}[2J");
     }
 
     #[test]

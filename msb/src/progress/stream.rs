@@ -21,9 +21,11 @@
 //!
 //! `plan` is missing if there is nothing to do, and repeated if msb plans again. `finished` is always the last line.
 
-use super::record::Record;
+use super::record::{Record, StepText};
+use crate::error::CliError;
 use crate::output::document::{self, ReportDocument, Worded};
 use crate::output::write_line_lossy;
+use crate::progress::{Ended, StepRecord};
 use crate::report::findings::Finding;
 use executor::apply::{Outcome, StepFailure};
 use executor::reporter::Event;
@@ -78,21 +80,19 @@ enum LineEvent<'a> {
     },
     StepSucceeded {
         step: &'a StepId,
-        outcome: &'static str,
+        outcome: Outcome,
         took_ms: u64,
     },
     StepFailed {
         step: &'a StepId,
         took_ms: u64,
-        message: &'a str,
-        details: &'a [String],
-        hint: Option<&'a str>,
+        #[serde(flatten)]
+        failure: &'a StepFailure,
     },
     StepWarned {
         step: &'a StepId,
-        message: &'a str,
-        details: &'a [String],
-        hint: Option<&'a str>,
+        #[serde(flatten)]
+        failure: &'a StepFailure,
     },
     StepInterrupted {
         step: &'a StepId,
@@ -142,7 +142,7 @@ pub struct Finished<'a> {
     /// Total duration.
     pub took_ms: u64,
     /// The failure, if any.
-    pub error: Option<ErrorText<'a>>,
+    pub error: Option<&'a CliError>,
     /// Findings in the Sandboxfile.
     pub diagnostics: &'a [Finding],
 }
@@ -160,15 +160,20 @@ pub struct Counts {
     pub skipped: usize,
 }
 
-/// A failure.
-#[derive(Serialize)]
-pub struct ErrorText<'a> {
-    /// The message.
-    pub message: &'a str,
-    /// Its causes.
-    pub causes: &'a [String],
-    /// The next step.
-    pub hint: Option<&'a str>,
+impl Counts {
+    /// Counts steps.
+    pub fn of(steps: &[StepRecord]) -> Self {
+        let mut counts = Self::default();
+        for StepRecord { ended, .. } in steps {
+            *match ended {
+                Ended::Succeeded(_) => &mut counts.succeeded,
+                Ended::Failed(_) => &mut counts.failed,
+                Ended::Interrupted => &mut counts.interrupted,
+                Ended::Skipped { .. } => &mut counts.skipped,
+            } += 1;
+        }
+        counts
+    }
 }
 
 /// Writes the plan.
@@ -191,7 +196,7 @@ pub fn rollback(plan: &PlanGraph) {
 fn planned_steps(plan: &PlanGraph) -> Vec<PlannedStep<'_>> {
     let planned = plan.steps.iter().map(|(id, Step { ensure, after })| PlannedStep {
         step: id,
-        title: super::terminal::describe(ensure),
+        title: StepText::of(ensure).title,
         sandbox: ensure.identity().map(|identity| identity.name.as_str()),
         after,
     });
@@ -244,19 +249,10 @@ impl Stream {
                 LineEvent::StepProgress { step, done: *done, total: *total, unit, layers_here, layers }
             }
             Event::Succeeded { step, outcome, took: _ } => {
-                let outcome = match outcome {
-                    Outcome::Added => "added",
-                    Outcome::Updated => "updated",
-                    Outcome::NotNeeded => "not_needed",
-                };
-                LineEvent::StepSucceeded { step, outcome, took_ms }
+                LineEvent::StepSucceeded { step, outcome: *outcome, took_ms }
             }
-            Event::Failed { step, failure: StepFailure { message, details, hint } } => {
-                LineEvent::StepFailed { step, took_ms, message, details, hint: hint.as_deref() }
-            }
-            Event::Warned { step, failure: StepFailure { message, details, hint } } => {
-                LineEvent::StepWarned { step, message, details, hint: hint.as_deref() }
-            }
+            Event::Failed { step, failure } => LineEvent::StepFailed { step, took_ms, failure },
+            Event::Warned { step, failure } => LineEvent::StepWarned { step, failure },
             Event::Interrupted { step } => LineEvent::StepInterrupted { step, took_ms },
             Event::Skipped { step, because } => LineEvent::StepSkipped { step, because: *because },
         });

@@ -3,13 +3,12 @@
 use super::record::Record;
 use crate::apply::seconds;
 use crate::output::style::{BOLD_RED, CYAN, DIM, GREEN, YELLOW};
-use crate::output::{OutputOptions, eprintln_lossy, escape_controls, escape_lines, sanitize};
+use crate::output::{OutputOptions, eprintln_lossy, escape_lines, sanitize};
 use executor::apply::{Outcome, StepFailure};
 use executor::reporter::Event;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use schemas::name::SandboxName;
-use schemas::plan::{Ensure, PlanGraph, StepId};
-use schemas::spec::{Condition, ImageReference, PinnedImage};
+use schemas::plan::StepId;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,7 +19,6 @@ const TICK: Duration = Duration::from_millis(100);
 /// Shows the progress of a plan.
 pub struct ProgressDisplay {
     record: Arc<Record>,
-    steps: HashMap<StepId, SkipReason>,
     /// The sandboxes that were reported as skipped.
     skipped: Mutex<HashSet<SandboxName>>,
     output: OutputOptions,
@@ -30,23 +28,15 @@ pub struct ProgressDisplay {
 
 impl ProgressDisplay {
     /// Starts the display of a plan.
-    pub fn new(plan: &PlanGraph, record: Arc<Record>, output: &OutputOptions) -> Self {
+    pub fn new(record: Arc<Record>, output: &OutputOptions) -> Self {
         let bars = output.bars.then(MultiProgress::new);
-        let steps = plan.steps.iter().map(|(id, step)| (id.clone(), SkipReason::of(&step.ensure)));
-        Self {
-            record,
-            steps: steps.collect(),
-            skipped: Mutex::default(),
-            output: *output,
-            bars,
-            open: Mutex::default(),
-        }
+        Self { record, skipped: Mutex::default(), output: *output, bars, open: Mutex::default() }
     }
 
     /// Returns the line for a skipped step: one per sandbox, and none if a step of the same sandbox failed.
     fn skipped_line(&self, step: &StepId, because: Option<&StepId>) -> Option<String> {
-        let reason = because.and_then(|because| self.steps.get(because));
-        let skipped = match self.steps.get(step).and_then(|step| step.sandbox.as_ref()) {
+        let reason = because.and_then(|because| self.record.text(because));
+        let skipped = match self.record.text(step).and_then(|step| step.sandbox.as_ref()) {
             None => self.record.title(step).into_owned(),
             Some(sandbox) => {
                 let own = reason.is_some_and(|reason| reason.sandbox.as_ref() == Some(sandbox));
@@ -59,7 +49,7 @@ impl ProgressDisplay {
         };
         Some(match (because, reason) {
             (None, _) => format!("  - {skipped} skipped: not started"),
-            (Some(_), Some(reason)) => format!("  - {skipped} skipped because {}", reason.text),
+            (Some(_), Some(reason)) => format!("  - {skipped} skipped because {}", reason.failure),
             (Some(because), None) => format!("  - {skipped} skipped because of {because}"),
         })
     }
@@ -89,11 +79,8 @@ impl ProgressDisplay {
 
     fn begin(&self, step: &StepId) {
         let Some(bars) = &self.bars else { return };
-        let style = ProgressStyle::with_template("  {spinner} {msg} {elapsed}")
-            .unwrap_or_else(|_| ProgressStyle::default_spinner());
-        let bar = bars.add(
-            ProgressBar::new_spinner().with_style(style).with_message(self.record.title(step).into_owned()),
-        );
+        let bar = spinner("  {spinner} {msg} {elapsed}");
+        let bar = bars.add(bar.with_message(self.record.title(step).into_owned()));
         bar.enable_steady_tick(TICK);
         self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(step.clone(), bar);
     }
@@ -105,26 +92,9 @@ impl ProgressDisplay {
         }
     }
 
-    fn failure(&self, step: &StepId, failure: &StepFailure) {
-        if !self.output.failures {
-            return;
-        }
-        let mark = self.output.style().paint(BOLD_RED, "  ✗");
-        self.line(&format!(
-            "{mark} {}: {}",
-            self.record.title(step),
-            escape_lines(&failure.message, "      ")
-        ));
-        self.explain(failure);
-    }
-
-    fn warning_line(&self, step: &StepId, failure: &StepFailure) -> String {
-        let head = self.output.style().paint(YELLOW, "  ! warning");
-        format!("{head}: {}: {}", self.record.title(step), escape_lines(&failure.message, "      "))
-    }
-
-    /// Prints details and hint of a failure.
-    fn explain(&self, failure: &StepFailure) {
+    /// Prints a failure or warning of a step.
+    fn problem(&self, head: &str, step: &StepId, failure: &StepFailure) {
+        self.line(&self.problem_line(head, step, failure));
         for detail in &failure.details {
             self.line(&format!("      {}", escape_lines(detail, "      ")));
         }
@@ -132,6 +102,10 @@ impl ProgressDisplay {
             let head = self.output.style().paint(CYAN, "hint");
             self.line(&format!("      {head}: {}", escape_lines(hint, "      ")));
         }
+    }
+
+    fn problem_line(&self, head: &str, step: &StepId, failure: &StepFailure) -> String {
+        format!("{head} {}: {}", self.record.title(step), escape_lines(&failure.message, "      "))
     }
 
     /// Shows an event.
@@ -158,20 +132,23 @@ impl ProgressDisplay {
             }
             Event::Failed { step, failure } => {
                 self.end(step);
-                self.failure(step, failure);
+                if self.output.failures {
+                    self.problem(&self.output.style().paint(BOLD_RED, "  ✗"), step, failure);
+                }
             }
             Event::Warned { step, failure } => {
-                self.line(&self.warning_line(step, failure));
-                self.explain(failure);
+                let head = self.output.style().paint(YELLOW, "  ! warning");
+                self.problem(&format!("{head}:"), step, failure);
             }
             Event::Interrupted { step } => {
                 self.end(step);
                 self.line(&format!("  - {} interrupted", self.record.title(step)));
             }
-            Event::Skipped { step, because: _ } if !self.output.failures => self.end(step),
             Event::Skipped { step, because } => {
                 self.end(step);
-                if let Some(line) = self.skipped_line(step, *because) {
+                if self.output.failures
+                    && let Some(line) = self.skipped_line(step, *because)
+                {
                     self.line(&line);
                 }
             }
@@ -182,12 +159,21 @@ impl ProgressDisplay {
 /// Updates a bar, whose style depends on the unit.
 fn advance(bar: &ProgressBar, done: u64, total: u64, unit: &str) {
     if bar.length() != Some(total) {
-        if let Ok(style) = ProgressStyle::with_template(&bar_template(unit)) {
-            bar.set_style(style);
-        }
+        bar.set_style(bar_style(unit));
         bar.set_length(total);
     }
     bar.set_position(done);
+}
+
+/// Creates a spinner.
+pub fn spinner(template: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner());
+    ProgressBar::new_spinner().with_style(style)
+}
+
+/// Returns the style of a bar that counts in a unit.
+pub fn bar_style(unit: &str) -> ProgressStyle {
+    ProgressStyle::with_template(&bar_template(unit)).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 /// Returns the template of a bar that counts in a unit.
@@ -198,83 +184,20 @@ fn bar_template(unit: &str) -> String {
     }
 }
 
-/// A step as the reason to skip others, if it fails.
-struct SkipReason {
-    /// The sandbox that it is about.
-    sandbox: Option<SandboxName>,
-    /// Its failure as a clause.
-    text: String,
-}
-
-impl SkipReason {
-    fn of(ensure: &Ensure) -> Self {
-        let sandbox = ensure.identity().map(|identity| identity.name.clone());
-        let text = match ensure {
-            Ensure::Image { image } => match &image.reference {
-                ImageReference::Registry { name } => format!("image {name} was not pulled"),
-                ImageReference::Local { path } => format!("image {} was not built", last_names(path)),
-            },
-            Ensure::Volume { name, .. } => format!("volume {name} was not created"),
-            Ensure::VolumeRemoved { name } => format!("volume {name} was not removed"),
-            Ensure::Sandbox { identity, .. } => format!("{} was not prepared", identity.name),
-            Ensure::Started { identity, .. } => format!("{} was not started", identity.name),
-            Ensure::Condition { identity, condition } => match condition {
-                Condition::Started => format!("{} is not running", identity.name),
-                Condition::Healthy => format!("{} is not healthy", identity.name),
-                Condition::Completed => format!("{} has not completed", identity.name),
-            },
-            Ensure::Hook { identity, event, .. } => format!("the {event} hook of {} failed", identity.name),
-            Ensure::Live { identity, .. } => format!("{} was not updated", identity.name),
-            Ensure::Stopped { identity, .. } => format!("{} was not stopped", identity.name),
-            Ensure::Removed { identity } => format!("{} was not removed", identity.name),
-        };
-        Self { sandbox, text }
-    }
-}
-
-/// Describes the state that a step establishes.
-pub fn describe(ensure: &Ensure) -> String {
-    match ensure {
-        Ensure::Image { image: PinnedImage { reference: ImageReference::Registry { name }, .. } } => {
-            format!("image {name} pulled")
-        }
-        Ensure::Image { image: PinnedImage { reference: ImageReference::Local { path }, .. } } => {
-            format!("image {} built", last_names(path))
-        }
-        Ensure::Sandbox { identity, .. } => format!("{} prepared", identity.name),
-        Ensure::Started { identity, .. } => format!("{} started", identity.name),
-        // Distinct from the step that starts it, which is `started`.
-        Ensure::Condition { identity, condition: Condition::Started } => format!("{} running", identity.name),
-        Ensure::Condition { identity, condition } => format!("{} {condition}", identity.name),
-        Ensure::Volume { name, .. } => format!("volume {name} created"),
-        Ensure::VolumeRemoved { name } => format!("volume {name} removed"),
-        Ensure::Hook { identity, event, .. } => format!("{} {event} hook run", identity.name),
-        Ensure::Live { identity, .. } => format!("{} updated", identity.name),
-        Ensure::Stopped { identity, .. } => format!("{} stopped", identity.name),
-        Ensure::Removed { identity } => format!("{} removed", identity.name),
-    }
-}
-
-/// Returns the last two names of a path, which distinguish the image folders of projects.
-fn last_names(path: &str) -> String {
-    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-    escape_controls(&parts[parts.len().saturating_sub(2)..].join("/"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::progress::record::StepText;
     use schemas::digest::Digest;
     use schemas::name::{ProjectName, SandboxId};
-    use schemas::plan::{Identity, PLAN_VERSION, Step};
+    use schemas::plan::{Ensure, Identity, PLAN_VERSION, PlanGraph, Step};
+    use schemas::spec::Condition;
     use std::collections::{BTreeMap, BTreeSet};
 
     #[test]
     fn bars_count_in_the_unit_of_their_step() {
         assert!(bar_template("bytes").contains("{bytes}/{total_bytes}"));
         assert!(bar_template("files").ends_with("{pos}/{len} files"));
-        let image = "/p/a\n::stop-commands::x\u{1b}[2J";
-        assert_eq!(last_names(image), "p/a\\n::stop-commands::x\\u{1b}[2J");
     }
 
     #[test]
@@ -298,19 +221,19 @@ mod tests {
         .into_iter()
         .map(|(id, ensure)| (id.parse::<StepId>().unwrap(), Step { ensure, after: BTreeSet::new() }))
         .collect();
-        let titles: BTreeSet<_> = steps.values().map(|step| describe(&step.ensure)).collect();
+        let titles: BTreeSet<_> = steps.values().map(|step| StepText::of(&step.ensure).title).collect();
         assert_eq!(titles.len(), steps.len(), "two steps have the same title: {titles:?}");
         let plan =
             PlanGraph { version: PLAN_VERSION, project: project.clone(), snapshot: spec.clone(), steps };
         let output = OutputOptions { quiet: false, failures: true, ..OutputOptions::SILENT };
-        let display = ProgressDisplay::new(&plan, Arc::new(Record::new(&plan)), &output);
+        let display = ProgressDisplay::new(Arc::new(Record::new(&plan)), &output);
         let line = |step, because: Option<&str>| {
             let id = |text: &str| text.parse::<StepId>().unwrap();
             display.skipped_line(&id(step), because.map(id).as_ref())
         };
         let warning = StepFailure::new("its disk is\nnearly full\u{1b}[2J");
         assert_eq!(
-            display.warning_line(&"start/web".parse().unwrap(), &warning),
+            display.problem_line("  ! warning:", &"start/web".parse().unwrap(), &warning),
             "  ! warning: web started: its disk is\n      nearly full\\u{1b}[2J"
         );
         // The failure of the same sandbox is printed already.

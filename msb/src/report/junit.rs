@@ -1,6 +1,7 @@
 //! JUnit XML: one test case per step, for the test page of a CI system.
 
 use crate::apply::seconds;
+use crate::progress::stream::Counts;
 use crate::progress::{Ended, StepRecord};
 use crate::report::RunOutcome;
 use schemas::plan::StepId;
@@ -22,12 +23,7 @@ pub fn text(outcome: &RunOutcome<'_>) -> String {
         Some(_) | None => step.title.clone(),
     };
     let mut cases: Vec<String> = outcome.steps.iter().map(|step| case(outcome, step, &name(step))).collect();
-    let mut failures = outcome.steps.iter().filter(|step| matches!(step.ended, Ended::Failed(_))).count();
-    let skipped = outcome
-        .steps
-        .iter()
-        .filter(|step| matches!(step.ended, Ended::Skipped { .. } | Ended::Interrupted))
-        .count();
+    let Counts { failed: mut failures, interrupted, skipped, succeeded: _ } = Counts::of(outcome.steps);
     // A failure outside of the steps needs its own case, otherwise the page would show success.
     if let Some(error) = outcome.error.filter(|_| failures == 0) {
         failures += 1;
@@ -42,8 +38,9 @@ pub fn text(outcome: &RunOutcome<'_>) -> String {
     }
     let suite = outcome.project.unwrap_or("msb");
     let counts = format!(
-        "tests=\"{}\" failures=\"{failures}\" errors=\"0\" skipped=\"{skipped}\" time=\"{}\"",
+        "tests=\"{}\" failures=\"{failures}\" errors=\"0\" skipped=\"{}\" time=\"{}\"",
         cases.len(),
+        interrupted + skipped,
         time(outcome.took)
     );
     format!(

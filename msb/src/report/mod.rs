@@ -9,13 +9,15 @@ pub mod junit;
 pub mod summary;
 
 use crate::error::CliError;
+use crate::host::path_variable;
 use crate::output::document::ReportDocument;
 use crate::output::file;
 use crate::output::{OutputOptions, eprintln_raw, escape_controls};
-use crate::progress::stream::{self, Counts, ErrorText, Finished, milliseconds};
+use crate::progress::stream::{self, Counts, Finished, milliseconds};
 use crate::progress::{Ended, StepRecord};
 use crate::project::load::current_folder;
 use crate::report::findings::Finding;
+use clap::ValueEnum;
 use schemas::report::Report;
 use std::fs;
 use std::io::Write;
@@ -38,7 +40,7 @@ struct ReportFile {
     path: PathBuf,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Kind {
     Junit,
     GitlabTerraform,
@@ -47,15 +49,8 @@ enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [Self::Junit, Self::GitlabTerraform, Self::GitlabCodequality, Self::GithubSummary];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Junit => "junit",
-            Self::GitlabTerraform => "gitlab-terraform",
-            Self::GitlabCodequality => "gitlab-codequality",
-            Self::GithubSummary => "github-summary",
-        }
+    fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 
     /// Returns whether a command can write it.
@@ -68,7 +63,9 @@ impl Kind {
     }
 }
 
-fn names(kinds: impl Iterator<Item = Kind>) -> String {
+/// Returns the names of the kinds that `suits` accepts.
+fn names(suits: impl Fn(Kind) -> bool) -> String {
+    let kinds = Kind::value_variants().iter().copied().filter(|kind| suits(*kind));
     kinds.map(Kind::name).collect::<Vec<_>>().join(", ")
 }
 
@@ -76,14 +73,12 @@ impl FromStr for ReportFile {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let known = names(Kind::ALL.into_iter());
+        let known = names(|_| true);
         let (kind, path) = text
             .split_once('=')
             .ok_or_else(|| format!("expected KIND=FILE, where KIND is one of: {known}"))?;
-        let kind = Kind::ALL
-            .into_iter()
-            .find(|candidate| candidate.name() == kind)
-            .ok_or_else(|| format!("there is no report {kind:?}; there are: {known}"))?;
+        let kind = Kind::from_str(kind, false)
+            .map_err(|_| format!("there is no report {kind:?}; there are: {known}"))?;
         if path.is_empty() {
             return Err(format!("{}= needs a file", kind.name()));
         }
@@ -137,7 +132,7 @@ impl RunReport {
     pub fn open(command: &'static str, reports: &Reports, events: bool) -> Result<Self, CliError> {
         for ReportFile { kind, path } in &reports.files {
             if !kind.suits(command) {
-                let suitable = names(Kind::ALL.into_iter().filter(|kind| kind.suits(command)));
+                let suitable = names(|kind| kind.suits(command));
                 return Err(CliError::usage(format!(
                     "`msb {command}` cannot write a {} report",
                     kind.name()
@@ -232,15 +227,6 @@ impl RunReport {
 }
 
 fn finished<'a>(outcome: &RunOutcome<'a>, unwritten: Option<&'a CliError>) -> Finished<'a> {
-    let mut steps = Counts::default();
-    for StepRecord { ended, .. } in outcome.steps {
-        match ended {
-            Ended::Succeeded(_) => steps.succeeded += 1,
-            Ended::Failed(_) => steps.failed += 1,
-            Ended::Interrupted => steps.interrupted += 1,
-            Ended::Skipped { .. } => steps.skipped += 1,
-        }
-    }
     let error = outcome.error.or(unwritten);
     Finished {
         command: outcome.command,
@@ -249,13 +235,9 @@ fn finished<'a>(outcome: &RunOutcome<'a>, unwritten: Option<&'a CliError>) -> Fi
         exit_code: error.map_or(0, |error| error.exit as u8),
         changes: outcome.report.is_some_and(Report::has_changes),
         report: outcome.report.map(ReportDocument::new),
-        steps,
+        steps: Counts::of(outcome.steps),
         took_ms: milliseconds(outcome.took),
-        error: error.map(|error| ErrorText {
-            message: &error.message,
-            causes: &error.causes,
-            hint: error.hint.as_deref(),
-        }),
+        error,
         diagnostics: outcome.findings,
     }
 }
@@ -267,9 +249,7 @@ pub fn on_github() -> bool {
 
 /// Appends to the file that GitHub's runner names in a variable, if it is set.
 fn append(variable: &str, text: &str) -> Result<(), CliError> {
-    let Some(path) = std::env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from) else {
-        return Ok(());
-    };
+    let Some(path) = path_variable(variable) else { return Ok(()) };
     fs::OpenOptions::new()
         .append(true)
         .create(true)

@@ -6,10 +6,11 @@ use crate::error::CliError;
 use crate::host;
 use crate::host::Machine;
 use crate::output::{OutputOptions, print};
+use crate::progress::bar_style;
 use crate::project::images::reference_of;
 use executor::images::{Fetched, ImageQuery, Pull, ensure_built, observe_image};
 use executor_image::Blobs;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use schemas::spec::{ImageReference, PinnedImage};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -58,10 +59,7 @@ struct PullProgress {
 
 impl PullProgress {
     fn new(output: &OutputOptions, name: String) -> Self {
-        let style =
-            ProgressStyle::with_template("  {spinner} {msg} {bar:24} {bytes}/{total_bytes} {bytes_per_sec}")
-                .unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = output.bars.then(|| ProgressBar::new(0).with_style(style));
+        let bar = output.bars.then(|| ProgressBar::new(0).with_style(bar_style("bytes")));
         Self { output: *output, name, bar, last: Mutex::default() }
     }
 

@@ -4,15 +4,16 @@ use crate::cli::Global;
 use crate::error::CliError;
 use crate::host::Machine;
 use crate::output::{OutputOptions, words};
+use crate::progress::spinner;
 use crate::project::find::{self, full_name_of};
 use crate::session::unresponsive;
 use executor_client::agent::AgentClient;
 use executor_client::copy::{Progress, Skipped, into_guest, out_of_guest};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use schemas::name::check_name;
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Arguments of `msb cp`.
@@ -70,7 +71,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let seen = find::running(global, &machine, &name)?;
     let run_folder = machine.home.sandbox_run(&full_name_of(&seen));
     let output = OutputOptions::of(global);
-    let (began, progress) = (Instant::now(), Arc::new(Progress::default()));
+    let (began, progress) = (Instant::now(), Progress::default());
     let event_loop = crate::commands::event_loop()?;
     let copied = event_loop.block_on(async {
         let mut client = match AgentClient::connect(&run_folder.agent_socket()).await {
@@ -79,15 +80,20 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
             }
             connected => connected?,
         };
-        let bar = output.bars.then(|| tokio::spawn(show(progress.clone())));
-        let copied = if into_sandbox {
-            into_guest(&mut client, &host_path, guest_path.as_bytes(), &progress).await
-        } else {
-            out_of_guest(&mut client, guest_path.as_bytes(), &host_path, &progress).await
+        let copy = async {
+            if into_sandbox {
+                into_guest(&mut client, &host_path, guest_path.as_bytes(), &progress).await
+            } else {
+                out_of_guest(&mut client, guest_path.as_bytes(), &host_path, &progress).await
+            }
+        };
+        let bar = output.bars.then(|| spinner("  {spinner} {msg} {bytes} {bytes_per_sec}"));
+        let copied = tokio::select! {
+            copied = copy => copied,
+            never = show(bar.as_ref(), &progress) => match never {},
         };
         if let Some(bar) = bar {
-            bar.abort();
-            let _ = bar.await;
+            bar.finish_and_clear();
         }
         match copied {
             Err(error) if unresponsive::is_silence(&error) => {
@@ -114,25 +120,13 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Draws the progress until it is aborted.
-async fn show(progress: Arc<Progress>) {
-    let style = ProgressStyle::with_template("  {spinner} {msg} {bytes} {bytes_per_sec}");
-    let bar =
-        ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-    let _guard = ClearOnDrop(bar.clone());
+/// Draws the progress in a bar, if there is one, until it is aborted.
+async fn show(bar: Option<&ProgressBar>, progress: &Progress) -> Infallible {
+    let Some(bar) = bar else { return std::future::pending().await };
     loop {
         tokio::time::sleep(TICK).await;
         bar.set_position(progress.bytes());
         bar.set_message(format!("{} files", progress.files()));
         bar.tick();
-    }
-}
-
-/// Removes a bar from the terminal when its task is aborted.
-struct ClearOnDrop(ProgressBar);
-
-impl Drop for ClearOnDrop {
-    fn drop(&mut self) {
-        self.0.finish_and_clear();
     }
 }
