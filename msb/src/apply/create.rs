@@ -1,10 +1,10 @@
 //! Creating a sandbox from flags: the only sandbox of its own project, planned and applied like any other.
 
 use crate::apply::ephemeral::{self, Lease};
-use crate::apply::lifecycle::{self, LifecycleOp};
+use crate::apply::lifecycle;
 use crate::apply::{self, ApplyOptions, Converged, LockedProject};
 use crate::cli::Global;
-use crate::error::CliError;
+use crate::error::{CliError, Context};
 use crate::host::{self, Machine};
 use crate::output::OutputOptions;
 use crate::project::images::When;
@@ -12,23 +12,14 @@ use crate::project::load;
 use crate::project::targets::{self, ports, references};
 use executor::catalog::{Catalog, Recorded};
 use executor::images::ImageQuery;
-use executor_host::home::{Home, RunFolder};
-use planner::{LifecycleAction, Policy};
+use executor_host::home::RunFolder;
+use planner::Policy;
 use schemas::model::Model;
 use schemas::name::{ProjectName, SandboxName, full_name, suggest_name};
 use schemas::snapshot::Snapshot;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// How to treat an existing sandbox of the same name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Replace {
-    /// Keep it and fail.
-    Never,
-    /// Remove it, and kill it if it has not shut down after this time.
-    After(Duration),
-}
 
 /// Options of a creation.
 #[derive(Clone, Debug)]
@@ -37,8 +28,9 @@ pub struct CreateOptions {
     pub command: &'static str,
     /// Maximum time to wait for the lock.
     pub lock_timeout: Duration,
-    /// How to treat an existing sandbox of the same name.
-    pub replace: Replace,
+    /// Time for an existing sandbox of the same name to shut down before it is killed and removed; `None` keeps it and
+    /// fails.
+    pub replace: Option<Duration>,
     /// When to query registries for the image.
     pub pull: When,
     /// The lease of a sandbox that is removed when this process ends.
@@ -63,8 +55,7 @@ pub fn name(text: &str) -> Result<SandboxName, CliError> {
 ///
 /// If the kernel provides no random number.
 pub fn random_name() -> Result<SandboxName, CliError> {
-    let number = getrandom::u32().map_err(|error| CliError::new(format!("no random number: {error}")))?;
-    name(&format!("run-{number:08x}"))
+    name(&format!("run-{:08x}", getrandom::u32().context("no random number")?))
 }
 
 impl CreateOptions {
@@ -83,7 +74,14 @@ impl CreateOptions {
         let name = sandbox.name();
         // Naming the sandbox to replace is the consent.
         let mut locked = LockedProject {
-            images: self.image_query(home, model)?,
+            // No lock file pins the image.
+            images: ImageQuery {
+                references: references(model),
+                pull: self.pull.into(),
+                registries: Arc::new(host::registries(home)?),
+                ports: ports(model),
+                ..ImageQuery::default()
+            },
             output: OutputOptions::of(global).silent(),
             ..LockedProject::acquire(&machine, project, self.command, self.lock_timeout)?
         };
@@ -112,17 +110,6 @@ impl CreateOptions {
         Ok(home.sandbox_run(&full_name(project, name)))
     }
 
-    /// Returns the query for the image, which no lock file pins.
-    fn image_query(&self, home: &Home, model: &Model) -> Result<ImageQuery, CliError> {
-        Ok(ImageQuery {
-            references: references(model),
-            pins: BTreeMap::new(),
-            pull: self.pull.into(),
-            registries: Arc::new(host::registries(home)?),
-            ports: ports(model),
-        })
-    }
-
     /// Removes an existing sandbox of the same name, if that is allowed and the new one can be created.
     fn remove_existing(
         &self,
@@ -132,7 +119,7 @@ impl CreateOptions {
     ) -> Result<(), CliError> {
         let LockedProject { machine: Machine { home, catalog }, project, images, .. } = locked;
         let Some(name) = recorded(catalog, project)? else { return Ok(()) };
-        let Replace::After(stop_timeout) = self.replace else {
+        let Some(stop_timeout) = self.replace else {
             return Err(CliError::new(format!("a sandbox {name} already exists"))
                 .hint(format!("--replace replaces it and its disk; `msb start {name}` starts it")));
         };
@@ -140,15 +127,8 @@ impl CreateOptions {
         let snapshot = executor::observe::observe(home, catalog, project, images)?;
         let empty = Snapshot { sandboxes: BTreeMap::new(), unreadable: BTreeMap::new(), ..snapshot };
         let (_, report) = planner::plan(Some(model), &empty, policy)?;
-        if let Some(blocked) = targets::blocked(&report) {
-            return Err(blocked);
-        }
-        let operation = LifecycleOp {
-            stop_timeout,
-            ..LifecycleOp::new(self.command, LifecycleAction::Remove, "removed")
-        };
-        let settings = || apply::settings(home, stop_timeout);
-        lifecycle::run_locked(locked, &name, &operation, settings).map(drop)
+        targets::check_blocked(&report)?;
+        lifecycle::remove_locked(locked, &name, stop_timeout)
     }
 }
 
@@ -162,15 +142,12 @@ fn recorded(catalog: &Catalog, project: &ProjectName) -> Result<Option<SandboxNa
 fn check(converged: Converged, name: &SandboxName) -> Result<(), CliError> {
     let Converged { plan, report, applied, rolled_back: _ } = converged;
     if let Some(applied) = applied {
-        if let Some(exit) = applied.interrupted {
-            return Err(CliError::new(applied.describe_interrupt(&plan))
-                .hint(format!("`msb rm -f {name}` removes it"))
-                .exit(exit));
-        }
+        let interrupted = applied.check_interrupt(&plan);
+        interrupted.map_err(|failure| failure.hint(format!("`msb rm -f {name}` removes it")))?;
         if applied.failures() > 0 {
             return Err(CliError::new(format!("{name} could not be created and started"))
                 .hint(format!("`msb start {name}` tries again, `msb rm -f {name}` removes it")));
         }
     }
-    targets::blocked(&report).map_or(Ok(()), Err)
+    targets::check_blocked(&report)
 }

@@ -5,9 +5,8 @@
 //! run/projects/@NAME.owner                    the creator, for the next msb if both were killed
 //! ```
 
-use crate::apply::lifecycle::{self, LifecycleOp};
-use crate::apply::{self, LockedProject};
-use crate::error::CliError;
+use crate::apply::{LockedProject, lifecycle};
+use crate::error::{CliError, Context};
 use crate::host::Machine;
 use crate::output::OutputOptions;
 use crate::project::find;
@@ -16,7 +15,6 @@ use executor_fs::atomic::{self, Sync};
 use executor_host::home::Home;
 use executor_host::process::ProcessIdentity;
 use executor_host::state::{read_json, read_state};
-use planner::LifecycleAction;
 use rustix::event::{PollFd, PollFlags, poll};
 use schemas::name::{ProjectName, SandboxId, SandboxName};
 use std::io::{self, PipeWriter};
@@ -48,8 +46,7 @@ impl Lease {
     ///
     /// If no pipe can be created.
     pub fn open() -> Result<Self, CliError> {
-        let (read_end, write_end) =
-            io::pipe().map_err(|error| CliError::new(format!("cannot create a pipe: {error}")))?;
+        let (read_end, write_end) = io::pipe().context("cannot create a pipe")?;
         Ok(Self { read_end: Arc::new(read_end.into()), _write_end: Arc::new(write_end) })
     }
 }
@@ -64,10 +61,11 @@ fn owner_file(home: &Home, project: &ProjectName) -> PathBuf {
 ///
 /// If the file cannot be written.
 pub fn record_owner(home: &Home, project: &ProjectName) -> Result<(), CliError> {
-    let failed = |error: io::Error| CliError::new(format!("cannot record the sandbox's creator: {error}"));
-    let process = ProcessIdentity::current().ok_or_else(|| failed(io::ErrorKind::Other.into()))?;
-    let text = serde_json::to_vec(&process).map_err(|error| failed(error.into()))?;
-    atomic::write(&owner_file(home, project), &text, Sync::No).map_err(failed)
+    let write = || {
+        let process = ProcessIdentity::current().ok_or(io::ErrorKind::Other)?;
+        atomic::write(&owner_file(home, project), &serde_json::to_vec(&process)?, Sync::No)
+    };
+    write().context("cannot record the sandbox's creator")
 }
 
 /// Removes the record of the creator, so that the sandbox of a project stays. The project must be locked.
@@ -177,10 +175,7 @@ fn remove(locked: &LockedProject, name: &SandboxName) -> Result<(), CliError> {
     let LockedProject { machine: Machine { home, catalog }, project, .. } = locked;
     let Recorded { sandboxes, unreadable } = catalog.sandboxes(Some(project))?;
     if !sandboxes.is_empty() || !unreadable.is_empty() {
-        let stop_timeout = lifecycle::STOP_TIME;
-        let operation =
-            LifecycleOp { stop_timeout, ..LifecycleOp::new(COMMAND, LifecycleAction::Remove, "removed") };
-        lifecycle::run_locked(locked, name, &operation, || apply::settings(home, stop_timeout))?;
+        lifecycle::remove_locked(locked, name, lifecycle::STOP_TIME)?;
     }
     clear_owner(home, project);
     Ok(())

@@ -3,7 +3,7 @@
 //! While there are subscribers, they end their work in order. Between two plans there are none, and a signal ends msb as
 //! it would without a listener.
 
-use crate::error::{CliError, Exit};
+use crate::error::{CliError, Context, Exit};
 use crate::session::terminal;
 use std::io;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -30,10 +30,8 @@ pub fn subscribe() -> Result<UnboundedReceiver<Exit>, CliError> {
         std::thread::Builder::new().name("signals".to_owned()).spawn(move || listen(&ready_in))?;
         ready.recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))
     });
-    match started {
-        Ok(()) => Ok(hold()),
-        Err(error) => Err(CliError::new(format!("cannot catch signals: {error}"))),
-    }
+    started.as_ref().context("cannot catch signals")?;
+    Ok(hold())
 }
 
 /// Keeps signals from ending msb while the receiver exists, for callers that handle signals themselves.

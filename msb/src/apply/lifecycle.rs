@@ -2,7 +2,7 @@
 
 use crate::apply::interrupts;
 use crate::apply::{self, ApplyOptions, Converged, LockedProject};
-use crate::cli::Global;
+use crate::cli::{Global, LockTimeout};
 use crate::error::CliError;
 use crate::host::{self, Machine};
 use crate::output::words;
@@ -39,44 +39,62 @@ pub struct LifecycleOp {
 }
 
 impl LifecycleOp {
-    /// An operation without any waiting.
-    pub fn new(command: &'static str, action: LifecycleAction, done: &'static str) -> Self {
-        let (stop_timeout, lock_timeout) = (Duration::ZERO, Duration::ZERO);
-        Self { command, action, done, stop_timeout, kill: false, lock_timeout }
+    /// An operation that does not wait for a shutdown.
+    pub fn new(
+        command: &'static str,
+        action: LifecycleAction,
+        done: &'static str,
+        lock: LockTimeout,
+    ) -> Self {
+        Self { command, action, done, stop_timeout: Duration::ZERO, kill: false, lock_timeout: lock.timeout }
     }
-}
 
-/// Runs an operation on each sandbox and prints a line for each. A failure does not prevent the others.
-///
-/// # Errors
-///
-/// If a signal interrupts it.
-pub fn run_for_each(
-    global: &Global,
-    names: &[String],
-    op: &LifecycleOp,
-    admit: impl Fn(&Observation) -> Result<(), CliError>,
-) -> Result<ExitCode, CliError> {
-    let output = OutputOptions::of(global);
-    let machine = Machine::open()?;
-    let mut code = ExitCode::SUCCESS;
-    for name in names {
-        interrupts::check()?;
-        let ended = find::sandbox(global, &machine, name).and_then(|seen| {
-            admit(&seen)?;
-            run_for(global, &machine, op, &seen)
-        });
-        match ended {
-            Ok(_) if output.quiet => {}
-            Ok(line) => print(&format!("{name}: {line}\n")),
-            Err(failure) if failure.exit.is_signal() => return Err(failure),
-            Err(failure) => {
-                eprintln_lossy(&one_line(name, &failure));
-                code = ExitCode::FAILURE;
+    /// An operation that ends sandboxes without a shutdown.
+    pub fn kill(command: &'static str, lock: LockTimeout) -> Self {
+        Self { kill: true, ..Self::new(command, LifecycleAction::Stop, "killed", lock) }
+    }
+
+    /// Runs the operation on each sandbox and prints a line for each. A failure does not prevent the others.
+    ///
+    /// # Errors
+    ///
+    /// If a signal interrupts it.
+    pub fn run(&self, global: &Global, names: &[String]) -> Result<ExitCode, CliError> {
+        self.run_if(global, names, |_| Ok(()))
+    }
+
+    /// Runs the operation on each sandbox that `admit` accepts. See [`Self::run`].
+    ///
+    /// # Errors
+    ///
+    /// If a signal interrupts it.
+    pub fn run_if(
+        &self,
+        global: &Global,
+        names: &[String],
+        admit: impl Fn(&Observation) -> Result<(), CliError>,
+    ) -> Result<ExitCode, CliError> {
+        let output = OutputOptions::of(global);
+        let machine = Machine::open()?;
+        let mut code = ExitCode::SUCCESS;
+        for name in names {
+            interrupts::check()?;
+            let ended = find::sandbox(global, &machine, name).and_then(|seen| {
+                admit(&seen)?;
+                run_for(global, &machine, self, &seen)
+            });
+            match ended {
+                Ok(_) if output.quiet => {}
+                Ok(line) => print(&format!("{name}: {line}\n")),
+                Err(failure) if failure.exit.is_signal() => return Err(failure),
+                Err(failure) => {
+                    eprintln_lossy(&one_line(name, &failure));
+                    code = ExitCode::FAILURE;
+                }
             }
         }
+        Ok(code)
     }
-    Ok(code)
 }
 
 /// Runs an operation on a sandbox. Returns what to print about it.
@@ -103,34 +121,44 @@ fn run_for(
         };
         Ok(Settings { folder: folder.clone(), stop_timeout: op.stop_timeout, kill: op.kill, ..settings })
     };
-    run_locked(&locked, &row.name, op, settings)
+    let unneeded = run_locked(&locked, &row.name, op.action, settings)?;
+    Ok(unneeded.unwrap_or_else(|| op.done.to_owned()))
 }
 
-/// Runs an operation on a sandbox of a locked project. Returns what to print about it.
+/// Removes a sandbox of a locked project, and kills it if it has not shut down in time.
 ///
 /// # Errors
 ///
 /// If a step fails or a signal interrupts it.
-pub fn run_locked(
+pub fn remove_locked(
     locked: &LockedProject,
     name: &SandboxName,
-    op: &LifecycleOp,
+    stop_timeout: Duration,
+) -> Result<(), CliError> {
+    let settings = || apply::settings(&locked.machine.home, stop_timeout);
+    run_locked(locked, name, LifecycleAction::Remove, settings).map(drop)
+}
+
+/// Takes an action on a sandbox of a locked project. Returns the reason if nothing had to be done.
+fn run_locked(
+    locked: &LockedProject,
+    name: &SandboxName,
+    action: LifecycleAction,
     settings: impl Fn() -> Result<Settings, CliError>,
-) -> Result<String, CliError> {
+) -> Result<Option<String>, CliError> {
     let targets = BTreeSet::from([name.clone()]);
     let converged = apply::converge(
         locked,
-        |snapshot| planner::plan_lifecycle(snapshot, &targets, op.action).map_err(CliError::from),
+        |snapshot| planner::plan_lifecycle(snapshot, &targets, action).map_err(CliError::from),
         settings,
         ApplyOptions::default(),
     )?;
     let Converged { plan, report, applied, rolled_back: _ } = converged;
     let Some(applied) = applied else {
-        return Ok(report.changes.first().map(|change| words::reason(&change.reason)).unwrap_or_default());
+        let reason = report.changes.first().map(|change| words::reason(&change.reason));
+        return Ok(Some(reason.unwrap_or_default()));
     };
-    if let Some(exit) = applied.interrupted {
-        return Err(CliError::new(applied.describe_interrupt(&plan)).exit(exit));
-    }
+    applied.check_interrupt(&plan)?;
     let failure = applied.results.into_values().find_map(|result| match result {
         StepResult::Failed(failure) => Some(failure),
         _ => None,
@@ -139,7 +167,7 @@ pub fn run_locked(
         Some(failure) => {
             Err(CliError::new(failure.message).because_all(failure.details).maybe_hint(failure.hint))
         }
-        None => Ok(op.done.to_owned()),
+        None => Ok(None),
     }
 }
 

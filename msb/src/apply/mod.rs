@@ -15,6 +15,7 @@ use crate::progress::{Progress, StepRecord, stream};
 use executor::apply::{Applier, ApplyError, Interrupt, Outcome, ProjectLock, Settings, StepResult, Waiting};
 use executor::images::ImageQuery;
 use executor::launch::BootSettings;
+use executor_client::deadline::until;
 use executor_host::home::Home;
 use planner::Rollback;
 use schemas::name::{ProjectName, SandboxName};
@@ -24,8 +25,7 @@ use schemas::snapshot::Snapshot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// The result of applying a plan.
@@ -56,15 +56,21 @@ impl ApplyResult {
         self.unfinished_where(plan, |_| true)
     }
 
-    /// Describes what an interrupt left unfinished: changes, else only waits.
-    pub fn describe_interrupt(&self, plan: &PlanGraph) -> String {
+    /// Checks that no signal interrupted it.
+    ///
+    /// # Errors
+    ///
+    /// If one did, with what is unfinished: changes, else only waits.
+    pub fn check_interrupt(&self, plan: &PlanGraph) -> Result<(), CliError> {
+        let Some(exit) = self.interrupted else { return Ok(()) };
         let changes = self.unfinished_where(plan, |ensure| !matches!(ensure, Ensure::Condition { .. }));
         let all = self.unfinished(plan);
-        match (changes.as_str(), all.as_str()) {
+        let message = match (changes.as_str(), all.as_str()) {
             ("", "") => "interrupted; all changes are complete".to_owned(),
             ("", waits) => format!("interrupted while waiting for {waits}; all changes are complete"),
             (changes, _) => format!("interrupted; not finished: {changes}"),
-        }
+        };
+        Err(CliError::new(message).exit(exit))
     }
 
     fn unfinished_where(&self, plan: &PlanGraph, filter: impl Fn(&Ensure) -> bool) -> String {
@@ -282,7 +288,7 @@ fn apply_plan(
     let event_loop = event_loop()?;
     let applied = event_loop.block_on(async {
         let interrupts = Interrupts::catch(time_limit, &progress)?;
-        let results = applier.apply(plan, &locked.lock, &locked.images, interrupts.receiver()).await;
+        let results = applier.apply(plan, &locked.lock, &locked.images, interrupts.receiver.clone()).await;
         Ok::<_, CliError>(results.map(|results| interrupts.result(results)))
     });
     // An interrupted build of an image may still run. It is not waited for: it publishes only complete images.
@@ -328,72 +334,63 @@ fn roll_back(
 
 /// Interrupts of applying. The first Ctrl-C finishes running steps; the second one and the time limit abort them.
 struct Interrupts {
-    sender: Arc<watch::Sender<Interrupt>>,
-    terminated: Arc<AtomicBool>,
-    timed_out: Arc<AtomicBool>,
+    receiver: watch::Receiver<Interrupt>,
+    /// The last signal; `Exit::TimedOut` after the time limit.
+    cause: watch::Receiver<Option<Exit>>,
 }
 
 impl Interrupts {
     fn catch(time_limit: Option<Duration>, progress: &Arc<Progress>) -> Result<Self, CliError> {
-        let sender = Arc::new(watch::Sender::new(Interrupt::None));
-        let (terminated, timed_out) = <(Arc<AtomicBool>, Arc<AtomicBool>)>::default();
+        let (sender, receiver) = watch::channel(Interrupt::None);
+        let (cause_in, cause) = watch::channel(None);
         let mut signals = interrupts::subscribe()?;
-        {
-            let (sender, terminated, progress) = (sender.clone(), terminated.clone(), progress.clone());
-            tokio::spawn(async move {
-                while let Some(exit) = signals.recv().await {
-                    terminated.store(exit == Exit::Terminated, Ordering::Relaxed);
-                    if *sender.borrow() == Interrupt::None {
-                        progress.say("stopping after the running steps; a second Ctrl-C aborts them");
+        let progress = progress.clone();
+        tokio::spawn(async move {
+            let mut deadline = time_limit.and_then(|limit| tokio::time::Instant::now().checked_add(limit));
+            loop {
+                let (exit, interrupt) = tokio::select! {
+                    Some(exit) = signals.recv() => match *cause_in.borrow() {
+                        None => {
+                            progress.say("stopping after the running steps; a second Ctrl-C aborts them");
+                            (exit, Interrupt::Finish)
+                        }
+                        // All steps are being aborted already.
+                        Some(Exit::TimedOut) => continue,
+                        Some(_) => (exit, Interrupt::Now),
+                    },
+                    () = until(deadline) => {
+                        deadline = None;
+                        (Exit::TimedOut, Interrupt::Now)
                     }
-                    sender.send_modify(|interrupt| {
-                        *interrupt =
-                            if *interrupt == Interrupt::None { Interrupt::Finish } else { Interrupt::Now };
-                    });
-                }
-            });
-        }
-        if let Some(limit) = time_limit {
-            let (sender, timed_out) = (sender.clone(), timed_out.clone());
-            tokio::spawn(async move {
-                tokio::time::sleep(limit).await;
-                timed_out.store(true, Ordering::Relaxed);
-                sender.send_replace(Interrupt::Now);
-            });
-        }
-        Ok(Self { sender, terminated, timed_out })
-    }
-
-    fn receiver(&self) -> watch::Receiver<Interrupt> {
-        self.sender.subscribe()
+                };
+                cause_in.send_replace(Some(exit));
+                sender.send_replace(interrupt);
+            }
+        });
+        Ok(Self { receiver, cause })
     }
 
     /// Returns the result of applying. A signal that came too late to stop a step is not an interrupt.
     fn result(&self, results: BTreeMap<StepId, StepResult>) -> ApplyResult {
         let complete = results.values().all(|result| matches!(result, StepResult::Succeeded { .. }));
-        let timed_out = !complete && self.timed_out.load(Ordering::Relaxed);
-        let interrupted = !complete && !timed_out && *self.sender.borrow() > Interrupt::None;
-        let terminated = self.terminated.load(Ordering::Relaxed);
-        let interrupted =
-            interrupted.then_some(if terminated { Exit::Terminated } else { Exit::Interrupted });
-        ApplyResult { results, steps: Vec::new(), interrupted, timed_out }
+        let cause = self.cause.borrow().filter(|_| !complete);
+        let timed_out = cause == Some(Exit::TimedOut);
+        ApplyResult { results, steps: Vec::new(), interrupted: cause.filter(|_| !timed_out), timed_out }
     }
 }
 
 /// Formats the chain of steps that determined the total time: `db 0.9s → api 1.2s`. `None` for a single link.
-pub fn critical_chain(plan: &PlanGraph, results: &BTreeMap<StepId, StepResult>) -> Option<String> {
-    let times = |id: &StepId| match results.get(id) {
-        Some(StepResult::Succeeded { began, ended, .. }) => Some((*began, *ended)),
+pub fn critical_chain<'a>(plan: &'a PlanGraph, results: &BTreeMap<StepId, StepResult>) -> Option<String> {
+    let timed = |id: &'a StepId| match results.get(id)? {
+        StepResult::Succeeded { began, ended, .. } => Some((id, *began, *ended)),
         _ => None,
     };
-    let last_of = |ids: &mut dyn Iterator<Item = &StepId>| -> Option<(StepId, Instant)> {
-        ids.filter_map(|id| times(id).map(|(_, ended)| (id.clone(), ended))).max_by_key(|(_, ended)| *ended)
-    };
+    let last_of =
+        |ids: &mut dyn Iterator<Item = &'a StepId>| ids.filter_map(timed).max_by_key(|(_, _, ended)| *ended);
     let mut chain: Vec<(String, Duration)> = Vec::new();
-    let mut current = last_of(&mut plan.steps.keys())?.0;
-    loop {
-        let step = plan.steps.get(&current)?;
-        let (began, ended) = times(&current)?;
+    let mut next = last_of(&mut plan.steps.keys());
+    while let Some((id, began, ended)) = next {
+        let step = plan.steps.get(id)?;
         let about = match &step.ensure {
             Ensure::Image { .. } => "image".to_owned(),
             ensure => ensure.identity()?.name.to_string(),
@@ -402,10 +399,7 @@ pub fn critical_chain(plan: &PlanGraph, results: &BTreeMap<StepId, StepResult>) 
             Some((name, total)) if *name == about => *total += ended - began,
             _ => chain.push((about, ended - began)),
         }
-        match last_of(&mut step.after.iter()) {
-            Some((before, _)) => current = before,
-            None => break,
-        }
+        next = last_of(&mut step.after.iter());
     }
     chain.reverse();
     let links: Vec<_> = chain.into_iter().map(|(name, took)| format!("{name} {}", seconds(took))).collect();

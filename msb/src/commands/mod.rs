@@ -9,7 +9,7 @@ mod sandbox;
 mod schema;
 
 use crate::cli::Cli;
-use crate::error::CliError;
+use crate::error::{CliError, Context};
 use clap::Subcommand;
 use internal::{supervise, vmm};
 use project::{config, down, graph, init, lock, plan, trust, up, validate};
@@ -52,7 +52,7 @@ pub enum Command {
     /// Stop sandboxes and start them again.
     Restart(start::RestartArgs),
     /// Stop sandboxes immediately, without a shutdown.
-    Kill(stop::KillArgs),
+    Kill(start::Args),
     /// Remove sandboxes and their disks.
     Rm(rm::Args),
     /// Wait until a sandbox has ended, and exit with the code of its main process.
@@ -122,8 +122,5 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
 
 /// Creates the event loop of a command.
 pub fn event_loop() -> Result<tokio::runtime::Runtime, CliError> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| CliError::new(format!("cannot start the event loop: {error}")))
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the event loop")
 }

@@ -129,16 +129,18 @@ pub fn blocked_lines(blocked: &[Blocked]) -> Vec<String> {
     lines(blocked, LISTED_MAX, |Blocked { name, reason }| format!("{name}: {}", words::block_reason(reason)))
 }
 
-/// Returns the failure of a run that left blocked sandboxes unchanged; `None` if there were none.
-pub fn blocked(report: &Report) -> Option<CliError> {
+/// Checks that a run left no blocked sandboxes unchanged.
+///
+/// # Errors
+///
+/// If it did, with their reasons.
+pub fn check_blocked(report: &Report) -> Result<(), CliError> {
     let failure = CliError::new(match report.blocked.len() {
-        0 => return None,
+        0 => return Ok(()),
         1 => "1 sandbox is blocked and was not changed".to_owned(),
         many => format!("{many} sandboxes are blocked and were not changed"),
     });
-    Some(
-        failure
-            .because_all(blocked_lines(&report.blocked))
-            .hint("all others are as declared; resolve the reasons, or name only the sandboxes to bring up"),
-    )
+    Err(failure
+        .because_all(blocked_lines(&report.blocked))
+        .hint("all others are as declared; resolve the reasons, or name only the sandboxes to bring up"))
 }

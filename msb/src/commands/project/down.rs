@@ -83,10 +83,8 @@ fn take_down(
         return Ok(ExitCode::SUCCESS);
     };
     run_report.steps.clone_from(&applied.steps);
-    if let Some(exit) = applied.interrupted {
-        let message = applied.describe_interrupt(&plan);
-        return Err(CliError::new(message).hint("the next `msb down` continues from here").exit(exit));
-    }
+    let interrupted = applied.check_interrupt(&plan);
+    interrupted.map_err(|failure| failure.hint("the next `msb down` continues from here"))?;
     if applied.failures() > 0 {
         return Err(CliError::new(format!("{} of {} removals failed", applied.failures(), plan.steps.len()))
             .hint("`msb down` tries again"));

@@ -5,7 +5,7 @@ use crate::apply::{self, ApplyOptions, ApplyResult, Converged, LockedProject, Ro
 use crate::cli::{self, Global, LockTimeout};
 use crate::error::{CliError, Exit};
 use crate::host::{self, Machine};
-use crate::logs;
+use crate::logs::{self, LogOptions};
 use crate::output::{OutputOptions, words};
 use crate::project::images::image_query;
 use crate::project::load::Loaded;
@@ -111,7 +111,8 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     output.say(
         "following the logs; Ctrl-C stops following, the sandboxes keep running (`msb down` removes them)",
     );
-    logs::project(&home, &project, &targets, since, &output)
+    let streams = logs::streams(&home, &project, &targets)?;
+    logs::follow(streams, LogOptions::of_project(since, &output), output)
 }
 
 /// The sandboxes that were brought up.
@@ -306,37 +307,26 @@ fn outcome(home: &Home, converged: &Converged, took: Duration) -> Result<String,
     let Converged { plan, report, applied, rolled_back } = converged;
     let project = &plan.project;
     let Some(applied) = applied else {
-        if let Some(failure) = targets::blocked(report) {
-            return Err(failure);
-        }
+        targets::check_blocked(report)?;
         let sandboxes = words::count(report.count(Action::Unchanged), "sandbox", "sandboxes");
         let took = took.as_millis();
         return Ok(format!("{project}: nothing to do, {sandboxes} as declared ({took} ms)"));
     };
-    if let Some(exit) = applied.interrupted {
-        let message = applied.describe_interrupt(plan);
-        return Err(CliError::new(message).hint("the next `msb up` continues from here").exit(exit));
-    }
+    let interrupted = applied.check_interrupt(plan);
+    interrupted.map_err(|failure| failure.hint("the next `msb up` continues from here"))?;
     if applied.timed_out {
         let failure =
             CliError::new(format!("not everything was ready in time: {}", applied.unfinished(plan)))
                 .because_all(unready(home, plan, applied))
                 .exit(Exit::TimedOut);
-        return Err(match rolled_back {
-            None => failure.hint("started sandboxes keep running: see `msb ps` and `msb logs`"),
-            Some(rolled_back) => add_rollback(failure, rolled_back),
-        });
+        let hint = "started sandboxes keep running: see `msb ps` and `msb logs`";
+        return Err(add_rollback(failure, rolled_back.as_ref(), hint));
     }
     if applied.failures() > 0 {
         let failure = CliError::new(format!("{} failed", words::count(applied.failures(), "step", "steps")));
-        return Err(match rolled_back {
-            None => failure.hint("`msb up` tries again"),
-            Some(rolled_back) => add_rollback(failure, rolled_back),
-        });
+        return Err(add_rollback(failure, rolled_back.as_ref(), "`msb up` tries again"));
     }
-    if let Some(failure) = targets::blocked(report) {
-        return Err(failure);
-    }
+    targets::check_blocked(report)?;
     let mut text = format!("{project}: up in {}", apply::seconds(took));
     if let Some(chain) = apply::critical_chain(plan, &applied.results) {
         text.push_str(&format!("\ncritical chain: {chain}"));
@@ -344,8 +334,9 @@ fn outcome(home: &Home, converged: &Converged, took: Duration) -> Result<String,
     Ok(text)
 }
 
-/// Adds the outcome of a rollback to the failure that caused it.
-fn add_rollback(failure: CliError, RolledBack { failures, lost }: &RolledBack) -> CliError {
+/// Adds the outcome of a rollback to the failure that caused it, or the hint if there was none.
+fn add_rollback(failure: CliError, rolled_back: Option<&RolledBack>, hint: &str) -> CliError {
+    let Some(RolledBack { failures, lost }) = rolled_back else { return failure.hint(hint) };
     let failure = failure.because(match failures {
         0 => "all changes were rolled back".to_owned(),
         failures => format!("{} of the rollback failed", words::count(*failures, "step", "steps")),

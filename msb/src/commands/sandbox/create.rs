@@ -1,6 +1,7 @@
 //! `msb create`.
 
-use crate::apply::create::{CreateOptions, Replace};
+use crate::apply::create::CreateOptions;
+use crate::apply::ephemeral::Lease;
 use crate::apply::lifecycle;
 use crate::cli::{self, Global, LockTimeout};
 use crate::error::CliError;
@@ -19,17 +20,15 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     name: String,
     #[command(flatten)]
-    replacing: Replacing,
-    #[command(flatten)]
-    pull: PullOption,
+    creation: Creation,
     /// Main process. Default: that of the image; without any, the sandbox idles and waits for `msb exec`.
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
 
-/// The options for an existing sandbox of the same name.
+/// The options of commands that create a sandbox.
 #[derive(Clone, Copy, Debug, clap::Args)]
-pub struct Replacing {
+pub struct Creation {
     /// Remove an existing sandbox of this name, and its disk.
     #[arg(long)]
     replace: bool,
@@ -37,33 +36,26 @@ pub struct Replacing {
     #[arg(long, value_name = "TIME", value_parser = cli::duration)]
     replace_with_timeout: Option<Duration>,
     #[command(flatten)]
-    pub lock: LockTimeout,
+    lock: LockTimeout,
+    #[command(flatten)]
+    pull: PullOption,
 }
 
-impl Replacing {
-    /// Returns how to treat an existing sandbox.
-    pub fn decision(self) -> Replace {
-        match (self.replace, self.replace_with_timeout) {
-            (_, Some(timeout)) => Replace::After(timeout),
-            (true, None) => Replace::After(lifecycle::STOP_TIME),
-            (false, None) => Replace::Never,
-        }
+impl Creation {
+    /// Returns the options for a command.
+    pub fn options(self, command: &'static str, lease: Option<Lease>) -> CreateOptions {
+        let Self { replace, replace_with_timeout, lock, pull } = self;
+        let replace = replace_with_timeout.or(replace.then_some(lifecycle::STOP_TIME));
+        CreateOptions { command, lock_timeout: lock.timeout, replace, pull: pull.pull, lease }
     }
 }
 
 /// Creates a sandbox from flags, boots it in the background and prints its name.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
-    let Args { flags, name, replacing, pull, command } = arguments;
+    let Args { flags, name, creation, command } = arguments;
     let name = crate::apply::create::name(name)?;
     let start = (!command.is_empty()).then_some(command.as_slice());
-    let options = CreateOptions {
-        command: "create",
-        lock_timeout: replacing.lock.timeout,
-        replace: replacing.decision(),
-        pull: pull.pull,
-        lease: None,
-    };
-    options.run(global, &flags.model(global, &name, start)?)?;
+    creation.options("create", None).run(global, &flags.model(global, &name, start)?)?;
     print(&format!("{name}\n"));
     Ok(ExitCode::SUCCESS)
 }

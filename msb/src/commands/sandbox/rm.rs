@@ -1,9 +1,8 @@
 //! `msb rm`.
 
-use crate::apply::lifecycle::{self, LifecycleOp, STOP_TIMEOUT};
+use crate::apply::lifecycle::{LifecycleOp, STOP_TIMEOUT};
 use crate::cli::{self, Global, LockTimeout};
 use crate::error::CliError;
-use executor::observe::Observation;
 use planner::LifecycleAction;
 use schemas::snapshot::Status;
 use std::path::PathBuf;
@@ -34,10 +33,9 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let Args { names, force, files: _, timeout, lock } = arguments;
     let operation = LifecycleOp {
         stop_timeout: *timeout,
-        lock_timeout: lock.timeout,
-        ..LifecycleOp::new("rm", LifecycleAction::Remove, "removed")
+        ..LifecycleOp::new("rm", LifecycleAction::Remove, "removed", *lock)
     };
-    lifecycle::run_for_each(global, names, &operation, |seen: &Observation| match seen.status {
+    operation.run_if(global, names, |seen| match seen.status {
         Status::Running { .. } if !force => {
             Err(CliError::new("it is running").hint("-f stops and removes it; `msb stop` keeps its disk"))
         }

@@ -1,14 +1,13 @@
 //! `msb run`.
 
-use super::create::Replacing;
-use crate::apply::create::{self, CreateOptions};
+use super::create::Creation;
+use crate::apply::create;
 use crate::apply::ephemeral::{self, Lease};
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::flags::SandboxFlags;
 use crate::host;
 use crate::output::print;
-use crate::project::images::PullOption;
 use crate::session::terminal;
 use crate::session::{self, Command};
 use std::process::ExitCode;
@@ -34,9 +33,7 @@ pub struct Args {
     #[arg(short, long, conflicts_with_all = ["tty", "detach"])]
     no_stdin: bool,
     #[command(flatten)]
-    replacing: Replacing,
-    #[command(flatten)]
-    pull: PullOption,
+    creation: Creation,
     /// The command and its arguments.
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
@@ -44,17 +41,11 @@ pub struct Args {
 
 /// Creates a sandbox from flags, runs a command in it, and exits with the command's code.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
-    let Args { flags, name, rm, detach, tty, no_stdin, replacing, pull, command } = arguments;
+    let Args { flags, name, rm, detach, tty, no_stdin, creation, command } = arguments;
     let named = name.as_deref().map(create::name).transpose()?;
     let is_ephemeral = *rm || (named.is_none() && !detach);
     let name = named.map_or_else(create::random_name, Ok)?;
-    let options = CreateOptions {
-        command: "run",
-        lock_timeout: replacing.lock.timeout,
-        replace: replacing.decision(),
-        pull: pull.pull,
-        lease: is_ephemeral.then(Lease::open).transpose()?,
-    };
+    let options = creation.options("run", is_ephemeral.then(Lease::open).transpose()?);
     if *detach {
         let start = (!command.is_empty()).then_some(command.as_slice());
         options.run(global, &flags.model(global, &name, start)?)?;

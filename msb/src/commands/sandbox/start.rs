@@ -1,20 +1,20 @@
 //! `msb start` and `msb restart`.
 
-use crate::apply::lifecycle::{self, LifecycleOp, STOP_TIMEOUT};
+use crate::apply::lifecycle::{LifecycleOp, STOP_TIMEOUT};
 use crate::cli::{self, Global, LockTimeout};
 use crate::error::CliError;
 use planner::LifecycleAction;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Arguments of `msb start`.
+/// Arguments of `msb start` and `msb kill`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The sandboxes.
     #[arg(required = true, value_name = "NAME")]
-    names: Vec<String>,
+    pub names: Vec<String>,
     #[command(flatten)]
-    lock: LockTimeout,
+    pub lock: LockTimeout,
 }
 
 /// Arguments of `msb restart`.
@@ -32,11 +32,7 @@ pub struct RestartArgs {
 
 /// Starts sandboxes as recorded, even if their Sandboxfile has changed.
 pub fn run(global: &Global, Args { names, lock }: &Args) -> Result<ExitCode, CliError> {
-    let operation = LifecycleOp {
-        lock_timeout: lock.timeout,
-        ..LifecycleOp::new("start", LifecycleAction::Start, "started")
-    };
-    lifecycle::run_for_each(global, names, &operation, |_| Ok(()))
+    LifecycleOp::new("start", LifecycleAction::Start, "started", *lock).run(global, names)
 }
 
 /// Stops sandboxes and starts them again with the same disks.
@@ -46,8 +42,7 @@ pub fn restart(
 ) -> Result<ExitCode, CliError> {
     let operation = LifecycleOp {
         stop_timeout: *timeout,
-        lock_timeout: lock.timeout,
-        ..LifecycleOp::new("restart", LifecycleAction::Restart, "started again")
+        ..LifecycleOp::new("restart", LifecycleAction::Restart, "started again", *lock)
     };
-    lifecycle::run_for_each(global, names, &operation, |_| Ok(()))
+    operation.run(global, names)
 }

@@ -1,6 +1,7 @@
 //! `msb stop` and `msb kill`.
 
-use crate::apply::lifecycle::{self, LifecycleOp, STOP_TIMEOUT};
+use super::start;
+use crate::apply::lifecycle::{LifecycleOp, STOP_TIMEOUT};
 use crate::cli::{self, Global, LockTimeout};
 use crate::error::CliError;
 use planner::LifecycleAction;
@@ -27,45 +28,19 @@ pub struct Args {
     lock: LockTimeout,
 }
 
-/// Arguments of `msb kill`.
-#[derive(Debug, clap::Args)]
-pub struct KillArgs {
-    /// The sandboxes.
-    #[arg(required = true, value_name = "NAME")]
-    names: Vec<String>,
-    #[command(flatten)]
-    lock: LockTimeout,
-}
-
 /// Stops sandboxes: their processes end, and their synced disks stay.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let Args { names, timeout, force, files: _, lock } = arguments;
-    if *force {
-        return kill_all(global, names, "stop", lock);
-    }
-    let operation = LifecycleOp {
-        stop_timeout: *timeout,
-        lock_timeout: lock.timeout,
-        ..LifecycleOp::new("stop", LifecycleAction::Stop, "stopped")
+    let operation = if *force {
+        LifecycleOp::kill("stop", *lock)
+    } else {
+        let operation = LifecycleOp::new("stop", LifecycleAction::Stop, "stopped", *lock);
+        LifecycleOp { stop_timeout: *timeout, ..operation }
     };
-    lifecycle::run_for_each(global, names, &operation, |_| Ok(()))
+    operation.run(global, names)
 }
 
 /// Ends sandboxes without a shutdown.
-pub fn kill(global: &Global, KillArgs { names, lock }: &KillArgs) -> Result<ExitCode, CliError> {
-    kill_all(global, names, "kill", lock)
-}
-
-fn kill_all(
-    global: &Global,
-    names: &[String],
-    command: &'static str,
-    lock: &LockTimeout,
-) -> Result<ExitCode, CliError> {
-    let operation = LifecycleOp {
-        kill: true,
-        lock_timeout: lock.timeout,
-        ..LifecycleOp::new(command, LifecycleAction::Stop, "killed")
-    };
-    lifecycle::run_for_each(global, names, &operation, |_| Ok(()))
+pub fn kill(global: &Global, start::Args { names, lock }: &start::Args) -> Result<ExitCode, CliError> {
+    LifecycleOp::kill("kill", *lock).run(global, names)
 }
