@@ -25,23 +25,20 @@ const LINES_PER_TURN: usize = 1024;
 
 /// Interval of checks for a restarted sandbox while another msb works on its project.
 const RESTART_INTERVAL: Duration = Duration::from_millis(100);
-/// Maximum number of queued pieces of live output.
-const QUEUED_ENTRIES_MAX: usize = 64;
+/// Maximum number of queued notices, each with at most one piece of live output.
+const QUEUED_NOTICES_MAX: usize = 64;
 
 /// Called when a sandbox has ended, with the folder of its logs and the position; `None` after a read error.
 pub type Ended = Box<dyn FnMut(&Path, Option<Cursor>)>;
 
-/// Both ends of a channel whose messages have the number of a followed sandbox.
-struct Channel<T> {
-    sender: mpsc::Sender<(usize, T)>,
-    receiver: mpsc::Receiver<(usize, T)>,
-}
-
-impl<T> Channel<T> {
-    fn new() -> Self {
-        let (sender, receiver) = mpsc::channel(QUEUED_ENTRIES_MAX);
-        Self { sender, receiver }
-    }
+/// A message of a task about a followed sandbox.
+enum Notice {
+    /// Output that no log captures.
+    Live(Entry),
+    /// Its supervisor has ended; sent after all live output.
+    SupervisorEnded,
+    /// The same after a possible restart, with the sandbox that runs now.
+    Successor(Option<SandboxId>),
 }
 
 /// Follows logs.
@@ -53,12 +50,9 @@ pub struct Followers {
     watch: AsyncFd<LogWatch>,
     followed: BTreeMap<usize, Followed>,
     next_number: usize,
-    /// Sandboxes whose supervisors have ended.
-    gone: Channel<()>,
-    /// The same after a possible restart, with the sandbox that runs now.
-    successors: Channel<Option<SandboxId>>,
-    /// Output that no log captures.
-    live: Channel<Entry>,
+    /// For notices, each with the number of its sandbox.
+    notices_in: mpsc::Sender<(usize, Notice)>,
+    notices: mpsc::Receiver<(usize, Notice)>,
     ended: Ended,
     text: Vec<u8>,
     failed: bool,
@@ -77,7 +71,7 @@ struct Followed {
     /// Number of matching lines to skip.
     skip: usize,
     /// Whether its supervisor has ended, so that its log is complete.
-    is_gone: bool,
+    has_ended: bool,
 }
 
 impl Followers {
@@ -94,6 +88,7 @@ impl Followers {
     ) -> io::Result<(Self, oneshot::Receiver<()>)> {
         let (texts, mut queue) = mpsc::channel::<Vec<u8>>(QUEUED_TEXTS_MAX);
         let (printed, all_printed) = oneshot::channel();
+        let (notices_in, notices) = mpsc::channel(QUEUED_NOTICES_MAX);
         std::thread::spawn(move || {
             while let Some(text) = queue.blocking_recv() {
                 print_bytes(&text);
@@ -108,9 +103,8 @@ impl Followers {
             watch: watched(LogWatch::new()?)?,
             followed: BTreeMap::new(),
             next_number: 0,
-            gone: Channel::new(),
-            successors: Channel::new(),
-            live: Channel::new(),
+            notices_in,
+            notices,
             ended,
             text: Vec::new(),
             failed: false,
@@ -119,11 +113,7 @@ impl Followers {
     }
 
     /// Follows another sandbox.
-    pub async fn add(&mut self, stream: Stream) {
-        self.add_with(stream, self.options.tail).await;
-    }
-
-    async fn add_with(&mut self, stream: Stream, tail: Option<usize>) {
+    async fn add(&mut self, stream: Stream, tail: Option<usize>) {
         let number = self.next_number;
         self.next_number += 1;
         let (name, logs) = (stream.name.clone(), stream.logs.clone());
@@ -145,7 +135,7 @@ impl Followers {
         let Stream { name, logs, control, start, restarts } = stream;
         let failed = |source| LogError::Io { log: "the folder of logs", source };
         // Connected and watched before the log is read, so that nothing is missed.
-        let is_gone = !self.watch_supervisor(&control, number).await;
+        let has_ended = !self.watch_supervisor(&control, number).await;
         self.watch.get_mut().add(&logs, number).map_err(failed)?;
         let (start, skip) = match tail {
             None => (start, 0),
@@ -158,7 +148,7 @@ impl Followers {
         };
         let stream = LogStream::open(&logs, &self.options.sources, &start)?;
         let (index, live) = (self.writer.index_of(&name), LiveLines::default());
-        Ok(Followed { stream, live, index, name, logs, control, restarts, skip, is_gone })
+        Ok(Followed { stream, live, index, name, logs, control, restarts, skip, has_ended })
     }
 
     /// Waits in a task until the supervisor closes its socket. Returns whether there is a supervisor.
@@ -167,22 +157,22 @@ impl Followers {
         if supervisor.send(&Request::Watch).await.is_err() {
             return false;
         }
-        let (gone, live) = (self.gone.sender.clone(), self.live.sender.clone());
+        let notices = self.notices_in.clone();
         let (control, is_live) = (control.to_owned(), self.options.live);
         tokio::task::spawn_local(async move {
             let mut listening: Option<JoinHandle<()>> = None;
             while let Ok(Some(event)) = supervisor.next().await {
                 let Event::State { state } = event else { continue };
                 if is_live && state.capture == Capture::Off && listening.is_none() {
-                    let (control, live) = (control.clone(), live.clone());
-                    listening = Some(tokio::task::spawn_local(listen(control, number, live)));
+                    listening =
+                        Some(tokio::task::spawn_local(listen(control.clone(), number, notices.clone())));
                 }
             }
             // All live output is received before the end.
             if let Some(listening) = listening {
                 let _ = listening.await;
             }
-            let _ = gone.send((number, ())).await;
+            let _ = notices.send((number, Notice::SupervisorEnded)).await;
         });
         true
     }
@@ -210,15 +200,17 @@ impl Followers {
                         return false;
                     }
                 },
-                Some((number, entry)) = self.live.receiver.recv() => self.print_live(number, entry).await,
-                Some((number, ())) = self.gone.receiver.recv() => self.supervisor_ended(number),
-                Some((number, successor)) = self.successors.receiver.recv() => self.resume(number, successor).await,
+                Some((number, notice)) = self.notices.recv() => match notice {
+                    Notice::Live(entry) => self.print_live(number, entry).await,
+                    Notice::SupervisorEnded => self.supervisor_ended(number),
+                    Notice::Successor(successor) => self.resume(number, successor).await,
+                },
                 stream = added.recv(), if may_add => match stream {
                     Some(stream) => {
-                        self.add(stream).await;
+                        self.add(stream, self.options.tail).await;
                         // All that are queued start together, so that their lines are merged.
                         while let Ok(stream) = added.try_recv() {
-                            self.add(stream).await;
+                            self.add(stream, self.options.tail).await;
                         }
                     }
                     None => may_add = false,
@@ -232,12 +224,13 @@ impl Followers {
         let Some(followed) = self.followed.get_mut(&number) else { return };
         followed.stream.wake();
         match &followed.restarts {
-            None => followed.is_gone = true,
+            None => followed.has_ended = true,
             Some(restarts) => {
                 let (control, lock) = (followed.control.clone(), restarts.lock.clone());
-                let successors = self.successors.sender.clone();
+                let notices = self.notices_in.clone();
                 tokio::task::spawn_local(async move {
-                    let _ = successors.send((number, successor(&control, &lock).await)).await;
+                    let successor = Notice::Successor(successor(&control, &lock).await);
+                    let _ = notices.send((number, successor)).await;
                 });
             }
         }
@@ -252,13 +245,13 @@ impl Followers {
         let is_same = logs.as_ref().is_some_and(|(logs, _)| *logs == followed.logs);
         let continues = is_same && self.watch_supervisor(&control, number).await;
         if let Some(followed) = self.followed.get_mut(&number) {
-            followed.is_gone = !continues;
+            followed.has_ended = !continues;
             followed.stream.wake();
         }
         if let (Some((logs, restarts)), false) = (logs, is_same) {
             let stream = Stream { name, logs, control, start: Start::Beginning, restarts: Some(restarts) };
             // All of its lines are new.
-            self.add_with(stream, None).await;
+            self.add(stream, None).await;
         }
     }
 
@@ -346,12 +339,9 @@ impl Followers {
     }
 
     async fn remove_ended(&mut self) {
-        let gone = self.followed.iter().filter(|(_, followed)| followed.is_gone);
-        let gone: Vec<usize> = gone.map(|(&number, _)| number).collect();
-        while let Ok((number, entry)) = self.live.receiver.try_recv() {
-            self.print_live(number, entry).await;
-        }
-        for number in gone {
+        let ended = self.followed.iter().filter(|(_, followed)| followed.has_ended);
+        let ended: Vec<usize> = ended.map(|(&number, _)| number).collect();
+        for number in ended {
             let lines = self.followed.get_mut(&number).map(|followed| followed.live.finish());
             self.write_live(number, &lines.unwrap_or_default());
             let Some(mut followed) = self.followed.remove(&number) else { continue };
@@ -395,14 +385,14 @@ async fn successor(control: &Path, lock: &Path) -> Option<SandboxId> {
 }
 
 /// Forwards output that no log captures, until the sandbox has ended.
-async fn listen(control: PathBuf, number: usize, live: mpsc::Sender<(usize, Entry)>) {
+async fn listen(control: PathBuf, number: usize, notices: mpsc::Sender<(usize, Notice)>) {
     let Ok(mut supervisor) = ControlClient::connect(&control).await else { return };
     if supervisor.send(&Request::Listen).await.is_err() {
         return;
     }
     while let Ok(Some(event)) = supervisor.next().await {
         if let Event::Output(entry) = event
-            && live.send((number, entry)).await.is_err()
+            && notices.send((number, Notice::Live(entry))).await.is_err()
         {
             return;
         }

@@ -6,7 +6,8 @@ mod print;
 pub use live::Followers;
 pub use print::{LineFormat, LineStyle, LineWriter};
 
-use crate::error::{CliError, Exit};
+use crate::apply::interrupts;
+use crate::error::{CliError, Context};
 use crate::output::{OutputOptions, print_bytes};
 use crate::project::find::full_name_of;
 use executor::catalog::Catalog;
@@ -19,7 +20,6 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
@@ -106,21 +106,6 @@ impl LogOptions {
     fn finds(&self, line: &LogLine) -> bool {
         line.note || self.grep.as_ref().is_none_or(|grep| grep.is_match(&print::text_of(line)))
     }
-}
-
-/// Follows sandboxes of a project, all if `names` is empty, as `up` does.
-///
-/// # Errors
-///
-/// If the sandboxes cannot be observed, or following fails to start.
-pub fn project(
-    home: &Home,
-    project: &ProjectName,
-    names: &BTreeSet<SandboxName>,
-    since: SystemTime,
-    output: &OutputOptions,
-) -> Result<ExitCode, CliError> {
-    follow(streams(home, project, names)?, LogOptions::of_project(since, output), *output)
 }
 
 /// Returns the logs of a project's sandboxes, of all if `names` is empty.
@@ -214,12 +199,9 @@ pub fn follow(
 ) -> Result<ExitCode, CliError> {
     crate::output::exit_when_stdout_closes();
     crate::commands::event_loop()?.block_on(async {
-        let no_signals = |error| CliError::new(format!("cannot listen for signals: {error}"));
-        let _signals = crate::apply::interrupts::hold();
-        let mut interrupts = signal(SignalKind::interrupt()).map_err(no_signals)?;
-        let mut terminations = signal(SignalKind::terminate()).map_err(no_signals)?;
-        let (followers, all_printed) = Followers::new(options, output, Box::new(|_, _| ()))
-            .map_err(|error| CliError::new(format!("cannot follow logs: {error}")))?;
+        let mut signals = interrupts::subscribe()?;
+        let (followers, all_printed) =
+            Followers::new(options, output, Box::new(|_, _| ())).context("cannot follow logs")?;
         let (add, added) = mpsc::unbounded_channel();
         for stream in streams {
             let _ = add.send(stream);
@@ -233,8 +215,7 @@ pub fn follow(
         });
         tokio::select! {
             biased;
-            _ = interrupts.recv() => Ok(ExitCode::from(Exit::Interrupted as u8)),
-            _ = terminations.recv() => Ok(ExitCode::from(Exit::Terminated as u8)),
+            Some(exit) = signals.recv() => Ok(exit.into()),
             all_readable = followed => Ok(if all_readable { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
         }
     })

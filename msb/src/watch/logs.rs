@@ -1,6 +1,6 @@
 //! Following the logs of a changing set of sandboxes.
 
-use crate::error::CliError;
+use crate::error::{CliError, Context};
 use crate::logs::{Followers, LogOptions, Stream, streams};
 use crate::output::OutputOptions;
 use executor_host::home::Home;
@@ -50,7 +50,7 @@ impl LiveLogs {
                 }
             }),
         )
-        .map_err(|error| CliError::new(format!("cannot follow logs: {error}")))?;
+        .context("cannot follow logs")?;
         let (follow, added) = mpsc::unbounded_channel();
         tokio::task::spawn_local(followers.run(added));
         Ok(Self { home: home.clone(), project: project.clone(), names, follow, followed })

@@ -10,7 +10,7 @@ use crate::apply::interrupts;
 use crate::cli::Global;
 use crate::commands::event_loop;
 use crate::commands::project::up::{Args, BroughtUp, Up};
-use crate::error::{CliError, Exit};
+use crate::error::CliError;
 use crate::output::OutputOptions;
 use crate::project::load::{Loaded, current_folder};
 use crate::report::{Reports, RunReport};
@@ -26,7 +26,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 use sync::Syncs;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinHandle, LocalSet, spawn_blocking};
 
 /// A watched project.
@@ -114,18 +113,14 @@ impl Watch {
         project: &ProjectName,
         view: &mut View,
     ) -> Result<ExitCode, CliError> {
-        let no_signals = |error| CliError::new(format!("cannot listen for signals: {error}"));
-        let _signals = interrupts::hold();
-        let mut interrupts = signal(SignalKind::interrupt()).map_err(no_signals)?;
-        let mut terminations = signal(SignalKind::terminate()).map_err(no_signals)?;
+        let mut signals = interrupts::subscribe()?;
         let changes_something = Arc::new(AtomicBool::new(false));
         let mut attempt: Option<JoinHandle<Attempt>> = None;
         let (mut is_outdated, mut leaving) = (false, None);
         loop {
             let signalled = tokio::select! {
                 biased;
-                _ = interrupts.recv() => Some(ExitCode::from(Exit::Interrupted as u8)),
-                _ = terminations.recv() => Some(ExitCode::from(Exit::Terminated as u8)),
+                Some(exit) = signals.recv() => Some(exit.into()),
                 finished = finish(&mut attempt) => {
                     attempt = None;
                     let failure = self.conclude(finished, view)?;
