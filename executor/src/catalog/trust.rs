@@ -3,9 +3,10 @@
 use super::{Catalog, CatalogError, now_unix};
 use rusqlite::{Row, params};
 use schemas::digest::Digest;
+use serde::Serialize;
 
 /// A recorded consent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Trusted {
     /// The project's folder.
     pub folder: String,

@@ -45,17 +45,9 @@ struct Document<'a> {
 
 /// The output of `trust --list --json`.
 #[derive(Serialize)]
-struct Listing {
+struct Listing<'a> {
     version: u32,
-    trusted: Vec<Row>,
-}
-
-#[derive(Serialize)]
-struct Row {
-    folder: String,
-    file: String,
-    digest: String,
-    trusted_unix: i64,
+    trusted: &'a [Trusted],
 }
 
 /// Shows what the Sandboxfile reaches beyond its folder, and records the user's consent.
@@ -112,15 +104,9 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
 
 fn list(trusted: &[Trusted], json: bool) {
     if json {
-        let row = |Trusted { folder, file, digest, trusted_unix }: &Trusted| Row {
-            folder: folder.clone(),
-            file: file.clone(),
-            digest: digest.to_string(),
-            trusted_unix: *trusted_unix,
-        };
-        print_json(&Listing { version: VERSION, trusted: trusted.iter().map(row).collect() });
-        return;
+        print_json(&Listing { version: VERSION, trusted });
+    } else {
+        let cells: Vec<_> = trusted.iter().map(|row| vec![row.file.clone(), row.folder.clone()]).collect();
+        print(&output::table::text(&["FILE", "FOLDER"], &cells));
     }
-    let cells: Vec<_> = trusted.iter().map(|row| vec![row.file.clone(), row.folder.clone()]).collect();
-    print(&output::table::text(&["FILE", "FOLDER"], &cells));
 }
