@@ -1,5 +1,6 @@
 //! A graph of steps or of sandboxes, as DOT, SVG or JSON.
 
+use crate::error::CliError;
 use layout::backends::svg::SVGWriter;
 use layout::core::base::Orientation;
 use layout::core::geometry::Point;
@@ -54,14 +55,6 @@ struct Edge {
     condition: Option<String>,
 }
 
-/// The graph is too large to draw.
-#[derive(Debug, thiserror::Error)]
-#[error("a drawing of {nodes} nodes and {edges} edges would be too large to read")]
-pub struct TooLarge {
-    nodes: usize,
-    edges: usize,
-}
-
 /// Returns the graph of a plan's steps.
 pub fn of_plan(plan: &PlanGraph) -> Graph {
     let nodes = plan.steps.keys().map(ToString::to_string).collect();
@@ -113,11 +106,14 @@ impl Graph {
     /// # Errors
     ///
     /// If there are more than [`DRAWN_MAX`] nodes and edges.
-    pub fn svg(&self) -> Result<String, TooLarge> {
+    pub fn svg(&self) -> Result<String, CliError> {
         let Self { version: _, kind: _, project: _, nodes, edges } = self;
         let size = nodes.len() + edges.len();
         if size > DRAWN_MAX {
-            return Err(TooLarge { nodes: nodes.len(), edges: edges.len() });
+            let (nodes, edges) = (nodes.len(), edges.len());
+            let message = format!("a drawing of {nodes} nodes and {edges} edges would be too large to read");
+            return Err(CliError::new(message)
+                .hint("select fewer sandboxes, or draw --format dot with another program"));
         }
         let mut picture = VisualGraph::new(Orientation::LeftToRight);
         let mut handles = BTreeMap::new();
@@ -202,6 +198,6 @@ mod tests {
         let names: Vec<String> = (0..=DRAWN_MAX).map(|number| format!("s{number}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let error = graph(&names, &[]).svg().unwrap_err();
-        assert_eq!(error.to_string(), "a drawing of 601 nodes and 0 edges would be too large to read");
+        assert_eq!(error.message, "a drawing of 601 nodes and 0 edges would be too large to read");
     }
 }

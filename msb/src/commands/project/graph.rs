@@ -41,10 +41,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     match arguments.format {
         Format::Dot => print(&graph.dot()),
         Format::Json => print_json(&graph),
-        Format::Svg => {
-            let hint = "select fewer sandboxes, or draw --format dot with another program";
-            print(&graph.svg().map_err(|error| CliError::from_error(&error).hint(hint))?);
-        }
+        Format::Svg => print(&graph.svg()?),
     }
     Ok(ExitCode::SUCCESS)
 }
