@@ -11,7 +11,7 @@
 //! };
 //! ```
 //!
-//! `Value` is a type of the front end, which implements its trait `BlockValue` to read, check, print and describe it.
+//! `Value` is a type of the front end, which implements its trait `Value` to read, check, print and describe it.
 
 use super::diff::{self, Changes, Field};
 use serde::{Deserialize, Serialize};

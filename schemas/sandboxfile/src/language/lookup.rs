@@ -174,8 +174,7 @@ impl<'a> Lookup<'a> {
     fn volume(&self, section: &str, name: &str, rest: Option<&str>) -> Result<Vec<String>, NotFound> {
         let own = format!("volume.{name}");
         let Some(rest) = rest else { return Ok(vec![own]) };
-        let found = self.block(recorded_each(&VOLUME), &format!("{section}.{name}"), rest)?;
-        Ok(vec![format!("{own}.{}", found.unwrap_or_default())])
+        Ok(vec![self.block(recorded_each(&VOLUME), own, &format!("{section}.{name}"), rest)?])
     }
 
     /// Finds what is inside a sandbox; `shown` is the path so far as the user wrote it.
@@ -190,16 +189,13 @@ impl<'a> Lookup<'a> {
         let shown = format!("{shown}.{word}");
         match inside(found.kdl) {
             Inside::Nothing => Err(nothing_inside(&shown)),
-            Inside::Block(block) => {
-                let found = self.block(block, &shown, rest)?;
-                Ok(vec![found.map_or(own.clone(), |name| format!("{own}.{name}"))])
-            }
-            Inside::Named(block) => self.named(block, &own, &shown, rest).map(|path| vec![path]),
+            Inside::Block(block) => Ok(vec![self.block(block, own, &shown, rest)?]),
+            Inside::Named(block) => Ok(vec![self.named(block, &own, &shown, rest)?]),
         }
     }
 
-    /// Finds a property of a block. Returns its recorded name; empty when only the block as a whole is recorded.
-    fn block(&self, block: Block, shown: &str, rest: &str) -> Result<Option<&'static str>, NotFound> {
+    /// Finds a property of the block that is recorded at `own`; returns `own` when only the block as a whole is recorded.
+    fn block(&self, block: Block, own: String, shown: &str, rest: &str) -> Result<String, NotFound> {
         let (word, rest) = split(rest);
         let Some(found) = property(block.place, word) else {
             return Err(self.no_property(block.place, shown, word));
@@ -207,7 +203,8 @@ impl<'a> Lookup<'a> {
         let is_source = std::ptr::eq(block.place, &SECRET) && found.kdl == "from";
         match rest {
             Some(rest) if is_source => {
-                self.block(recorded_whole(&SECRET_SOURCE), &format!("{shown}.{word}"), rest)?;
+                let shown = format!("{shown}.{word}");
+                self.block(recorded_whole(&SECRET_SOURCE), String::new(), &shown, rest)?;
             }
             Some(_) => return Err(nothing_inside(&format!("{shown}.{word}"))),
             None => {}
@@ -217,7 +214,7 @@ impl<'a> Lookup<'a> {
             "allow" | "deny" => "rules",
             name => name,
         };
-        Ok(block.is_recorded_each.then_some(name))
+        Ok(if block.is_recorded_each { format!("{own}.{name}") } else { own })
     }
 
     /// Finds an entry by a name that the user chose.
@@ -237,14 +234,12 @@ impl<'a> Lookup<'a> {
                 continue;
             }
             let own = format!("{own}.{name}");
-            let Some(block) = block.filter(|_| end < rest.len()) else {
-                if end < rest.len() {
-                    continue;
-                }
+            if end == rest.len() {
                 return Ok(own);
-            };
-            let found = self.block(block, &format!("{shown}.{name}"), &rest[end + 1..])?;
-            return Ok(found.map_or(own.clone(), |property| format!("{own}.{property}")));
+            }
+            if let Some(block) = block {
+                return self.block(block, own, &format!("{shown}.{name}"), &rest[end + 1..]);
+            }
         }
         Err(NotFound {
             message: format!("there is no `{rest}` in `{shown}`"),

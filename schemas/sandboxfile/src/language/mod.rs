@@ -150,6 +150,11 @@ pub(crate) const fn one(
     }
 }
 
+/// Returns a property with the same name in both spellings.
+const fn plain(name: &'static str, schema: fn() -> serde_json::Value, doc: &'static str) -> Property {
+    one(name, name, schema, doc)
+}
+
 const fn each(
     kdl: &'static str,
     yaml: &'static str,
@@ -166,8 +171,7 @@ pub static PROJECT: Place = Place {
     doc: "A project: sandboxes, jobs and volumes. Each sandbox is a virtual machine of its own.",
     required: &[],
     properties: &[
-        one(
-            "project",
+        plain(
             "project",
             schema::name,
             "The project's name: a-z, 0-9, `-` and `_`. Without it, the folder's name.",
@@ -178,7 +182,7 @@ pub static PROJECT: Place = Place {
             "include",
             "include",
             schema::words,
-            "Sandboxfiles that this one lies over; paths in them are relative to their own folders.",
+            "Sandboxfiles that this one overrides; paths in them are relative to their own folders.",
         ),
         each("volume", "volumes", schema::volumes, "Disks that outlive the sandboxes that mount them."),
     ],
@@ -200,7 +204,7 @@ pub static VOLUME: Place = Place {
     definition: "Volume",
     doc: "A disk that outlives the sandboxes that mount it.",
     required: &[],
-    properties: &[one("size", "size", values::Disk::schema, "Its size; the space is taken as it is filled.")],
+    properties: &[plain("size", values::Disk::schema, "Its size; the space is taken as it is filled.")],
     foreign: &[
         (&["driver", "driver_opts"], Say("a volume is a disk of its own: remove it")),
         (&["external"], Say("a volume belongs to its project: remove it")),
@@ -261,8 +265,8 @@ pub static SCRIPT: Place = Place {
     doc: "A script with more to say than its text.",
     required: &["body"],
     properties: &[
-        one("body", "body", schema::script, "The text."),
-        one("raw", "raw", schema::flag, "Whether the text is the whole script, its first line included."),
+        plain("body", schema::script, "The text."),
+        plain("raw", schema::flag, "Whether the text is the whole script, its first line included."),
     ],
     foreign: &[
         (&["content", "text", "run"], Use("body")),
@@ -277,12 +281,7 @@ pub static DEPENDENCY: Place = Place {
     definition: "Dependency",
     doc: "What must hold before a sandbox starts.",
     required: &[],
-    properties: &[one(
-        "condition",
-        "condition",
-        schema::word::<Condition>,
-        "What the other one must have reached.",
-    )],
+    properties: &[plain("condition", schema::word::<Condition>, "What the other one must have reached.")],
     foreign: &[
         (&["when", "until"], Use("condition")),
         (&["required"], Say("a dependency is always required")),
@@ -297,8 +296,8 @@ pub static RESTART: Place = Place {
     doc: "What happens when a sandbox ends by itself.",
     required: &["policy"],
     properties: &[
-        one("policy", "policy", schema::policy, "Never again, after a failure, or always."),
-        one("max", "max", schema::count, "The most restarts in a row."),
+        plain("policy", schema::policy, "Never again, after a failure, or always."),
+        plain("max", schema::count, "The most restarts in a row."),
     ],
     foreign: &[
         (&["condition"], Use("policy")),

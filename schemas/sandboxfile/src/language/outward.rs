@@ -2,7 +2,7 @@
 
 use super::Instead::{Say, Use};
 use super::schema;
-use super::{Place, Property, each, one};
+use super::{Place, Property, each, one, plain};
 use rules::rule::Direction;
 use schemas::spec::{HostPerms, NetworkDefault, OnViolation, StatVirt};
 
@@ -13,17 +13,16 @@ pub static MOUNT: Place = Place {
     doc: "Something mounted into a sandbox.",
     required: &["source", "to"],
     properties: &[
-        one(
-            "source",
+        plain(
             "source",
             schema::text,
             "A path of the host, which begins with `/`, `./` or `../`; or the name of a volume.",
         ),
-        one("to", "to", schema::guest_path, "The path in the sandbox."),
-        one("readonly", "readonly", schema::flag, "Whether the sandbox cannot write to it."),
-        one("noexec", "noexec", schema::flag, "Whether programs on it cannot be executed."),
-        one("nosuid", "nosuid", schema::flag, "Whether set-user-id bits on it have no effect."),
-        one("nodev", "nodev", schema::flag, "Whether device nodes on it have no effect."),
+        plain("to", schema::guest_path, "The path in the sandbox."),
+        plain("readonly", schema::flag, "Whether the sandbox cannot write to it."),
+        plain("noexec", schema::flag, "Whether programs on it cannot be executed."),
+        plain("nosuid", schema::flag, "Whether set-user-id bits on it have no effect."),
+        plain("nodev", schema::flag, "Whether device nodes on it have no effect."),
         one(
             "stat-virt",
             "stat_virt",
@@ -54,9 +53,9 @@ pub static SYNC: Place = Place {
     doc: "A folder of the host whose changes are copied into the sandbox.",
     required: &["source", "to"],
     properties: &[
-        one("source", "source", schema::text, "The folder of the host."),
-        one("to", "to", schema::guest_path, "The path in the sandbox."),
-        one("ignore", "ignore", schema::words, "Patterns, as in a .gitignore, of what is not copied."),
+        plain("source", schema::text, "The folder of the host."),
+        plain("to", schema::guest_path, "The path in the sandbox."),
+        plain("ignore", schema::words, "Patterns, as in a .gitignore, of what is not copied."),
     ],
     foreign: &[
         (&["path", "src", "from"], Use("source")),
@@ -67,8 +66,7 @@ pub static SYNC: Place = Place {
 };
 
 // A network has these in both spellings.
-const NETWORK_DEFAULT: Property = one(
-    "default",
+const NETWORK_DEFAULT: Property = plain(
     "default",
     schema::word::<NetworkDefault>,
     "What is done with traffic that no rule matches: public addresses may be reached, all is allowed, or all is denied.",
@@ -123,8 +121,7 @@ pub static NETWORK_YAML: Place = Place {
         NETWORK_DEFAULT,
         IPV4_POOL,
         IPV6_POOL,
-        one(
-            "rules",
+        plain(
             "rules",
             schema::rules,
             "In this order; the first one that matches decides. `<allow|deny>[:direction]@<target>[:<protocol>[:<ports>]]`",
@@ -151,8 +148,7 @@ pub static NETWORK_RULE: Place = Place {
     definition: "",
     doc: "",
     required: &[],
-    properties: &[one(
-        "direction",
+    properties: &[plain(
         "direction",
         schema::word::<Direction>,
         "Whether the rule is about connections out of the sandbox, into it, or both.",
@@ -173,13 +169,12 @@ pub static SECRET: Place = Place {
     doc: "A value that the sandbox uses without ever holding it.",
     required: &[],
     properties: &[
-        one(
-            "from",
+        plain(
             "from",
             || schema::definition("SecretSource"),
             "Where its value is read when the sandbox starts.",
         ),
-        one("hosts", "hosts", schema::hosts, "The hosts that it may be sent to: names, or `*.` and a name."),
+        plain("hosts", schema::hosts, "The hosts that it may be sent to: names, or `*.` and a name."),
         one(
             "on-violation",
             "on_violation",
@@ -214,14 +209,9 @@ pub static SECRET_SOURCE: Place = Place {
     doc: "Where a secret's value is read: one of the three.",
     required: &[],
     properties: &[
-        one("env", "env", schema::text, "A variable of the host's environment."),
-        one("file", "file", schema::text, "A file of the host."),
-        one(
-            "command",
-            "command",
-            schema::words,
-            "A program of the host and its arguments, which prints the value.",
-        ),
+        plain("env", schema::text, "A variable of the host's environment."),
+        plain("file", schema::text, "A file of the host."),
+        plain("command", schema::words, "A program of the host and its arguments, which prints the value."),
     ],
     foreign: &[
         (&["environment", "variable"], Use("env")),
