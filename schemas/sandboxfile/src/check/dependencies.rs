@@ -13,6 +13,7 @@ use schemas::spec::{Condition, Role};
 use std::collections::{BTreeMap, HashMap};
 
 /// An edge of the graph: the index of a dependency, and the span that declares it.
+#[derive(Clone, Copy)]
 struct Edge {
     to: usize,
     span: Span,
@@ -103,34 +104,25 @@ fn check_can_come_true(
     condition: Condition,
 ) {
     let name = || shorten(&target.name.value);
-    let place = dependency.condition.as_ref().map_or(dependency.on.span, |condition| condition.span);
     let disabled = target.healthcheck.as_ref().is_some_and(RawHealthCheck::is_disabled);
-    let has_none = target.healthcheck.is_none() && !image_may_have_check(context, target);
-    if condition == Condition::Healthy && (disabled || has_none) {
+    let has_none = || target.healthcheck.is_none() && !image_may_have_check(context, target);
+    let (message, because, help) = if condition == Condition::Healthy && (disabled || has_none()) {
         let because = if disabled { "its `healthcheck` is disabled" } else { "has no `healthcheck`" };
-        context.push(
-            Diagnostic::error(
-                Code::EndlessWait,
-                place,
-                format!("`{}` has no health check to become healthy by", name()),
-            )
+        let help = format!("add a `healthcheck` to `{}`, or wait until it is `started`", name());
+        (format!("`{}` has no health check to become healthy by", name()), because, help)
+    } else if condition == Condition::Completed && target.role == Role::Service {
+        let help = format!("make `{}` a job, or wait until it is `started` or `healthy`", name());
+        (format!("`{}` is meant to run on and never completes", name()), "a sandbox, not a job", help)
+    } else {
+        return;
+    };
+    let place = dependency.condition.as_ref().map_or(dependency.on.span, |condition| condition.span);
+    context.push(
+        Diagnostic::error(Code::EndlessWait, place, message)
             .label("would wait forever")
             .also(target.name.span, because)
-            .help(format!("add a `healthcheck` to `{}`, or wait until it is `started`", name())),
-        );
-    }
-    if condition == Condition::Completed && target.role == Role::Service {
-        context.push(
-            Diagnostic::error(
-                Code::EndlessWait,
-                place,
-                format!("`{}` is meant to run on and never completes", name()),
-            )
-            .label("would wait forever")
-            .also(target.name.span, "a sandbox, not a job")
-            .help(format!("make `{}` a job, or wait until it is `started` or `healthy`", name())),
-        );
-    }
+            .help(help),
+    );
 }
 
 /// Returns whether the image of a sandbox may have a health check: it needs a config, which a directory has only if it
@@ -159,12 +151,12 @@ fn report_cycles(context: &mut Context<'_>, sandboxes: &[RawSandbox], edges: &[V
         }
     }
     let mut open: Vec<usize> = edges.iter().map(Vec::len).collect();
-    let mut gone = vec![false; edges.len()];
+    let mut removed = vec![false; edges.len()];
     let mut free: Vec<usize> = (0..edges.len()).filter(|&index| open[index] == 0).collect();
     let mut next = 0;
     loop {
         while let Some(index) = free.pop() {
-            if std::mem::replace(&mut gone[index], true) {
+            if std::mem::replace(&mut removed[index], true) {
                 continue;
             }
             for &from in &dependents[index] {
@@ -174,20 +166,20 @@ fn report_cycles(context: &mut Context<'_>, sandboxes: &[RawSandbox], edges: &[V
                 }
             }
         }
-        while next < gone.len() && gone[next] {
+        while next < removed.len() && removed[next] {
             next += 1;
         }
-        if next == gone.len() {
+        if next == removed.len() {
             return;
         }
-        let cycle = cycle_from(next, edges, &gone);
-        report_cycle(context, sandboxes, &cycle);
+        let mut cycle = cycle_from(next, edges, &removed);
+        report_cycle(context, sandboxes, &mut cycle);
         free.extend(cycle.iter().map(|&(from, _)| from));
     }
 }
 
 /// Follows edges from `start` among the remaining sandboxes until a cycle closes, and returns it.
-fn cycle_from(start: usize, edges: &[Vec<Edge>], gone: &[bool]) -> Vec<(usize, Edge)> {
+fn cycle_from(start: usize, edges: &[Vec<Edge>], removed: &[bool]) -> Vec<(usize, Edge)> {
     let mut path: Vec<(usize, Edge)> = Vec::new();
     let mut position: HashMap<usize, usize> = HashMap::new();
     let mut at = start;
@@ -196,50 +188,44 @@ fn cycle_from(start: usize, edges: &[Vec<Edge>], gone: &[bool]) -> Vec<(usize, E
             return path.split_off(begin);
         }
         // Each remaining sandbox has an edge to a remaining one: otherwise it would have been removed.
-        let Some(edge) = edges[at].iter().find(|edge| !gone[edge.to]) else { return path };
+        let Some(edge) = edges[at].iter().find(|edge| !removed[edge.to]) else { return path };
         position.insert(at, path.len());
-        path.push((at, Edge { to: edge.to, span: edge.span }));
+        path.push((at, *edge));
         at = edge.to;
     }
 }
 
-fn report_cycle(context: &mut Context<'_>, sandboxes: &[RawSandbox], cycle: &[(usize, Edge)]) {
+/// Reports a cycle, beginning with the dependency that is written first.
+fn report_cycle(context: &mut Context<'_>, sandboxes: &[RawSandbox], cycle: &mut [(usize, Edge)]) {
     // More labels than this explain nothing.
     const LABELS_MAX: usize = 12;
     const CIRCLE_SHOWN_MAX: usize = 6;
     let name = |index: usize| shorten(&sandboxes[index].name.value);
-    let begin =
-        cycle.iter().enumerate().min_by_key(|(_, (_, edge))| edge.span.start).map_or(0, |(index, _)| index);
-    let mut ordered = cycle[begin..].iter().chain(&cycle[..begin]);
-    let Some((from, edge)) = ordered.next() else { return };
-    if cycle.len() == 1 {
+    let waits = |(from, edge): &(usize, Edge)| format!("`{}` waits for `{}`", name(*from), name(edge.to));
+    let begin = cycle.iter().enumerate().min_by_key(|(_, (_, edge))| edge.span.start);
+    let begin = begin.map_or(0, |(index, _)| index);
+    cycle.rotate_left(begin);
+    let [first, others @ ..] = cycle else { return };
+    let (from, span) = (name(first.0), first.1.span);
+    if others.is_empty() {
         context.push(
-            Diagnostic::error(
-                Code::DependencyCycle,
-                edge.span,
-                format!("`{}` waits for itself", name(*from)),
-            )
-            .label("this is its own name")
-            .help("remove this dependency"),
+            Diagnostic::error(Code::DependencyCycle, span, format!("`{from}` waits for itself"))
+                .label("this is its own name")
+                .help("remove this dependency"),
         );
         return;
     }
-    let mut circle: Vec<String> = ordered
-        .clone()
-        .map(|(from, _)| *from)
-        .take(CIRCLE_SHOWN_MAX)
-        .map(|from| format!("`{}`", name(from)))
-        .collect();
-    if cycle.len() > CIRCLE_SHOWN_MAX {
+    let shown = others.iter().take(CIRCLE_SHOWN_MAX);
+    let mut circle: Vec<String> = shown.map(|(from, _)| format!("`{}`", name(*from))).collect();
+    if others.len() >= CIRCLE_SHOWN_MAX {
         circle.push("…".to_owned());
     }
-    let first = name(*from);
-    let message = format!("these wait for each other: `{first}` → {} → `{first}`", circle.join(" → "));
-    let mut diagnostic = Diagnostic::error(Code::DependencyCycle, edge.span, message)
-        .label(format!("`{}` waits for `{}`", name(*from), name(edge.to)))
+    let message = format!("these wait for each other: `{from}` → {} → `{from}`", circle.join(" → "));
+    let mut diagnostic = Diagnostic::error(Code::DependencyCycle, span, message)
+        .label(waits(first))
         .help("remove one of these dependencies, so that one of them can start first");
-    for (from, edge) in ordered.take(LABELS_MAX) {
-        diagnostic = diagnostic.also(edge.span, format!("`{}` waits for `{}`", name(*from), name(edge.to)));
+    for step in others.iter().take(LABELS_MAX) {
+        diagnostic = diagnostic.also(step.1.span, waits(step));
     }
     context.push(diagnostic);
 }

@@ -102,7 +102,12 @@ fn indices<'a>(names: impl Iterator<Item = &'a Spanned<String>>) -> HashMap<Stri
 
 /// Checks the whole project; returns `None` after reporting errors.
 pub(crate) fn check(context: &mut Context<'_>, raw: &RawProject, input: &Input<'_>) -> Option<Model> {
-    let written = raw.name.as_ref().map(|name| check_name(context, name));
+    let check_name = |name: &Spanned<String>| {
+        ProjectName::new(name.value.as_str())
+            .map_err(|reason| context.push(invalid_name(name, "project", &reason.to_string())))
+            .ok()
+    };
+    let written = raw.name.as_ref().map(check_name);
     let project = match (input.project.clone(), written, input.default_project.clone()) {
         (Some(chosen), _, _) => Some(chosen),
         (None, Some(written), _) => written,
@@ -185,13 +190,6 @@ fn check_memory(context: &mut Context<'_>, raw: &[RawSandbox], checked: &[Checke
                 .label("the largest part")
                 .help("give them less `memory`, or fewer `replicas`"),
         );
-    }
-}
-
-fn check_name(context: &mut Context<'_>, name: &Spanned<String>) -> Option<ProjectName> {
-    match ProjectName::new(name.value.as_str()) {
-        Ok(name) => Some(name),
-        Err(reason) => context.refuse(invalid_name(name, "project", &reason.to_string())),
     }
 }
 
