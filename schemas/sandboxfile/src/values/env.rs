@@ -13,49 +13,6 @@ use std::collections::{BTreeMap, HashMap};
 /// A name and its text as typed.
 type RawPair = Named<Spanned<String>>;
 
-/// Reads a map, or a list of `NAME=value`. In compose a name alone passes on the host's variable; not so for labels.
-fn read(context: &mut Context<'_>, item: &Item<'_>, is_env: bool) -> Vec<RawPair> {
-    let mut pairs = Vec::new();
-    for argument in item.arguments.iter().filter(|argument| !argument.is_null()) {
-        let takes = Takes { what: "texts of the form NAME=value", bare: false };
-        let Some(text) = text_of(context, argument, &item.name.value, takes) else { continue };
-        match text.value.split_once('=') {
-            Some((name, value)) => {
-                let here = |part: &str| Spanned::new(part.to_owned(), text.span);
-                pairs.push(Named { name: here(name), value: here(value) });
-            }
-            None => {
-                let shown = shorten(&text.value);
-                let message = format!("`{shown}` has no value");
-                context.push(Diagnostic::error(Code::InvalidEnv, text.span, message).label("no `=`").help(
-                    if is_env {
-                        passed_on(&format!("{shown}="), &shown, "")
-                    } else {
-                        format!("write `{shown}=value`")
-                    },
-                ));
-            }
-        }
-    }
-    for entry in &item.items {
-        let name = &entry.name.value;
-        let help = |context: &Context<'_>| {
-            let name = shorten(name);
-            match (context.format, is_env) {
-                (Format::Kdl, true) => passed_on(&format!("{name} "), &name, "\""),
-                (Format::Yaml, true) => passed_on(&format!("{name}: "), &name, "\""),
-                (Format::Kdl, false) => format!("write `{name} \"value\"`; an empty value is \"\""),
-                (Format::Yaml, false) => format!("write `{name}: value`; an empty value is \"\""),
-            }
-        };
-        let Some(argument) = single(context, entry, &help) else { continue };
-        if let Some(value) = text_of(context, argument, name, Takes { what: "a text", bare: true }) {
-            pairs.push(Named { name: entry.own_name(), value });
-        }
-    }
-    pairs
-}
-
 /// Returns the help for a variable without a value. `head` precedes a value, `quote` surrounds it.
 fn passed_on(head: &str, name: &str, quote: &str) -> String {
     format!(
@@ -77,81 +34,97 @@ pub(super) fn name_problem(name: &str) -> Option<&'static str> {
     })
 }
 
-/// Checks names and repetitions. `what` is one of them, for messages: `a variable`.
-fn check(context: &mut Context<'_>, pairs: &[RawPair], what: &str) -> BTreeMap<String, String> {
-    let mut checked = BTreeMap::new();
-    let mut first = HashMap::new();
-    for Named { name: key, value } in pairs {
-        let name = key.value.as_str();
-        if let Some(problem) = name_problem(name) {
-            let message = format!("the name of {what} {problem}");
-            context.push(Diagnostic::error(Code::InvalidEnv, key.span, message).label("not a name"));
-            continue;
-        }
-        match given_before(&mut first, name, key.span) {
-            Some(before) => context.push(given_twice(name, key.span, before)),
-            None => _ = checked.insert(name.to_owned(), value.value.clone()),
-        }
-    }
-    checked
-}
-
 /// Variables of the environment.
-pub(crate) struct Env;
-
-impl Value for Env {
-    type Raw = Vec<RawPair>;
-    type Model = BTreeMap<String, String>;
-
-    fn read(context: &mut Context<'_>, item: &Item<'_>) -> Self::Raw {
-        read(context, item, true)
-    }
-
-    fn check(context: &mut Context<'_>, raw: &[RawPair], _scope: &Scope<'_>) -> Option<Self::Model> {
-        Some(check(context, raw, "a variable"))
-    }
-
-    fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
-        print(model)
-    }
-
-    fn schema() -> serde_json::Value {
-        schema::pairs()
-    }
-}
+pub(crate) type Env = Pairs<true>;
 
 /// Labels.
-pub(crate) struct Labels;
+pub(crate) type Labels = Pairs<false>;
 
-impl Value for Labels {
+/// A map of texts: variables of the environment, or labels.
+pub(crate) struct Pairs<const IS_ENV: bool>;
+
+impl<const IS_ENV: bool> Value for Pairs<IS_ENV> {
     type Raw = Vec<RawPair>;
     type Model = BTreeMap<String, String>;
 
+    /// Reads a map, or a list of `NAME=value`. In compose a name alone passes on the host's variable; not so for labels.
     fn read(context: &mut Context<'_>, item: &Item<'_>) -> Self::Raw {
-        read(context, item, false)
+        let mut pairs = Vec::new();
+        for argument in item.arguments.iter().filter(|argument| !argument.is_null()) {
+            let takes = Takes { what: "texts of the form NAME=value", bare: false };
+            let Some(text) = text_of(context, argument, &item.name.value, takes) else { continue };
+            match text.value.split_once('=') {
+                Some((name, value)) => {
+                    let here = |part: &str| Spanned::new(part.to_owned(), text.span);
+                    pairs.push(Named { name: here(name), value: here(value) });
+                }
+                None => {
+                    let shown = shorten(&text.value);
+                    let message = format!("`{shown}` has no value");
+                    context.push(
+                        Diagnostic::error(Code::InvalidEnv, text.span, message).label("no `=`").help(
+                            if IS_ENV {
+                                passed_on(&format!("{shown}="), &shown, "")
+                            } else {
+                                format!("write `{shown}=value`")
+                            },
+                        ),
+                    );
+                }
+            }
+        }
+        for entry in &item.items {
+            let name = &entry.name.value;
+            let help = |context: &Context<'_>| {
+                let name = shorten(name);
+                match (context.format, IS_ENV) {
+                    (Format::Kdl, true) => passed_on(&format!("{name} "), &name, "\""),
+                    (Format::Yaml, true) => passed_on(&format!("{name}: "), &name, "\""),
+                    (Format::Kdl, false) => format!("write `{name} \"value\"`; an empty value is \"\""),
+                    (Format::Yaml, false) => format!("write `{name}: value`; an empty value is \"\""),
+                }
+            };
+            let Some(argument) = single(context, entry, &help) else { continue };
+            if let Some(value) = text_of(context, argument, name, Takes { what: "a text", bare: true }) {
+                pairs.push(Named { name: entry.own_name(), value });
+            }
+        }
+        pairs
     }
 
-    fn check(context: &mut Context<'_>, raw: &[RawPair], _scope: &Scope<'_>) -> Option<Self::Model> {
-        Some(check(context, raw, "a label"))
+    /// Checks names and repetitions.
+    fn check(context: &mut Context<'_>, pairs: &[RawPair], _scope: &Scope<'_>) -> Option<Self::Model> {
+        let what = if IS_ENV { "a variable" } else { "a label" };
+        let mut checked = BTreeMap::new();
+        let mut first = HashMap::new();
+        for Named { name: key, value } in pairs {
+            let name = key.value.as_str();
+            if let Some(problem) = name_problem(name) {
+                let message = format!("the name of {what} {problem}");
+                context.push(Diagnostic::error(Code::InvalidEnv, key.span, message).label("not a name"));
+                continue;
+            }
+            match given_before(&mut first, name, key.span) {
+                Some(before) => context.push(given_twice(name, key.span, before)),
+                None => _ = checked.insert(name.to_owned(), value.value.clone()),
+            }
+        }
+        Some(checked)
     }
 
-    fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
-        print(model)
+    fn print(pairs: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
+        if pairs.is_empty() {
+            return Printed::Nothing;
+        }
+        let item = |(key, text): (&String, &String)| PrintItem {
+            name: Name::Key(key.clone()),
+            position: Position::Child,
+            node: Node::text(text),
+        };
+        Printed::One(Node::block(pairs.iter().map(item).collect()))
     }
 
     fn schema() -> serde_json::Value {
         schema::pairs()
     }
-}
-
-fn print(pairs: &BTreeMap<String, String>) -> Printed {
-    if pairs.is_empty() {
-        return Printed::Nothing;
-    }
-    let item = |(key, text): (&String, &String)| PrintItem {
-        name: Name::Key(key.clone()),
-        position: Position::Child,
-        node: Node::text(text),
-    };
-    Printed::One(Node::block(pairs.iter().map(item).collect()))
 }
