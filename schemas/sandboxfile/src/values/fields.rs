@@ -24,9 +24,9 @@ impl<'t> Fields<'t> {
         let mut meant = Vec::new();
         let mut first: Vec<Option<Span>> = vec![None; place.properties.len()];
         for item in items {
-            let index =
-                place.properties.iter().position(|property| context.spell(property) == item.name.value);
-            let Some((index, property)) = index.map(|index| (index, &place.properties[index])) else {
+            let mut properties = place.properties.iter().enumerate();
+            let found = properties.find(|(_, property)| context.spell(property) == item.name.value);
+            let Some((index, property)) = found else {
                 meant.extend(context.unknown_property(place, &item.name));
                 continue;
             };
@@ -144,13 +144,7 @@ pub(crate) fn elements<'t>(
     if context.format == Format::Kdl {
         return vec![Element { span: item.name.span, arguments: &item.arguments, items: &item.items }];
     }
-    if let Some(inner) = item.items.first() {
-        let message = format!("`{}` takes a list, not a map", shorten(&item.name.value));
-        context.push(
-            Diagnostic::error(Code::WrongType, inner.name.span, message)
-                .label("a map")
-                .help(help.word(context)),
-        );
+    if is_map(context, item, help) {
         return Vec::new();
     }
     let mut elements = Vec::new();
@@ -178,4 +172,14 @@ pub(crate) fn elements<'t>(
         });
     }
     elements
+}
+
+/// Returns whether a property that takes a list is a map, which is reported.
+pub(crate) fn is_map(context: &mut Context<'_>, item: &Item<'_>, help: &dyn Help) -> bool {
+    let Some(inner) = item.items.first() else { return false };
+    let message = format!("`{}` takes a list, not a map", shorten(&item.name.value));
+    context.push(
+        Diagnostic::error(Code::WrongType, inner.name.span, message).label("a map").help(help.word(context)),
+    );
+    true
 }

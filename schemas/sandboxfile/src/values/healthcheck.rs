@@ -3,7 +3,7 @@
 use super::block::{block, layers, values};
 use super::read::{Fields, Takes, boolean, integer, no_value, quantity, text_like, words};
 use super::resources::{check_number, invalid_quantity};
-use super::start::{command_in_one_string, program_of};
+use super::start::check_command;
 use super::{PrintScope, Scope, Value};
 use crate::check::Weight;
 use crate::diagnostics::{Code, Context, Diagnostic};
@@ -143,12 +143,7 @@ fn check_exec(context: &mut Context<'_>, exec: &[Spanned<String>]) -> Option<Vec
             .help(help),
         );
     }
-    if exec.len() == 1 && program.value.contains(char::is_whitespace) {
-        command_in_one_string(context, "exec", program);
-        return None;
-    }
-    program_of(context, exec, "of a health check")?;
-    Some(exec.iter().map(|word| word.value.clone()).collect())
+    check_command(context, exec, "exec", "of a health check", &[])
 }
 
 fn check_time(context: &mut Context<'_>, raw: &Spanned<String>) -> Option<u64> {

@@ -2,7 +2,7 @@
 
 use super::read::{Entry, Fields, entries, no_value, words, words_of};
 use super::repeats::given_before;
-use super::start::{command_in_one_string, program_of};
+use super::start::check_command;
 use super::word::{advice, known_words};
 use super::{Named, PrintScope, Scope, Value};
 use crate::Format;
@@ -91,17 +91,9 @@ impl Value for Hooks {
                 );
                 continue;
             }
-            let Some(program) = program_of(context, argv, "of a hook") else { continue };
-            let is_script = scope.sandbox.scripts.iter().any(|script| script.name.value == program.value);
-            if argv.len() == 1 && !is_script && program.value.contains(char::is_whitespace) {
-                let property = match context.format {
-                    Format::Kdl => format!("hook \"{event}\""),
-                    Format::Yaml => event.to_string(),
-                };
-                command_in_one_string(context, &property, program);
-                continue;
-            }
-            checked.insert(event, argv.iter().map(|word| word.value.clone()).collect());
+            let property = context.format.pick(format!("hook \"{event}\""), event.to_string());
+            let argv = check_command(context, argv, &property, "of a hook", &scope.sandbox.scripts);
+            checked.extend(argv.map(|argv| (event, argv)));
         }
         Some(checked)
     }

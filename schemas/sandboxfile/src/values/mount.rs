@@ -49,9 +49,7 @@ impl Options for MountOptions {
         twice: ("two things are mounted at", "keep one of the two, or mount one of them elsewhere"),
     };
 
-    fn place() -> &'static Place {
-        &MOUNT
-    }
+    const PLACE: &'static Place = &MOUNT;
 
     fn read(context: &mut Context<'_>, fields: &Fields<'_>) -> Self {
         let mut is_set = |name: &str| {

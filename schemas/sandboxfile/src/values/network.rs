@@ -2,7 +2,7 @@
 
 use super::block::layers;
 use super::port::{RawPort, valid_ports};
-use super::read::{Fields, Takes, missing_value, no_value, text, text_of};
+use super::read::{Fields, Takes, is_map, missing_value, no_value, text, text_of};
 use super::word::{advice, check_word, known_words, read_word};
 use super::{PrintScope, Scope, Value};
 use crate::Format;
@@ -76,12 +76,7 @@ fn read_node(context: &mut Context<'_>, item: &Item<'_>, action: Action) -> Vec<
 /// `rules: ["allow@a", "deny:any@b"]`.
 fn read_tokens(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawRule> {
     let help = "write `rules: [\"allow@api.example.org:tcp:443\"]`";
-    if let Some(wrong) = item.items.first() {
-        context.push(
-            Diagnostic::error(Code::WrongType, wrong.name.span, "`rules` takes a list, not a map")
-                .label("a map")
-                .help(help),
-        );
+    if is_map(context, item, &help) {
         return Vec::new();
     }
     let takes = Takes { what: "texts", bare: true };

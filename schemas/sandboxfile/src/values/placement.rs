@@ -60,8 +60,8 @@ pub(super) trait Options: Sized {
     /// The words of messages.
     const WORDS: Words;
 
-    /// Returns the names inside it.
-    fn place() -> &'static Place;
+    /// The names inside it.
+    const PLACE: &'static Place;
 
     /// Reads the options as typed.
     fn read(context: &mut Context<'_>, fields: &Fields<'_>) -> Self;
@@ -92,7 +92,7 @@ fn read_one<T: Options>(
     help: &dyn Help,
 ) -> Parsed<T> {
     let Words { source, verb, placed, too_many, .. } = T::WORDS;
-    let fields = Fields::read(context, T::place(), element.items);
+    let fields = Fields::read(context, T::PLACE, element.items);
     let options = T::read(context, &fields);
     let missing = || {
         Diagnostic::error(Code::MissingProperty, element.span, format!("nothing is {verb}"))

@@ -1,12 +1,12 @@
 //! `port "8080:80"`: ports of the host that are forwarded into a sandbox.
 
-use super::read::{Takes, missing_value, no_block, text_of};
+use super::read::{Takes, has_values, text_of};
 use super::{PrintScope, Scope, Value};
 use crate::check::{ENTRY_BYTES, Weight};
 use crate::diagnostics::{Code, Context, Diagnostic, shorten_message};
 use crate::language::schema;
 use crate::print::{Node, Printed};
-use crate::syntax::{Argument, Item, Span, Spanned};
+use crate::syntax::{Item, Span, Spanned};
 use rules::port::{InvalidPort, PORT_FORMS, Reason};
 use schemas::spec::{Port, PortProtocol};
 use std::collections::{BTreeSet, HashMap};
@@ -136,10 +136,6 @@ pub(crate) fn check_across(context: &mut Context<'_>, sandboxes: &[Published<'_>
     }
 }
 
-fn sample(context: &Context<'_>) -> &'static str {
-    context.format.pick("port \"8080:80\"", "ports: [\"8080:80\"]")
-}
-
 /// Ports of the host.
 pub(crate) struct Ports;
 
@@ -148,12 +144,8 @@ impl Value for Ports {
     type Model = BTreeSet<Port>;
 
     fn read(context: &mut Context<'_>, item: &Item<'_>) -> Self::Raw {
-        let help = |context: &Context<'_>| format!("write `{}`", sample(context));
-        no_block(context, item, &help);
-        if item.arguments.iter().all(Argument::is_null) {
-            if item.items.is_empty() {
-                missing_value(context, item, &help);
-            }
+        let help = context.format.pick("write `port \"8080:80\"`", "write `ports: [\"8080:80\"]`");
+        if !has_values(context, item, &help) {
             return Vec::new();
         }
         let takes = Takes { what: "texts such as 8080:80", bare: true };

@@ -1,6 +1,6 @@
 //! Readers of values, each of which checks the type.
 
-pub(crate) use super::fields::{Element, Entry, Fields, elements, entries};
+pub(crate) use super::fields::{Element, Entry, Fields, elements, entries, is_map};
 
 use crate::Format;
 use crate::diagnostics::{Code, Context, Diagnostic, shorten};
@@ -45,15 +45,8 @@ pub(crate) fn single<'t>(
     no_block(context, item, help);
     match item.arguments.as_slice() {
         [] if !item.items.is_empty() => None,
-        [] => {
-            missing_value(context, item, help);
-            None
-        }
-        [argument] if argument.is_null() => {
-            missing_value(context, item, help);
-            None
-        }
-        [argument] => Some(argument),
+        [argument] if !argument.is_null() => Some(argument),
+        [] | [_] => context.refuse(nothing_follows(item).help(help.word(context))),
         [_, extra, ..] => {
             let message = format!("`{}` takes one value", shorten(&item.name.value));
             context.refuse(
@@ -281,14 +274,20 @@ pub(crate) fn words(
     item: &Item<'_>,
     help: &dyn Help,
 ) -> Option<Vec<Spanned<String>>> {
-    no_block(context, item, help);
-    if item.arguments.iter().all(Argument::is_null) {
-        if item.items.is_empty() {
-            missing_value(context, item, help);
-        }
+    if !has_values(context, item, help) {
         return None;
     }
     words_of(context, &item.arguments, &item.name.value)
+}
+
+/// Returns whether a property that takes values and no block has any; reports if not.
+pub(crate) fn has_values(context: &mut Context<'_>, item: &Item<'_>, help: &dyn Help) -> bool {
+    no_block(context, item, help);
+    let has_values = !item.arguments.iter().all(Argument::is_null);
+    if !has_values && item.items.is_empty() {
+        missing_value(context, item, help);
+    }
+    has_values
 }
 
 /// Reads arguments as words; `None` if one is wrong, after all are read.

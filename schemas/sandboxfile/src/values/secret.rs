@@ -104,14 +104,12 @@ fn read_source(context: &mut Context<'_>, item: &Item<'_>, name: &str) -> Option
         format!("write `{}`; or name a `file`, or a `command`", sample_source(context, &shorten(name)))
     };
     let fields = Fields::read(context, &SECRET_SOURCE, &item.items);
-    let found: Vec<(&str, &Item<'_>)> =
-        ["env", "file", "command"].iter().filter_map(|name| Some((*name, fields.one(name)?))).collect();
-    let (kind, property) = match found.as_slice() {
-        [(kind, property)] => (*kind, *property),
-        [] => {
-            if !["env", "file", "command"].iter().any(|name| fields.has_misspelling_of(name))
-                && item.items.is_empty()
-            {
+    let kinds = ["env", "file", "command"];
+    let mut found = kinds.into_iter().filter_map(|kind| Some((kind, fields.one(kind)?)));
+    let (kind, property) = match (found.next(), found.next()) {
+        (Some(source), None) => source,
+        (None, _) => {
+            if !kinds.iter().any(|kind| fields.has_misspelling_of(kind)) && item.items.is_empty() {
                 let diagnostic = match item.arguments.iter().find(|argument| !argument.is_null()) {
                     Some(argument) => Diagnostic::error(
                         Code::WrongType,
@@ -126,7 +124,7 @@ fn read_source(context: &mut Context<'_>, item: &Item<'_>, name: &str) -> Option
             }
             return None;
         }
-        [(_, first), (_, second), ..] => {
+        (Some((_, first)), Some((_, second))) => {
             return context.refuse(
                 Diagnostic::error(Code::Conflict, second.name.span, "a secret has one source")
                     .label("one too many")

@@ -13,30 +13,44 @@ use schemas::spec::Role;
 
 /// Checks the words against the scripts; a script's name is a program like any other, being on PATH.
 fn check(context: &mut Context<'_>, start: &[Spanned<String>], scripts: &[RawScript]) -> Option<Vec<String>> {
-    let program = program_of(context, start, "to start")?;
-    let is_script = |name: &str| scripts.iter().any(|script| script.name.value == name);
-    if start.len() == 1 && !is_script(&program.value) {
-        if program.value.contains(char::is_whitespace) {
-            command_in_one_string(context, "start", program);
-            return None;
-        }
-        let names = scripts.iter().map(|script| script.name.value.as_str());
-        if !program.value.contains('/')
-            && let Some(script) = context.nearest(&program.value, names)
-        {
-            let (given, script) = (shorten(&program.value), script.to_owned());
-            let place = scripts.iter().find(|candidate| candidate.name.value == script);
-            let diagnostic =
-                Diagnostic::error(Code::UnknownScript, program.span, format!("there is no script `{given}`"))
-                    .label("not a script of this sandbox")
-                    .help(format!("did you mean `{script}`? to start a program of this name, give its path"));
-            return context.refuse(match place {
-                Some(place) => diagnostic.also(place.name.span, "this one is close"),
-                None => diagnostic,
-            });
-        }
+    let argv = check_command(context, start, "start", "to start", scripts)?;
+    let [program] = start else { return Some(argv) };
+    if program.value.contains('/') || is_script(scripts, program) {
+        return Some(argv);
     }
-    Some(start.iter().map(|word| word.value.clone()).collect())
+    let near = context.nearest(&program.value, scripts.iter().map(|script| script.name.value.as_str()));
+    let Some(RawScript { name, .. }) = scripts.iter().find(|script| near == Some(script.name.value.as_str()))
+    else {
+        return Some(argv);
+    };
+    let message = format!("there is no script `{}`", shorten(&program.value));
+    let help = format!("did you mean `{}`? to start a program of this name, give its path", name.value);
+    context.refuse(
+        Diagnostic::error(Code::UnknownScript, program.span, message)
+            .label("not a script of this sandbox")
+            .also(name.span, "this one is close")
+            .help(help),
+    )
+}
+
+fn is_script(scripts: &[RawScript], program: &Spanned<String>) -> bool {
+    scripts.iter().any(|script| script.name.value == program.value)
+}
+
+/// Checks that a command has a program, and that it is not a command line in one string, unless a script is called so.
+/// `what` is about the command, for messages: `of a hook`.
+pub(super) fn check_command(
+    context: &mut Context<'_>,
+    argv: &[Spanned<String>],
+    property: &str,
+    what: &str,
+    scripts: &[RawScript],
+) -> Option<Vec<String>> {
+    let program = program_of(context, argv, what)?;
+    if argv.len() == 1 && program.value.contains(char::is_whitespace) && !is_script(scripts, program) {
+        return command_in_one_string(context, property, program);
+    }
+    Some(argv.iter().map(|word| word.value.clone()).collect())
 }
 
 /// Returns a text as written, its variables not replaced, without quotes.
@@ -67,7 +81,7 @@ pub(super) fn program_of<'a>(
 }
 
 /// Reports a command line in one string.
-pub(super) fn command_in_one_string(context: &mut Context<'_>, property: &str, line: &Spanned<String>) {
+fn command_in_one_string<T>(context: &mut Context<'_>, property: &str, line: &Spanned<String>) -> Option<T> {
     let written = as_written(context, line);
     let message = format!("`{}` is one word, not a command line", shorten(&written));
     let split: Vec<&str> = written.split_whitespace().take(8).collect();
@@ -83,11 +97,11 @@ pub(super) fn command_in_one_string(context: &mut Context<'_>, property: &str, l
     } else {
         format!("give program and arguments as separate words: `{separate}`")
     };
-    context.push(
+    context.refuse(
         Diagnostic::error(Code::CommandInOneString, line.span, message)
             .label("no shell splits this")
             .help(help),
-    );
+    )
 }
 
 /// The main process.

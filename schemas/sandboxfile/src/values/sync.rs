@@ -27,9 +27,7 @@ impl Options for Vec<Spanned<String>> {
         twice: ("two folders are copied to", "copy one of them elsewhere"),
     };
 
-    fn place() -> &'static Place {
-        &SYNC
-    }
+    const PLACE: &'static Place = &SYNC;
 
     fn read(context: &mut Context<'_>, fields: &Fields<'_>) -> Self {
         let help = |context: &Context<'_>| {
