@@ -4,8 +4,8 @@
 //! held as long as any machine has the disk, even if its supervisor and `state.json` are gone.
 
 use crate::process::ProcessIdentity;
-use rustix::fs::{FlockOperation, OFlags, flock};
-use rustix::io::Errno;
+use executor_fs::file::try_lock;
+use rustix::fs::{FlockOperation, OFlags};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -45,14 +45,11 @@ fn of(holders: &[ProcessIdentity]) -> String {
 pub fn take(path: &Path) -> Result<File, DiskError> {
     let failed = |source: io::Error| DiskError::Io { path: path.to_owned(), source };
     let disk = OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
-    match flock(&disk, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(disk),
-        Err(Errno::WOULDBLOCK) => {
-            let holders = holders(&disk).map_err(failed)?;
-            Err(DiskError::InUse { path: path.to_owned(), holders })
-        }
-        Err(error) => Err(failed(error.into())),
+    if !try_lock(&disk, FlockOperation::NonBlockingLockExclusive).map_err(failed)? {
+        let holders = holders(&disk).map_err(failed)?;
+        return Err(DiskError::InUse { path: path.to_owned(), holders });
     }
+    Ok(disk)
 }
 
 /// Finds the processes that inherited a descriptor with a lock on this file.

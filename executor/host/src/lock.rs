@@ -1,8 +1,7 @@
 //! File locks of the kernel, which end with their holder, and the holder's description inside the file.
 
 use crate::process::ProcessIdentity;
-use executor_fs::file::is_at;
-use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
+use executor_fs::file::open_locked;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -63,7 +62,8 @@ impl FileLock {
         let deadline = Instant::now() + timeout;
         let error = |source: io::Error| LockError::Io { path: path.to_owned(), source };
         loop {
-            if let Some(mut lock) = Self::try_once(path).map_err(error)? {
+            if let Some(file) = open_locked(path).map_err(error)? {
+                let mut lock = Self { file, path: path.to_owned() };
                 // The description is for messages only: the lock itself works on a full disk as well.
                 if let Err(error) = lock.write_holder(command) {
                     tracing::debug!("{}: {error}", path.display());
@@ -74,23 +74,6 @@ impl FileLock {
                 return Err(LockError::Held { path: path.to_owned(), holder: read_holder(path) });
             }
             std::thread::sleep(RETRY_INTERVAL);
-        }
-    }
-
-    /// Tries once; `None` if another process has the lock.
-    fn try_once(path: &Path) -> io::Result<Option<Self>> {
-        loop {
-            let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC;
-            let file = File::from(open(path, flags, Mode::RUSR | Mode::WUSR)?);
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => {}
-                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
-                Err(error) => return Err(error.into()),
-            }
-            // The last holder may have removed the file between open and lock.
-            if is_at(&file, path)? {
-                return Ok(Some(Self { file, path: path.to_owned() }));
-            }
         }
     }
 
@@ -148,7 +131,10 @@ mod tests {
                     while entered.load(Ordering::SeqCst) < 2000 {
                         // A holder removes the file when it releases the lock; a lock on the removed file
                         // must not count.
-                        let Some(lock) = FileLock::try_once(&path).unwrap() else { continue };
+                        let lock = match FileLock::acquire(&path, "msb up", Duration::ZERO) {
+                            Err(LockError::Held { .. }) => continue,
+                            lock => lock.unwrap(),
+                        };
                         assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two hold the lock");
                         entered.fetch_add(1, Ordering::SeqCst);
                         std::thread::yield_now();

@@ -8,9 +8,8 @@ use crate::home::{VolumeFolder, make_private_folder};
 use crate::process::ProcessIdentity;
 use crate::state::read_json;
 use executor_fs::atomic::{self, Sync};
-use executor_fs::file::is_at;
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
+use executor_fs::file::{if_present, is_at, try_lock};
+use rustix::fs::FlockOperation;
 use schemas::name::VolumeName;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -96,20 +95,14 @@ impl HeldVolume {
         let failed =
             |source: io::Error| VolumeError::Io { volume: volume.clone(), path: path.clone(), source };
         let missing = || VolumeError::Missing { volume: volume.clone(), path: path.clone() };
-        let disk = match OpenOptions::new().read(true).write(access == Access::Write).open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing()),
-            opened => opened.map_err(failed)?,
-        };
+        let opened = OpenOptions::new().read(true).write(access == Access::Write).open(&path);
+        let disk = if_present(opened).map_err(failed)?.ok_or_else(missing)?;
         let operation = match access {
             Access::Read => FlockOperation::NonBlockingLockShared,
             Access::Write => FlockOperation::NonBlockingLockExclusive,
         };
-        match flock(&disk, operation) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => {
-                return Err(VolumeError::InUse { volume: volume.clone(), access, holders: holders(folder) });
-            }
-            Err(error) => return Err(failed(error.into())),
+        if !try_lock(&disk, operation).map_err(failed)? {
+            return Err(VolumeError::InUse { volume: volume.clone(), access, holders: holders(folder) });
         }
         // It may have been removed between open and lock.
         if !is_at(&disk, &path).map_err(failed)? {

@@ -161,15 +161,6 @@ impl Blobs {
         }
     }
 
-    /// The same without waiting; `None` while another writer has the blob.
-    ///
-    /// # Errors
-    ///
-    /// If the store cannot be written.
-    pub fn try_begin(&self, digest: &Digest, size: u64) -> Result<Option<BlobWriter>, ImageError> {
-        BlobWriter::open(self, digest, size)
-    }
-
     /// Stores a small blob.
     ///
     /// # Errors

@@ -3,8 +3,7 @@
 use super::{BlobError, Blobs};
 use crate::error::ImageError;
 use executor_fs::atomic;
-use executor_fs::file::is_at;
-use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use executor_fs::file::open_locked;
 use schemas::digest::Digest;
 use sha2::{Digest as _, Sha256};
 use std::fs::{self, File, Permissions};
@@ -34,39 +33,31 @@ struct Partial {
     hasher: Sha256,
 }
 
-impl BlobWriter {
-    /// Locks the partial file; `None` while another writer has the lock.
-    pub(super) fn open(blobs: &Blobs, digest: &Digest, size: u64) -> Result<Option<Self>, ImageError> {
-        let (final_path, path) = (blobs.final_path(digest), blobs.partial_path(digest));
+impl Blobs {
+    /// Begins a blob of `size` bytes as [`begin`](Self::begin) does, but does not wait; `None` while another writer has
+    /// the lock of its partial file.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be written.
+    pub fn try_begin(&self, digest: &Digest, size: u64) -> Result<Option<BlobWriter>, ImageError> {
+        let (final_path, path) = (self.final_path(digest), self.partial_path(digest));
         let written = |source: io::Error| BlobError::Write { path: path.clone(), source };
-        let writer = |partial| Self { digest: digest.clone(), size, final_path: final_path.clone(), partial };
-        loop {
-            if final_path.is_file() {
-                return Ok(Some(writer(None)));
-            }
-            let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-            let file = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)
-                .map_err(|errno| written(errno.into()))?;
-            let file = File::from(file);
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => {}
-                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
-                Err(errno) => return Err(written(errno.into()).into()),
-            }
-            // The previous holder may have renamed the file between the open and the lock.
-            if !is_at(&file, &path).map_err(written)? {
-                continue;
-            }
-            // It may have done so between the check for the complete blob and the open, which then created this file.
+        let mut partial = None;
+        if !final_path.is_file() {
+            let Some(file) = open_locked(&path).map_err(written)? else { return Ok(None) };
+            // The previous writer may have completed the blob before the open, which then created this file.
             if final_path.is_file() {
                 fs::remove_file(&path).map_err(written)?;
-                return Ok(Some(writer(None)));
+            } else {
+                partial = Some(Partial::resume(file, path.clone(), size).map_err(written)?);
             }
-            let partial = Partial::resume(file, path.clone(), size).map_err(written)?;
-            return Ok(Some(writer(Some(partial))));
         }
+        Ok(Some(BlobWriter { digest: digest.clone(), size, final_path, partial }))
     }
+}
 
+impl BlobWriter {
     /// Whether the blob is complete already, so that nothing needs to be written.
     pub fn is_complete(&self) -> bool {
         self.partial.is_none()
