@@ -4,18 +4,18 @@ use crate::blobs::{BlobError, Blobs};
 use crate::config::ImageConfig;
 use crate::error::ImageError;
 use crate::ext4::FileSystem;
-use crate::layer::{self, Compression, Form, LayerFile, LayerSource, LayerUnpacker, UnpackError};
+use crate::layer::{self, Compression, FileRange, Form, LayerFile, LayerSource, LayerUnpacker};
 use crate::layout::Layout;
 use crate::oci::{Layer, OciImage};
 use crate::source::{Source, recognize};
 use crate::store::{PartialImage, Progress, publish, uuid_from, write_sparse};
-use crate::tree::{Kind, NodeId, Tree};
+use crate::tree::Tree;
 use crate::{archive, directory};
 use schemas::digest::Digest;
 use sha2::{Digest as _, Sha256};
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Seek};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -68,23 +68,8 @@ pub fn build_oci(
         let sources = image.layers.iter().map(source).collect::<Result<Vec<_>, ImageError>>()?;
         let uuid = uuid_from(&image.manifest);
         let layers = LayerUnpacker { sources: &sources, form: Form::Layer, limits: layer::LIMITS, uuid };
-        unpack(&layers, unfinished, progress, &|_| Ok(()))?;
+        layers.run(unfinished, progress, &|_| Ok(()))?;
         Ok(config)
-    })
-}
-
-/// Unpacks layers into a new image.
-fn unpack(
-    unpacking: &LayerUnpacker<'_>,
-    image: &PartialImage<'_>,
-    progress: &mut dyn FnMut(Progress),
-    check: &dyn Fn(&Tree) -> Result<(), ImageError>,
-) -> Result<(), ImageError> {
-    let mut progress = |done_bytes, total_bytes| progress(Progress::Copying { done_bytes, total_bytes });
-    unpacking.run(image.file, &mut progress, check).map_err(|error| match error {
-        UnpackError::Layer(error) => error.into(),
-        UnpackError::Write(source) => image.failed(source),
-        UnpackError::Tree(error) => error,
     })
 }
 
@@ -100,42 +85,25 @@ impl Build<'_> {
         (self.progress)(Progress::Scanning);
         let scanned = directory::scan(self.source)?;
         crate::check_is_root_file_system(self.source, &scanned.tree)?;
-        let system = FileSystem::read_only(&scanned.tree, uuid_from(self.digest));
+        let system = FileSystem::read_only(&scanned.tree, uuid_from(self.digest), None);
         system.write(self.image.file).map_err(|source| self.image.failed(source))?;
-        let mut digests = HashMap::new();
-        let mut copier = Copier::new(self.image.file, scanned.tree.bytes(), &mut *self.progress);
-        for (id, node) in scanned.tree.nodes().iter().enumerate() {
-            let Kind::File { size } = node.kind else { continue };
-            let mut hasher = Sha256::new();
-            if size > 0 {
-                let mut file = scanned.open(id)?;
-                let copied = copier.copy(&mut file, size, system.content_offset(id), &mut hasher);
-                copied.map_err(|failure| match failure {
-                    CopyError::Read(source) => scanned.failed(id, source),
-                    CopyError::Write(source) => self.image.failed(source),
-                })?;
-                scanned.check(id, &file)?;
-            }
-            digests.insert(id, hasher.finalize().into());
-        }
-        self.check_digest(&scanned.tree.digest(|id: NodeId| digests[&id]))
+        let mut copier = Copier::new(self.image, scanned.tree.bytes(), &mut *self.progress);
+        let digest = scanned.digest(|node, mut file, size, hasher| {
+            let start = system.content_offset(node);
+            copier.copy(&mut file, start..start + size, hasher, &|source| scanned.failed(node, source))
+        })?;
+        self.check_digest(&digest)
     }
 
     /// A single layer that is the whole root file system.
     fn unpack_archive(&mut self, file: Arc<File>, compression: Compression) -> Result<(), ImageError> {
-        let source = LayerSource {
-            size: file.metadata().map_err(|source| self.unreadable(source))?.len(),
-            file: LayerFile::Open(file),
-            offset: 0,
-            compression,
-            digest: Some(self.digest.clone()),
-            diff_id: None,
-        };
+        let range = FileRange::whole(file).map_err(|source| unreadable(self.source, source))?;
+        let source = LayerSource { range, compression, digest: Some(self.digest.clone()), diff_id: None };
         let check = |tree: &Tree| crate::check_is_root_file_system(self.source, tree);
         let uuid = uuid_from(self.digest);
         let layer = LayerUnpacker { sources: &[source], form: Form::WholeTree, limits: layer::LIMITS, uuid };
-        unpack(&layer, self.image, &mut *self.progress, &check)
-            .map_err(|error| archive::named(error, self.source))
+        let unpacked = layer.run(self.image, &mut *self.progress, &check);
+        unpacked.map_err(|error| archive::named(error, self.source))
     }
 
     /// The layers of an image in a layout.
@@ -145,26 +113,19 @@ impl Build<'_> {
         let sources = contained.sources();
         let uuid = uuid_from(self.digest);
         let layers = LayerUnpacker { sources: &sources, form: Form::Layer, limits: layer::LIMITS, uuid };
-        unpack(&layers, self.image, &mut *self.progress, &|_| Ok(()))?;
+        layers.run(self.image, &mut *self.progress, &|_| Ok(()))?;
         Ok(contained.config)
     }
 
     /// Copies a disk; blocks of zeros become holes.
     fn copy_disk(&mut self, mut file: &File) -> Result<(), ImageError> {
-        let size = file.metadata().map_err(|source| self.unreadable(source))?.len();
+        let size = file.metadata().map_err(|source| unreadable(self.source, source))?.len();
         self.image.file.set_len(size).map_err(|source| self.image.failed(source))?;
         let mut hasher = Sha256::new();
-        file.rewind().map_err(|source| self.unreadable(source))?;
-        let mut copier = Copier::new(self.image.file, size, &mut *self.progress);
-        copier.copy(&mut file, size, 0, &mut hasher).map_err(|failure| match failure {
-            CopyError::Read(source) => self.unreadable(source),
-            CopyError::Write(source) => self.image.failed(source),
-        })?;
+        file.rewind().map_err(|source| unreadable(self.source, source))?;
+        let mut copier = Copier::new(self.image, size, &mut *self.progress);
+        copier.copy(&mut file, 0..size, &mut hasher, &|source| unreadable(self.source, source))?;
         self.check_digest(&Digest::from_sha256(hasher.finalize().into()))
-    }
-
-    fn unreadable(&self, source: io::Error) -> ImageError {
-        ImageError::Read { path: self.source.to_owned(), source }
     }
 
     fn check_digest(&self, found: &Digest) -> Result<(), ImageError> {
@@ -175,40 +136,39 @@ impl Build<'_> {
     }
 }
 
+fn unreadable(path: &Path, source: io::Error) -> ImageError {
+    ImageError::Read { path: path.to_owned(), source }
+}
+
 struct Copier<'a> {
-    image: &'a File,
+    image: &'a PartialImage<'a>,
     progress: &'a mut dyn FnMut(Progress),
     chunk: Vec<u8>,
     done_bytes: u64,
     total_bytes: u64,
 }
 
-enum CopyError {
-    Read(io::Error),
-    Write(io::Error),
-}
-
 impl<'a> Copier<'a> {
-    fn new(image: &'a File, total_bytes: u64, progress: &'a mut dyn FnMut(Progress)) -> Self {
+    fn new(image: &'a PartialImage<'a>, total_bytes: u64, progress: &'a mut dyn FnMut(Progress)) -> Self {
         Self { image, progress, chunk: vec![0; CHUNK_BYTES], done_bytes: 0, total_bytes }
     }
 
-    /// Copies exactly `size` bytes. Blocks of zeros stay holes.
+    /// Fills a range of the image. Blocks of zeros stay holes.
     fn copy(
         &mut self,
         from: &mut dyn Read,
-        size: u64,
-        offset: u64,
+        range: Range<u64>,
         hasher: &mut Sha256,
-    ) -> Result<(), CopyError> {
-        let mut done = 0;
-        while done < size {
-            let length = (size - done).min(CHUNK_BYTES as u64) as usize;
+        unreadable: &dyn Fn(io::Error) -> ImageError,
+    ) -> Result<(), ImageError> {
+        let mut at = range.start;
+        while at < range.end {
+            let length = (range.end - at).min(CHUNK_BYTES as u64) as usize;
             let chunk = &mut self.chunk[..length];
-            from.read_exact(chunk).map_err(CopyError::Read)?;
+            from.read_exact(chunk).map_err(unreadable)?;
             hasher.update(&*chunk);
-            write_sparse(self.image, chunk, offset + done).map_err(CopyError::Write)?;
-            done += length as u64;
+            write_sparse(self.image.file, chunk, at).map_err(|source| self.image.failed(source))?;
+            at += length as u64;
             self.done_bytes += length as u64;
             (self.progress)(Progress::Copying { done_bytes: self.done_bytes, total_bytes: self.total_bytes });
         }

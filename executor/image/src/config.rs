@@ -1,6 +1,6 @@
 //! The execution parameters in an image's config (OCI image specification, "Image Configuration"), for hostile input.
 
-use crate::oci::OciError;
+use crate::oci::{IMAGE_CONFIG, OciError, parse_json};
 use schemas::spec::HealthCheck;
 use schemas::spec::defaults::HEALTH_RETRIES;
 use serde::de::IgnoredAny;
@@ -82,9 +82,7 @@ impl ImageConfig {
     ///
     /// If it is not a config, or has a text with a NUL.
     pub fn parse(bytes: &[u8]) -> Result<Self, OciError> {
-        let malformed = |source| OciError::Malformed { what: "config of the image", source };
-        let Document { config } = serde_json::from_slice(bytes).map_err(malformed)?;
-        let raw: Raw = config.unwrap_or_default();
+        let raw = parse_json::<Document>(IMAGE_CONFIG, bytes)?.config.unwrap_or_default();
         let not_empty = |text: Option<String>| text.filter(|text| !text.is_empty());
         let config = Self {
             entrypoint: raw.entrypoint.unwrap_or_default(),

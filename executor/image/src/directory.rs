@@ -12,6 +12,7 @@ use executor_fs::beneath::is_gone;
 use rustix::fs::{Stat, fstat, major, minor};
 use rustix::io::Errno;
 use schemas::digest::Digest;
+use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CStr, OsStr};
 use std::fs::File;
@@ -61,7 +62,7 @@ impl State {
 }
 
 /// The fingerprint alone, without opening any file.
-pub fn fingerprint(root: &Path) -> Result<(Digest, (i64, i64)), ImageError> {
+pub fn fingerprint(root: &Path) -> Result<Digest, ImageError> {
     let (directory, stat) = open(root)?;
     let mut visitor = FingerprintVisitor::default();
     visitor.add(b"", &stat);
@@ -86,8 +87,8 @@ pub fn scan(root: &Path) -> Result<Scanned, ImageError> {
     };
     visitor.fingerprint.add(b"", &stat);
     walk(root, &directory, &mut visitor)?;
-    let (fingerprint, newest) = visitor.fingerprint.finish();
-    let (tree, files) = (visitor.tree, visitor.files);
+    let ScanVisitor { tree, fingerprint, files, .. } = visitor;
+    let (newest, fingerprint) = (fingerprint.newest, fingerprint.finish());
     Ok(Scanned { tree, fingerprint, newest, root: root.to_owned(), directory, files })
 }
 
@@ -98,12 +99,35 @@ fn open(root: &Path) -> Result<(Directory, Stat), ImageError> {
 }
 
 impl Scanned {
+    /// Returns the digest of the directory. `read` adds the contents of a file, of a size in bytes, to a hasher.
+    ///
+    /// # Errors
+    ///
+    /// If a file has changed since the scan, or `read` fails.
+    pub fn digest(
+        &self,
+        mut read: impl FnMut(NodeId, &File, u64, &mut Sha256) -> Result<(), ImageError>,
+    ) -> Result<Digest, ImageError> {
+        let mut digests = HashMap::new();
+        for (id, node) in self.tree.nodes().iter().enumerate() {
+            let Kind::File { size } = node.kind else { continue };
+            let mut hasher = Sha256::new();
+            if size > 0 {
+                let file = self.open(id)?;
+                read(id, &file, size, &mut hasher)?;
+                self.check(id, &file)?;
+            }
+            digests.insert(id, hasher.finalize().into());
+        }
+        Ok(self.tree.digest(|id| digests[&id]))
+    }
+
     /// Opens a scanned file.
     ///
     /// # Errors
     ///
     /// If it is no longer the same file.
-    pub fn open(&self, node: NodeId) -> Result<File, ImageError> {
+    fn open(&self, node: NodeId) -> Result<File, ImageError> {
         let source = &self.files[&node];
         let path = Path::new(OsStr::from_bytes(&source.path));
         // A change of the tree since the scan must not lead out of it.
@@ -123,7 +147,7 @@ impl Scanned {
     /// # Errors
     ///
     /// If it has.
-    pub fn check(&self, node: NodeId, file: &File) -> Result<(), ImageError> {
+    fn check(&self, node: NodeId, file: &File) -> Result<(), ImageError> {
         let stat = fstat(file).map_err(|errno| self.failed(node, errno.into()))?;
         if State::of(&stat) == self.files[&node].state {
             Ok(())

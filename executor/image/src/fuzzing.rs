@@ -1,6 +1,8 @@
 //! Entry points into this crate's private parsers for the fuzz targets in `tests/fuzz`.
 
-use crate::layer::{self, Compression, Form, LayerFile, LayerSource, LayerUnpacker, Limits};
+use crate::error::ImageError;
+use crate::layer::{self, Compression, FileRange, Form, LayerSource, LayerUnpacker, Limits};
+use crate::store::{PartialImage, Progress};
 use crate::tree::{DEPTH_MAX, Kind, NAME_BYTES_MAX, NodeId, ROOT, Tree};
 use rustix::fs::MemfdFlags;
 use std::collections::HashMap;
@@ -23,15 +25,8 @@ pub fn unpack(layers: &[Vec<u8>], image: &File) -> Result<Unpacked, String> {
     let source = |bytes: &Vec<u8>| -> io::Result<LayerSource> {
         let mut file = File::from(rustix::fs::memfd_create("layer", MemfdFlags::CLOEXEC)?);
         file.write_all(bytes)?;
-        let (file, size) = (LayerFile::Open(file.into()), bytes.len() as u64);
-        Ok(LayerSource {
-            file,
-            offset: 0,
-            size,
-            compression: Compression::Plain,
-            digest: None,
-            diff_id: None,
-        })
+        let range = FileRange::whole(file.into())?;
+        Ok(LayerSource { range, compression: Compression::Plain, digest: None, diff_id: None })
     };
     let sources: Vec<_> = layers.iter().map(source).collect::<Result<_, _>>().expect("files in memory");
     let check = |tree: &Tree| {
@@ -39,9 +34,14 @@ pub fn unpack(layers: &[Vec<u8>], image: &File) -> Result<Unpacked, String> {
         Ok(())
     };
     let unpacking = LayerUnpacker { sources: &sources, form: Form::Layer, limits: LIMITS, uuid: [1; 16] };
-    match unpacking.run(image, &mut |done, total| assert!(done <= total), &check) {
+    let mut progress = |progress| match progress {
+        Progress::Copying { done_bytes, total_bytes } => assert!(done_bytes <= total_bytes),
+        Progress::Waiting | Progress::Scanning => {}
+    };
+    let image = PartialImage { file: image, path: "image".as_ref() };
+    match unpacking.run(&image, &mut progress, &check) {
         Ok(()) => Ok(Unpacked),
-        Err(layer::UnpackError::Layer(error)) => Err(error.to_string()),
+        Err(ImageError::Layer(error)) => Err(error.to_string()),
         Err(error) => panic!("it is not the layers' fault: {error:?}"),
     }
 }

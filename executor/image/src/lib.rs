@@ -47,16 +47,16 @@ pub use store::{BuiltImage, Progress, built_images, image_config, is_built, remo
 pub use tree::TreeError;
 
 use layout::Layout;
+use rustix::io::Errno;
 use schemas::digest::Digest;
 use schemas::lockfile::Platform;
 use sha2::{Digest as _, Sha256};
 use source::Source;
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tree::{Kind, ROOT, Tree};
+use tree::{ROOT, Tree};
 use walk::FingerprintVisitor;
 
 /// The digest of a source. The caller keeps it and passes it back, so that an unchanged source is not read again.
@@ -128,10 +128,7 @@ pub struct SourceImage {
 ///
 /// If it cannot be read or is not an image.
 pub fn source_image(path: &Path, scratch: &Path) -> Result<SourceImage, ImageError> {
-    let kind = kind_of(path)?;
-    if kind != SourceKind::Directory
-        && let Source::Images(layout) = source::recognize(path, scratch)?
-    {
+    if let Source::Images(layout) = source::recognize(path, scratch)? {
         let layout::Contained { image, config, .. } = layout.only(platform()?)?;
         return Ok(SourceImage { digest: image.manifest, config, layers: image.layers });
     }
@@ -177,34 +174,27 @@ fn kind_of(path: &Path) -> Result<SourceKind, ImageError> {
 }
 
 fn fingerprint(path: &Path, kind: SourceKind) -> Result<Digest, ImageError> {
-    match kind {
-        SourceKind::Directory => Ok(directory::fingerprint(path)?.0),
-        SourceKind::Layout => Ok(layout_fingerprint(path)),
-        SourceKind::File => file_fingerprint(path, &open_file(path)?),
-    }
-}
-
-/// Everything else in a layout is named by its own digest.
-fn layout_fingerprint(path: &Path) -> Digest {
     let mut visitor = FingerprintVisitor::default();
-    for name in Layout::marker_files() {
-        if let Ok(stat) = rustix::fs::stat(path.join(name)) {
-            visitor.add(name.as_bytes(), &stat);
+    match kind {
+        SourceKind::Directory => return directory::fingerprint(path),
+        // Everything else in a layout is named by its own digest.
+        SourceKind::Layout => {
+            for name in Layout::marker_files() {
+                if let Ok(stat) = rustix::fs::stat(path.join(name)) {
+                    visitor.add(name.as_bytes(), &stat);
+                }
+            }
+        }
+        SourceKind::File => {
+            let failed = |errno: Errno| ImageError::Read { path: path.to_owned(), source: errno.into() };
+            visitor.add(b"", &rustix::fs::stat(path).map_err(failed)?);
         }
     }
-    visitor.finish().0
+    Ok(visitor.finish())
 }
 
 fn open_file(path: &Path) -> Result<File, ImageError> {
     File::open(path).map_err(|source| ImageError::Read { path: path.to_owned(), source })
-}
-
-fn file_fingerprint(path: &Path, file: &File) -> Result<Digest, ImageError> {
-    let stat = rustix::fs::fstat(file)
-        .map_err(|errno| ImageError::Read { path: path.to_owned(), source: errno.into() })?;
-    let mut visitor = FingerprintVisitor::default();
-    visitor.add(b"", &stat);
-    Ok(visitor.finish().0)
 }
 
 fn resolve_directory(path: &Path) -> Result<Resolved, ImageError> {
@@ -215,18 +205,9 @@ fn resolve_directory(path: &Path) -> Result<Resolved, ImageError> {
         scanned = directory::scan(path)?;
     }
     check_is_root_file_system(path, &scanned.tree)?;
-    let mut digests = HashMap::new();
-    for (id, node) in scanned.tree.nodes().iter().enumerate() {
-        let Kind::File { size } = node.kind else { continue };
-        let mut hasher = Sha256::new();
-        if size > 0 {
-            let mut file = scanned.open(id)?;
-            hash_all(&mut file, &mut hasher).map_err(|source| scanned.failed(id, source))?;
-            scanned.check(id, &file)?;
-        }
-        digests.insert(id, <[u8; 32]>::from(hasher.finalize()));
-    }
-    let digest = scanned.tree.digest(|id| digests[&id]);
+    let digest = scanned.digest(|node, file, _, hasher| {
+        hash_all(file, hasher).map_err(|source| scanned.failed(node, source))
+    })?;
     Ok(Resolved { fingerprint: scanned.fingerprint, digest })
 }
 

@@ -2,11 +2,11 @@
 
 use crate::blobs::{BlobError, Blobs};
 use crate::error::ImageError;
-use crate::layout::{Contained, FileRange};
+use crate::layer::read_full;
+use crate::layout::Contained;
 use crate::oci::OciImage;
 use crate::source::{Source, recognize};
 use schemas::lockfile::Platform;
-use std::io::Read;
 use std::path::Path;
 
 /// The chunk size for copying, in bytes.
@@ -43,14 +43,18 @@ pub fn load(
     let images = layout.images(platform)?;
     let total = images.iter().map(|contained| contained.image.bytes()).sum();
     let mut done = 0;
-    let mut loaded = Vec::new();
+    let (mut loaded, mut chunk) = (Vec::new(), vec![0; CHUNK_BYTES]);
+    let unreadable = |source| BlobError::Read { path: path.to_owned(), source };
     for Contained { names, image, config: _, documents: [manifest, config], layers } in images {
         for (layer, range) in image.layers.iter().zip(&layers) {
             let mut writer = blobs.begin(&layer.digest, layer.size)?;
             if !writer.is_complete() {
                 // All bytes are local: rereading a partial blob is not faster.
                 writer.restart()?;
-                copy(path, range, &mut |bytes| writer.write(bytes))?;
+                let mut reader = range.reader().map_err(unreadable)?;
+                while let length @ 1.. = read_full(&mut reader, &mut chunk).map_err(unreadable)? {
+                    writer.write(&chunk[..length])?;
+                }
             }
             writer.finish()?;
             done += layer.size;
@@ -62,22 +66,4 @@ pub fn load(
         loaded.push(LoadedImage { names, image });
     }
     Ok(loaded)
-}
-
-fn copy(
-    path: &Path,
-    range: &FileRange,
-    write: &mut dyn FnMut(&[u8]) -> Result<(), ImageError>,
-) -> Result<(), ImageError> {
-    let failed = |source| BlobError::Read { path: path.to_owned(), source };
-    let mut reader = range.reader().map_err(failed)?;
-    let mut chunk = vec![0; CHUNK_BYTES];
-    loop {
-        match reader.read(&mut chunk) {
-            Ok(0) => return Ok(()),
-            Ok(length) => write(&chunk[..length])?,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(failed(error).into()),
-        }
-    }
 }

@@ -14,6 +14,7 @@ use crate::layer::Compression;
 use schemas::digest::Digest;
 use schemas::lockfile::Platform;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 
 /// The largest manifest or index, in bytes: the limit of registries.
@@ -39,6 +40,8 @@ const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+j
 /// The media type of a config.
 pub(crate) const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+/// The name of a config in errors.
+pub(crate) const IMAGE_CONFIG: &str = "config of the image";
 
 /// The prefixes of media types of root file system layers, including unsupported ones.
 const LAYER_FAMILIES: [&str; 2] =
@@ -144,9 +147,8 @@ struct Raw {
 ///
 /// If it is neither, or exceeds a limit.
 pub fn parse_document(bytes: &[u8]) -> Result<Document, OciError> {
-    let raw: Raw =
-        serde_json::from_slice(bytes).map_err(|source| OciError::Malformed { what: "manifest", source })?;
-    let Raw { schema_version, media_type, config, layers, manifests, fs_layers } = raw;
+    let Raw { schema_version, media_type, config, layers, manifests, fs_layers } =
+        parse_json("manifest", bytes)?;
     if schema_version == 1 || fs_layers.is_some() {
         return Err(OciError::Outdated);
     }
@@ -194,7 +196,17 @@ pub fn parse_index(bytes: &[u8]) -> Result<Index, OciError> {
     }
 }
 
-fn check_count(what: &'static str, count: usize, of: &'static str, max: usize) -> Result<(), OciError> {
+/// Parses a document that `what` names in an error.
+pub(crate) fn parse_json<T: DeserializeOwned>(what: &'static str, bytes: &[u8]) -> Result<T, OciError> {
+    serde_json::from_slice(bytes).map_err(|source| OciError::Malformed { what, source })
+}
+
+pub(crate) fn check_count(
+    what: &'static str,
+    count: usize,
+    of: &'static str,
+    max: usize,
+) -> Result<(), OciError> {
     if count > max { Err(OciError::TooMany { what, count, of, max }) } else { Ok(()) }
 }
 
@@ -308,16 +320,9 @@ struct RootFs {
     diff_ids: Vec<Digest>,
 }
 
-impl ConfigOfLayers {
-    fn parse(config: &[u8]) -> Result<Self, OciError> {
-        serde_json::from_slice(config)
-            .map_err(|source| OciError::Malformed { what: "config of the image", source })
-    }
-}
-
 /// The digests of the unpacked layers in a config, the lowest one first.
 pub(crate) fn diff_ids(config: &[u8]) -> Result<Vec<Digest>, OciError> {
-    Ok(ConfigOfLayers::parse(config)?.rootfs.diff_ids)
+    Ok(parse_json::<ConfigOfLayers>(IMAGE_CONFIG, config)?.rootfs.diff_ids)
 }
 
 impl OciImage {
@@ -332,7 +337,8 @@ impl OciImage {
         config: &[u8],
         platform: Platform,
     ) -> Result<Self, OciError> {
-        let ConfigOfLayers { platform: named, rootfs: RootFs { diff_ids } } = ConfigOfLayers::parse(config)?;
+        let ConfigOfLayers { platform: named, rootfs: RootFs { diff_ids } } =
+            parse_json(IMAGE_CONFIG, config)?;
         if !named.is(platform) {
             return Err(OciError::OtherPlatform { platform, offered: named.text() });
         }

@@ -2,7 +2,7 @@
 
 use crate::archive;
 use crate::error::ImageError;
-use crate::layer::{self, Compression, LayerFile, LayerSource, LayerStream, read_record};
+use crate::layer::{self, Compression, FileRange, LayerSource, LayerStream, read_record};
 use crate::layout::{Layout, LayoutRoot};
 use std::fs::File;
 use std::io::{self, Write};
@@ -70,9 +70,8 @@ fn unpacked(
     scratch: &Path,
 ) -> Result<Option<File>, ImageError> {
     let failed = |source| ImageError::Read { path: path.to_owned(), source };
-    let size = file.metadata().map_err(failed)?.len();
-    let file = LayerFile::Open(file.clone());
-    let source = LayerSource { file, offset: 0, size, compression, digest: None, diff_id: None };
+    let range = FileRange::whole(file.clone()).map_err(failed)?;
+    let source = LayerSource { range, compression, digest: None, diff_id: None };
     let mut stream = LayerStream::start(source, layer::LIMITS).map_err(failed)?;
     // Damage is reported when it is unpacked as an image.
     let Ok(Some(first)) = read_record(&mut stream) else { return Ok(None) };

@@ -8,7 +8,7 @@ use crate::config::ImageConfig;
 use crate::error::ImageError;
 use crate::ext4::BLOCK_BYTES;
 use executor_fs::atomic;
-use executor_fs::file::{is_at, remove_if_present};
+use executor_fs::file::{if_present, is_at, remove_if_present};
 use rustix::fs::{FlockOperation, flock};
 use schemas::digest::Digest;
 use std::fs::{self, File};
@@ -59,10 +59,9 @@ pub fn is_built(store: &Path, digest: &Digest) -> bool {
 pub fn image_config(store: &Path, digest: &Digest) -> Result<ImageConfig, ImageError> {
     let path = folder(store, digest).join(CONFIG_NAME);
     let read_error = |source| ImageError::Read { path: path.clone(), source };
-    match fs::read(&path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| read_error(error.into())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(ImageConfig::default()),
-        Err(error) => Err(read_error(error)),
+    match if_present(fs::read(&path)).map_err(read_error)? {
+        Some(bytes) => serde_json::from_slice(&bytes).map_err(|error| read_error(error.into())),
+        None => Ok(ImageConfig::default()),
     }
 }
 
@@ -83,11 +82,7 @@ pub struct BuiltImage {
 pub fn built_images(store: &Path) -> Result<Vec<BuiltImage>, ImageError> {
     let folder = store.join(FOLDER_NAME);
     let failed = |source| ImageError::Read { path: folder.clone(), source };
-    let entries = match fs::read_dir(&folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(failed(error)),
-    };
+    let Some(entries) = if_present(fs::read_dir(&folder)).map_err(failed)? else { return Ok(Vec::new()) };
     let mut images = Vec::new();
     for entry in entries {
         let entry = entry.map_err(failed)?;
@@ -109,11 +104,7 @@ pub fn built_images(store: &Path) -> Result<Vec<BuiltImage>, ImageError> {
 pub fn remove_built(store: &Path, image: &BuiltImage) -> Result<u64, ImageError> {
     let folder = folder(store, &image.digest);
     let failed = |source| ImageError::Write { path: folder.clone(), source };
-    let lock = match File::open(&folder) {
-        Ok(lock) => lock,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-        Err(error) => return Err(failed(error)),
-    };
+    let Some(lock) = if_present(File::open(&folder)).map_err(failed)? else { return Ok(0) };
     if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
         return Ok(0);
     }
@@ -160,12 +151,8 @@ pub fn publish(
     };
     let _lock = loop {
         fs::create_dir_all(&folder).map_err(written(&folder))?;
-        let lock = match File::open(&folder) {
-            Ok(lock) => lock,
-            // Its last holder has just removed it.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(written(&folder)(error)),
-        };
+        // Its last holder may have just removed it.
+        let Some(lock) = if_present(File::open(&folder)).map_err(written(&folder))? else { continue };
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             progress(Progress::Waiting);
             rustix::io::retry_on_intr(|| flock(&lock, FlockOperation::LockExclusive))
@@ -219,10 +206,7 @@ impl PartialImage<'_> {
 
 /// A UUID from a digest's first bytes, marked as version 8 (RFC 9562, 5.8).
 pub fn uuid_from(digest: &Digest) -> [u8; 16] {
-    let hex = digest.hex().as_bytes();
-    let nibble = |byte: u8| (byte as char).to_digit(16).unwrap_or(0) as u8;
-    let mut uuid: [u8; 16] =
-        std::array::from_fn(|index| nibble(hex[2 * index]) << 4 | nibble(hex[2 * index + 1]));
+    let mut uuid = u128::from_str_radix(&digest.hex()[..32], 16).unwrap_or_default().to_be_bytes();
     uuid[6] = (uuid[6] & 0x0f) | 0x80;
     uuid[8] = (uuid[8] & 0x3f) | 0x80;
     uuid

@@ -100,7 +100,8 @@ pub fn read_error(root: &Path, path: &[u8], source: io::Error) -> ImageError {
 /// Hashes each entry's path and the metadata that any change alters.
 pub struct FingerprintVisitor {
     hasher: Sha256,
-    newest: (i64, i64),
+    /// The newest change, in seconds and nanoseconds since 1970.
+    pub newest: (i64, i64),
 }
 
 impl Default for FingerprintVisitor {
@@ -137,9 +138,9 @@ impl FingerprintVisitor {
         self.newest = self.newest.max((stat.st_ctime, stat.st_ctime_nsec as i64));
     }
 
-    /// The fingerprint, and the time of the newest change in seconds and nanoseconds.
-    pub fn finish(self) -> (schemas::digest::Digest, (i64, i64)) {
-        (schemas::digest::Digest::from_sha256(self.hasher.finalize().into()), self.newest)
+    /// Returns the fingerprint.
+    pub fn finish(self) -> schemas::digest::Digest {
+        schemas::digest::Digest::from_sha256(self.hasher.finalize().into())
     }
 }
 

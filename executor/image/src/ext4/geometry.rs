@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 /// Group descriptors per block.
-const DESCRIPTORS_PER_BLOCK: u32 = BLOCK_BYTES as u32 / super::superblock::DESCRIPTOR_BYTES as u32;
+pub const DESCRIPTORS_PER_BLOCK: u32 = BLOCK_BYTES as u32 / super::superblock::DESCRIPTOR_BYTES as u32;
 /// The first block of contents that are written before the layout is known: after the descriptors of 128 GiB.
 pub const CONTENTS_FIRST_BLOCK: u32 = 1 + 1024 / DESCRIPTORS_PER_BLOCK;
 /// The end of such contents, in bytes, at most: the metadata after them fits into the same 128 GiB.
@@ -140,27 +140,21 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The smallest layout for a tree.
-    pub fn minimal(tree: &Tree) -> Self {
+    /// The smallest layout for a tree. Everything but the superblock and the descriptors follows the file contents that
+    /// are in the image already, if any are.
+    pub fn read_only(tree: &Tree, contents: Option<&Contents>) -> Self {
         let measured = measure(tree);
-        let data = measured.extents.iter().map(Extent::total).sum();
+        let is_written = |id| contents.is_some_and(|contents| contents.first_blocks.contains_key(&id));
+        let extents = measured.extents.iter().enumerate();
+        let data = extents
+            .map(|(id, extent)| if is_written(id) { extent.total_after() } else { extent.total() })
+            .sum();
         let last_inode = FIRST_INODE - 1 + measured.nodes.len() as u32;
-        let geometry = smallest(last_inode, data, Geometry::new);
-        Self::place_extents(tree, geometry, 0, measured, None)
-    }
-
-    /// The smallest layout for a tree whose file contents are in the image already: everything but the superblock and
-    /// the descriptors follows them.
-    pub fn around(tree: &Tree, contents: &Contents) -> Self {
-        let measured = measure(tree);
-        let of = |(id, extent): (NodeId, &Extent)| {
-            if contents.first_blocks.contains_key(&id) { extent.total_after() } else { extent.total() }
-        };
-        let data = measured.extents.iter().enumerate().map(of).sum();
-        let last_inode = FIRST_INODE - 1 + measured.nodes.len() as u32;
-        let end = contents.end.max(CONTENTS_FIRST_BLOCK);
-        let geometry = smallest(last_inode, data, |groups, inodes| Geometry::after(end, groups, inodes));
-        Self::place_extents(tree, geometry, 0, measured, Some(contents))
+        let geometry = smallest(last_inode, data, |groups, inodes| match contents {
+            Some(contents) => Geometry::after(contents.end.max(CONTENTS_FIRST_BLOCK), groups, inodes),
+            None => Geometry::new(groups, inodes),
+        });
+        Self::place_extents(tree, geometry, 0, measured, contents)
     }
 
     /// A layout of a fixed size with a journal.

@@ -15,28 +15,19 @@
 //! unmounted cleanly, is left unchanged. Writes before the superblock's have no effect without it, and are repeated by
 //! the next attempt.
 
-use super::geometry::{WRITABLE_BYTES_MAX, WRITABLE_INODES_PER_GROUP};
+use super::geometry::{DESCRIPTORS_PER_BLOCK, WRITABLE_BYTES_MAX, WRITABLE_INODES_PER_GROUP};
 use super::superblock::{self, DESCRIPTOR_BYTES};
 use super::{BLOCK_BYTES, BLOCKS_PER_GROUP, INODES_PER_BLOCK, block_offset, put_u16, put_u32};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-/// Descriptors per block.
-const DESCRIPTORS_PER_BLOCK: u32 = (BLOCK_BYTES as usize / DESCRIPTOR_BYTES) as u32;
 /// Bitmaps and inode table of a new group, in blocks.
 const GROUP_METADATA: u32 = 2 + WRITABLE_INODES_PER_GROUP / INODES_PER_BLOCK;
 /// The smallest new last group, in blocks: a smaller one would contain little but its own tables.
 const NEW_GROUP_BLOCKS_MIN: u32 = 1024;
 /// Incompatible features that do not affect the location of blocks and groups.
-const INCOMPATIBLE_KNOWN: u32 = superblock::INCOMPATIBLE_FILE_TYPE
-    | superblock::INCOMPATIBLE_EXTENTS
-    | superblock::INCOMPATIBLE_FLEXIBLE_GROUPS
-    | superblock::INCOMPATIBLE_META_GROUPS;
-const READ_ONLY_KNOWN: u32 = superblock::READ_ONLY_SPARSE_SUPERBLOCK
-    | superblock::READ_ONLY_LARGE_FILE
-    | superblock::READ_ONLY_MANY_SUBFOLDERS
-    | superblock::READ_ONLY_EXTRA_INODE_BYTES;
+const INCOMPATIBLE_KNOWN: u32 = superblock::INCOMPATIBLE | superblock::INCOMPATIBLE_META_GROUPS;
 
 /// The result of growing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,7 +114,7 @@ impl Superblock {
             && groups > 0
             && get_u32(bytes, 0) == groups.checked_mul(WRITABLE_INODES_PER_GROUP)?
             && incompatible & !INCOMPATIBLE_KNOWN == 0
-            && get_u32(bytes, 100) & !READ_ONLY_KNOWN == 0
+            && get_u32(bytes, 100) & !superblock::READ_ONLY == 0
             && get_u32(bytes, 92) & superblock::COMPATIBLE_SPARSE_SUPERBLOCK_2 != 0
             && bytes[superblock::BACKUPS..][..8] == [0; 8];
         // Clean, without errors. A journal to replay would be an unknown feature above.
@@ -199,8 +190,7 @@ impl Table {
 
     /// Whether a group starts with descriptors.
     fn begins_with_descriptors(&self, group: u32) -> bool {
-        group / DESCRIPTORS_PER_BLOCK >= self.first_meta_group
-            && matches!(group % DESCRIPTORS_PER_BLOCK, 0 | 1 | LAST_OF_BLOCK)
+        self.places(group / DESCRIPTORS_PER_BLOCK).contains(&(group * BLOCKS_PER_GROUP))
     }
 
     fn block_mut(&mut self, index: u32) -> &mut [u8] {
@@ -215,8 +205,6 @@ impl Table {
         &mut self.bytes[group as usize * DESCRIPTOR_BYTES..][..DESCRIPTOR_BYTES]
     }
 }
-
-const LAST_OF_BLOCK: u32 = DESCRIPTORS_PER_BLOCK - 1;
 
 /// Extends the last group. Returns false if its bitmap is outside of the file system.
 fn fill_last_group(file: &File, table: &mut Table, state: &State, blocks: u32) -> io::Result<bool> {

@@ -59,14 +59,9 @@ pub struct FileSystem<'a> {
 }
 
 impl<'a> FileSystem<'a> {
-    /// The smallest file system for a tree.
-    pub fn read_only(tree: &'a Tree, uuid: [u8; 16]) -> Self {
-        Self { tree, layout: Layout::minimal(tree), uuid }
-    }
-
-    /// The smallest file system for a tree, around contents that are in the file already.
-    pub fn around(tree: &'a Tree, uuid: [u8; 16], contents: &Contents) -> Self {
-        Self { tree, layout: Layout::around(tree, contents), uuid }
+    /// The smallest file system for a tree, around the contents that are in the file already, if any are.
+    pub fn read_only(tree: &'a Tree, uuid: [u8; 16], contents: Option<&Contents>) -> Self {
+        Self { tree, layout: Layout::read_only(tree, contents), uuid }
     }
 
     /// A writable file system of a fixed size, with a journal.
@@ -218,7 +213,7 @@ mod tests {
         let huge = tree.add(ROOT, b"huge", Kind::File { size: 60 << 30 }, Attributes::default()).unwrap();
         let next = tree.add(ROOT, b"next", Kind::File { size: 700 << 20 }, Attributes::default()).unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
-        let system = FileSystem::read_only(&tree, [7; 16]);
+        let system = FileSystem::read_only(&tree, [7; 16], None);
         system.write(file.as_file()).unwrap();
         assert_eq!(system.content_offset(next), system.content_offset(huge) + (60 << 30) + 2 * BLOCK_BYTES);
         tool("e2fsck", &["-f", "-n"], file.path());

@@ -26,16 +26,14 @@ const COMPATIBLE_EXTENDED_ATTRIBUTES: u32 = 0x8;
 const COMPATIBLE_DIRECTORY_INDEX: u32 = 0x20;
 /// `sparse_super2`: only the listed groups have copies of the superblock, and none is listed.
 pub const COMPATIBLE_SPARSE_SUPERBLOCK_2: u32 = 0x200;
-pub const INCOMPATIBLE_FILE_TYPE: u32 = 0x2;
-pub const INCOMPATIBLE_EXTENTS: u32 = 0x40;
+const COMPATIBLE: u32 =
+    COMPATIBLE_EXTENDED_ATTRIBUTES | COMPATIBLE_DIRECTORY_INDEX | COMPATIBLE_SPARSE_SUPERBLOCK_2;
 /// `meta_bg`: descriptors may be in the groups that they describe.
 pub const INCOMPATIBLE_META_GROUPS: u32 = 0x10;
-/// `flex_bg`: a group's bitmaps and inodes may be anywhere.
-pub const INCOMPATIBLE_FLEXIBLE_GROUPS: u32 = 0x200;
-pub const READ_ONLY_SPARSE_SUPERBLOCK: u32 = 0x1;
-pub const READ_ONLY_LARGE_FILE: u32 = 0x2;
-pub const READ_ONLY_MANY_SUBFOLDERS: u32 = 0x20;
-pub const READ_ONLY_EXTRA_INODE_BYTES: u32 = 0x40;
+/// `filetype`, `extent`, and `flex_bg`: a group's bitmaps and inodes may be anywhere.
+pub const INCOMPATIBLE: u32 = 0x2 | 0x40 | 0x200;
+/// `sparse_super`, `large_file`, `dir_nlink` and `extra_isize`.
+pub const READ_ONLY: u32 = 0x1 | 0x2 | 0x20 | 0x40;
 
 /// The superblock.
 pub fn superblock(layout: &Layout, uuid: &[u8; 16]) -> Vec<u8> {
@@ -63,23 +61,9 @@ pub fn superblock(layout: &Layout, uuid: &[u8; 16]) -> Vec<u8> {
     put_u32(&mut bytes, 84, FIRST_INODE);
     put_u16(&mut bytes, 88, INODE_BYTES as u16);
     let journal = if layout.journal.is_some() { COMPATIBLE_HAS_JOURNAL } else { 0 };
-    put_u32(
-        &mut bytes,
-        92,
-        COMPATIBLE_EXTENDED_ATTRIBUTES
-            | COMPATIBLE_DIRECTORY_INDEX
-            | COMPATIBLE_SPARSE_SUPERBLOCK_2
-            | journal,
-    );
-    put_u32(&mut bytes, 96, INCOMPATIBLE_FILE_TYPE | INCOMPATIBLE_EXTENTS | INCOMPATIBLE_FLEXIBLE_GROUPS);
-    put_u32(
-        &mut bytes,
-        100,
-        READ_ONLY_SPARSE_SUPERBLOCK
-            | READ_ONLY_LARGE_FILE
-            | READ_ONLY_MANY_SUBFOLDERS
-            | READ_ONLY_EXTRA_INODE_BYTES,
-    );
+    put_u32(&mut bytes, 92, COMPATIBLE | journal);
+    put_u32(&mut bytes, 96, INCOMPATIBLE);
+    put_u32(&mut bytes, 100, READ_ONLY);
     bytes[104..120].copy_from_slice(uuid);
     // Hash seed, half-MD4, unsigned.
     bytes[236..252].copy_from_slice(uuid);

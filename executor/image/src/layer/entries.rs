@@ -238,12 +238,7 @@ impl<R: Source> Entries<R> {
             let mut done = 0;
             while done < segment.length {
                 let length = (segment.length - done).min(chunk.len() as u64) as usize;
-                let length = match self.from.read(&mut chunk[..length]) {
-                    Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-                    Ok(length) => length,
-                    Err(source) if source.kind() == io::ErrorKind::Interrupted => continue,
-                    Err(source) => return Err(source.into()),
-                };
+                self.from.read_exact(&mut chunk[..length])?;
                 self.rest -= length as u64;
                 with(segment.offset + done, &chunk[..length]).map_err(EntryError::Write)?;
                 done += length as u64;

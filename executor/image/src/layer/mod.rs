@@ -15,21 +15,21 @@ mod stream;
 mod tests;
 
 pub use apply::Form;
-pub use entries::{Entries, ParsedEntry, RECORD_BYTES, Source, has_checksum, read_full, read_record};
+pub use entries::{Entries, ParsedEntry, RECORD_BYTES, has_checksum, read_full, read_record};
 pub use error::{LayerError, LayerName};
 #[cfg(any(test, fuzzing))]
 pub use pax::parse as parse_extended_header;
-pub use stream::{Compression, LayerFile, LayerSource, LayerStream, Limits};
+pub use stream::{Compression, FileRange, LayerFile, LayerSource, LayerStream, Limits};
 
+use crate::error::ImageError;
 use crate::ext4::FileSystem;
-use crate::tree::{BYTES_MAX, ENTRIES_MAX, Kind, TreeError};
+use crate::store::{PartialImage, Progress};
+use crate::tree::{BYTES_MAX, ENTRIES_MAX, Kind, Tree, TreeError};
 use crate::walk::display_name;
 use apply::LayerApplier;
 use contents::ContentsWriter;
 use entries::EntryError;
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io;
 use stream::StreamError;
 
 /// The limits of unpacking: contents and headers of the largest image. Deflate reaches a ratio of 1000 for zeros alone,
@@ -42,23 +42,6 @@ const STREAMS: usize = 3;
 const CHUNK_BYTES: usize = 256 << 10;
 /// The longest path in a message, in characters.
 const SHOWN_CHARACTERS_MAX: usize = 300;
-
-/// Why unpacking failed.
-#[derive(Debug)]
-pub enum UnpackError {
-    /// A layer is invalid.
-    Layer(LayerError),
-    /// The image cannot be written.
-    Write(io::Error),
-    /// The caller's check of the tree failed.
-    Tree(crate::ImageError),
-}
-
-impl From<LayerError> for UnpackError {
-    fn from(error: LayerError) -> Self {
-        Self::Layer(error)
-    }
-}
 
 /// The parameters of unpacking layers into an image.
 pub struct LayerUnpacker<'a> {
@@ -81,14 +64,15 @@ impl LayerUnpacker<'_> {
     /// If a layer is invalid, the image cannot be written, or `check` fails.
     pub fn run(
         &self,
-        image: &File,
-        progress: &mut dyn FnMut(u64, u64),
-        check: &dyn Fn(&crate::tree::Tree) -> Result<(), crate::ImageError>,
-    ) -> Result<(), UnpackError> {
-        let total = self.sources.iter().map(|source| source.size).sum();
+        image: &PartialImage<'_>,
+        progress: &mut dyn FnMut(Progress),
+        check: &dyn Fn(&Tree) -> Result<(), ImageError>,
+    ) -> Result<(), ImageError> {
+        let total_bytes = self.sources.iter().map(|source| source.range.size).sum();
+        let mut report = |done_bytes| progress(Progress::Copying { done_bytes, total_bytes });
         let mut done = 0;
         let mut applier = LayerApplier::new(self.form);
-        let mut contents = ContentsWriter::new(image);
+        let mut contents = ContentsWriter::new(image.file);
         let mut waiting = self.sources.iter();
         let mut streams = VecDeque::new();
         for (index, source) in self.sources.iter().enumerate() {
@@ -102,15 +86,16 @@ impl LayerUnpacker<'_> {
             }
             let Some(mut stream) = streams.pop_front() else { break };
             applier.next_layer();
-            let mut layer = Layer { name, source, stream: &mut stream };
-            layer.apply(&mut applier, &mut contents, &mut |packed| progress(done + packed, total))?;
+            let mut layer = Layer { name, source, stream: &mut stream, image };
+            layer.apply(&mut applier, &mut contents, &mut |packed| report(done + packed))?;
             layer.verify()?;
-            done += source.size;
-            progress(done, total);
+            done += source.range.size;
+            report(done);
         }
-        check(&applier.tree).map_err(UnpackError::Tree)?;
-        let contents = contents.finish(&applier.tree).map_err(UnpackError::Write)?;
-        FileSystem::around(&applier.tree, self.uuid, &contents).write(image).map_err(UnpackError::Write)
+        check(&applier.tree)?;
+        let contents = contents.finish(&applier.tree).map_err(|source| image.failed(source))?;
+        let system = FileSystem::read_only(&applier.tree, self.uuid, Some(&contents));
+        system.write(image.file).map_err(|source| image.failed(source))
     }
 
     fn name(&self, index: usize) -> LayerName {
@@ -124,6 +109,7 @@ struct Layer<'a> {
     name: LayerName,
     source: &'a LayerSource,
     stream: &'a mut LayerStream,
+    image: &'a PartialImage<'a>,
 }
 
 impl Layer<'_> {
@@ -132,7 +118,7 @@ impl Layer<'_> {
         applier: &mut LayerApplier,
         contents: &mut ContentsWriter<'_>,
         progress: &mut dyn FnMut(u64),
-    ) -> Result<(), UnpackError> {
+    ) -> Result<(), ImageError> {
         let mut chunk = vec![0; CHUNK_BYTES];
         let mut reported = 0;
         let mut entries = Entries::new(&mut *self.stream);
@@ -164,10 +150,10 @@ impl Layer<'_> {
         }
     }
 
-    fn wrong(&mut self, entry: String, error: EntryError) -> UnpackError {
+    fn wrong(&mut self, entry: String, error: EntryError) -> ImageError {
         let layer = self.name.clone();
         let error = match error {
-            EntryError::Write(source) => return UnpackError::Write(source),
+            EntryError::Write(source) => return self.image.failed(source),
             EntryError::TreeError(source) => LayerError::Entry { layer, entry, source },
             EntryError::Unsupported(form) => LayerError::UnsupportedEntry { layer, entry, form },
             // A failure of the stream or a wrong digest is more informative than the resulting parse error.

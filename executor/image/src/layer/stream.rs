@@ -94,15 +94,69 @@ impl LayerFile {
     }
 }
 
-/// A layer's bytes and their expected digests.
+/// A range of a file.
 #[derive(Clone, Debug)]
-pub struct LayerSource {
+pub struct FileRange {
     /// The file.
     pub file: LayerFile,
-    /// The offset in the file, in bytes.
+    /// The offset, in bytes.
     pub offset: u64,
     /// The length, in bytes.
     pub size: u64,
+}
+
+impl FileRange {
+    /// Returns the range of a whole file.
+    ///
+    /// # Errors
+    ///
+    /// If its size cannot be determined.
+    pub fn whole(file: Arc<File>) -> io::Result<Self> {
+        Ok(Self { offset: 0, size: file.metadata()?.len(), file: LayerFile::Open(file) })
+    }
+
+    /// Reads the range from its beginning.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be opened.
+    pub fn reader(&self) -> io::Result<RangeReader> {
+        let end = self.offset.saturating_add(self.size);
+        Ok(RangeReader { file: self.file.open()?, at: self.offset, end })
+    }
+}
+
+/// A seekable reader of a file range.
+pub struct RangeReader {
+    file: Arc<File>,
+    /// The offset of the next byte.
+    pub at: u64,
+    end: u64,
+}
+
+impl Read for RangeReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.end.saturating_sub(self.at)).unwrap_or(usize::MAX);
+        let wanted = buffer.len().min(left);
+        let length = self.file.read_at(&mut buffer[..wanted], self.at)?;
+        self.at += length as u64;
+        Ok(length)
+    }
+}
+
+impl Source for RangeReader {
+    fn skip(&mut self, bytes: u64) -> io::Result<u64> {
+        let skipped = bytes.min(self.end.saturating_sub(self.at));
+        self.at += skipped;
+        Ok(skipped)
+    }
+}
+
+/// A layer's bytes and their expected digests.
+#[derive(Clone, Debug)]
+pub struct LayerSource {
+    /// The bytes.
+    pub range: FileRange,
     /// The compression.
     pub compression: Compression,
     /// The digest of these bytes.
@@ -115,7 +169,8 @@ impl LayerSource {
     /// A layer of an image that is at an offset of a file.
     pub fn new(layer: &Layer, file: LayerFile, offset: u64) -> Self {
         let Layer { digest, size, compression, diff_id } = layer.clone();
-        Self { file, offset, size, compression, digest: Some(digest), diff_id: Some(diff_id) }
+        let range = FileRange { file, offset, size };
+        Self { range, compression, digest: Some(digest), diff_id: Some(diff_id) }
     }
 }
 
@@ -279,9 +334,7 @@ impl Unpacker {
 
     fn unpack(&self, source: &LayerSource) -> Result<(), StreamError> {
         let mut packed = Packed {
-            file: source.file.open().map_err(StreamError::Read)?,
-            at: source.offset,
-            end: source.offset.saturating_add(source.size),
+            from: source.range.reader().map_err(StreamError::Read)?,
             hasher: source.digest.is_some().then(Sha256::new),
             total: &self.packed,
             failure: None,
@@ -351,9 +404,7 @@ impl Unpacker {
 
 /// The layer's file, hashed and counted while it is read.
 struct Packed<'a> {
-    file: Arc<File>,
-    at: u64,
-    end: u64,
+    from: RangeReader,
     hasher: Option<Sha256>,
     total: &'a AtomicU64,
     /// An error of the file itself, which a decompressor would report as damage.
@@ -362,18 +413,13 @@ struct Packed<'a> {
 
 impl Read for Packed<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let wanted = buffer.len().min(usize::try_from(self.end - self.at).unwrap_or(usize::MAX));
-        let length = match self.file.read_at(&mut buffer[..wanted], self.at) {
-            Ok(length) => length,
-            Err(error) => {
-                let kind = error.kind();
-                if kind != io::ErrorKind::Interrupted {
-                    self.failure = Some(error);
-                }
-                return Err(kind.into());
+        let length = self.from.read(buffer).map_err(|error| {
+            let kind = error.kind();
+            if kind != io::ErrorKind::Interrupted {
+                self.failure = Some(error);
             }
-        };
-        self.at += length as u64;
+            kind
+        })?;
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&buffer[..length]);
         }

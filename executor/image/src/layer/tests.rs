@@ -3,20 +3,19 @@
 use super::*;
 use crate::tree::{Attributes, ROOT, Tree};
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 
-fn unpack(bytes: &[u8], compression: Compression, limits: Limits) -> Result<(), UnpackError> {
+fn unpack(bytes: &[u8], compression: Compression, limits: Limits) -> Result<(), LayerError> {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(bytes).unwrap();
-    let file = LayerFile::Open(file.into());
-    let size = bytes.len() as u64;
-    let source = LayerSource { file, offset: 0, size, compression, digest: None, diff_id: None };
-    let image = tempfile::tempfile().unwrap();
-    LayerUnpacker { sources: &[source], form: Form::Layer, limits, uuid: [1; 16] }.run(
-        &image,
-        &mut |_, _| {},
-        &|_: &Tree| Ok(()),
-    )
+    let range = FileRange::whole(file.into()).unwrap();
+    let source = LayerSource { range, compression, digest: None, diff_id: None };
+    let image = PartialImage { file: &tempfile::tempfile().unwrap(), path: "image".as_ref() };
+    let unpacker = LayerUnpacker { sources: &[source], form: Form::Layer, limits, uuid: [1; 16] };
+    unpacker.run(&image, &mut |_| {}, &|_: &Tree| Ok(())).map_err(|error| match error {
+        ImageError::Layer(error) => *error,
+        other => panic!("{other:?}"),
+    })
 }
 
 fn zeros(size: u64) -> Vec<u8> {
@@ -34,17 +33,12 @@ fn a_high_compression_ratio_is_refused_beyond_a_size() {
     let bomb = gzip.finish().unwrap();
     let small = Limits { ratio_from_bytes: 4 << 20, ..LIMITS };
     let error = unpack(&bomb, Compression::Gzip, small).unwrap_err();
-    let UnpackError::Layer(LayerError::Bomb { layer, unpacked_bytes, .. }) = error else {
-        panic!("{error:?}")
-    };
+    let LayerError::Bomb { layer, unpacked_bytes, .. } = error else { panic!("{error:?}") };
     assert_eq!(layer.number, 1);
     assert!(unpacked_bytes < 8 << 20, "it was seen late: {unpacked_bytes}");
     unpack(&bomb, Compression::Gzip, LIMITS).unwrap();
     let zstd = zstd::encode_all(&zeros(32 << 20)[..], 3).unwrap();
-    assert!(matches!(
-        unpack(&zstd, Compression::Zstd, small),
-        Err(UnpackError::Layer(LayerError::Bomb { .. }))
-    ));
+    assert!(matches!(unpack(&zstd, Compression::Zstd, small), Err(LayerError::Bomb { .. })));
     // The same size without such a ratio is allowed.
     unpack(&zeros(32 << 20), Compression::Plain, small).unwrap();
 }
@@ -53,9 +47,7 @@ fn a_high_compression_ratio_is_refused_beyond_a_size() {
 fn a_layer_ends_at_the_size_limit_of_an_image() {
     let limits = Limits { unpacked_bytes: 1 << 20, ..LIMITS };
     let error = unpack(&zeros(2 << 20), Compression::Plain, limits).unwrap_err();
-    let UnpackError::Layer(LayerError::Entry { source: TreeError::TooManyBytes, .. }) = error else {
-        panic!("{error:?}")
-    };
+    assert!(matches!(error, LayerError::Entry { source: TreeError::TooManyBytes, .. }), "{error:?}");
 }
 
 fn file() -> ParsedEntry {

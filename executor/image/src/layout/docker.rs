@@ -1,13 +1,13 @@
 //! The format of `docker save`: `manifest.json` lists configs and layers by path. It contains no OCI manifest, so one
 //! is synthesized, which depends on config and layers alone.
 
-use super::{Contained, FileRange, IMAGES_MAX, LayoutRoot, MANIFEST, usable};
+use super::{Contained, IMAGES_MAX, LayoutRoot, MANIFEST, usable};
 use crate::config::ImageConfig;
 use crate::error::ImageError;
-use crate::layer::Compression;
+use crate::layer::{Compression, FileRange};
 use crate::oci::{
-    CONFIG_BYTES_MAX, LAYERS_MAX, MANIFEST_BYTES_MAX, OCI_CONFIG, OCI_MANIFEST, OciError, OciImage, diff_ids,
-    parse_manifest,
+    CONFIG_BYTES_MAX, LAYERS_MAX, MANIFEST_BYTES_MAX, OCI_CONFIG, OCI_MANIFEST, OciError, OciImage,
+    check_count, diff_ids, parse_json, parse_manifest,
 };
 use schemas::digest::Digest;
 use schemas::lockfile::Platform;
@@ -27,9 +27,7 @@ struct Named {
 
 /// All images for a platform.
 pub fn images(root: &LayoutRoot, platform: Platform) -> Result<Vec<Contained>, ImageError> {
-    let bytes = root.read(MANIFEST, MANIFEST_BYTES_MAX)?;
-    let named: Vec<Named> =
-        serde_json::from_slice(&bytes).map_err(|source| OciError::Malformed { what: MANIFEST, source })?;
+    let named: Vec<Named> = parse_json(MANIFEST, &root.read(MANIFEST, MANIFEST_BYTES_MAX)?)?;
     usable(named.into_iter().take(IMAGES_MAX).map(|named| image(root, named, platform)))
 }
 
@@ -37,10 +35,7 @@ fn image(root: &LayoutRoot, named: Named, platform: Platform) -> Result<Containe
     let Named { config: config_name, repo_tags, layers } = named;
     let config = root.read(&config_name, CONFIG_BYTES_MAX)?;
     let unpacked = diff_ids(&config)?;
-    if layers.len() > LAYERS_MAX {
-        let (count, max) = (layers.len(), LAYERS_MAX);
-        return Err(OciError::TooMany { what: MANIFEST, count, of: "layers", max }.into());
-    }
+    check_count(MANIFEST, layers.len(), "layers", LAYERS_MAX)?;
     if layers.len() != unpacked.len() {
         return Err(OciError::LayerCount { layers: layers.len(), diff_ids: unpacked.len() }.into());
     }

@@ -8,12 +8,12 @@
 mod docker;
 mod root;
 
-pub use root::{FileRange, LayoutRoot};
+pub use root::LayoutRoot;
 
 use crate::blobs::BlobError;
 use crate::config::ImageConfig;
 use crate::error::ImageError;
-use crate::layer::LayerSource;
+use crate::layer::{FileRange, LayerSource};
 use crate::oci::{
     CONFIG_BYTES_MAX, Descriptor, Document, Layer, MANIFEST_BYTES_MAX, OciError, OciImage, parse_document,
     parse_index,

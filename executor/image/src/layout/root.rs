@@ -1,7 +1,7 @@
 //! The files of a layout: in a folder, or in an uncompressed archive.
 
 use crate::error::ImageError;
-use crate::layer::{Entries, LayerFile, ParsedEntry, Source};
+use crate::layer::{Entries, FileRange, LayerFile, ParsedEntry};
 use crate::tree::{ENTRIES_MAX, Kind};
 use crate::walk::display_name;
 use executor_fs::Directory;
@@ -9,7 +9,6 @@ use executor_fs::beneath::is_gone;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,17 +16,6 @@ use std::sync::Arc;
 const LINKS_MAX: usize = 4;
 /// Top-level directories of a root file system, which no archive of images has.
 const ROOT_DIRECTORIES: [&[u8]; 8] = [b"bin", b"dev", b"etc", b"lib", b"proc", b"sbin", b"usr", b"var"];
-
-/// A range of a file.
-#[derive(Clone, Debug)]
-pub struct FileRange {
-    /// The file.
-    pub file: LayerFile,
-    /// The offset, in bytes.
-    pub offset: u64,
-    /// The length, in bytes.
-    pub size: u64,
-}
 
 /// The files of a layout.
 #[derive(Debug)]
@@ -69,9 +57,8 @@ impl LayoutRoot {
 
     /// Reads the members of an uncompressed archive; `None` if it contains a root file system or is damaged.
     pub fn archive(path: &Path, file: Arc<File>) -> Option<Self> {
-        let length = file.metadata().ok()?.len();
         let mut entries = BTreeMap::new();
-        let mut reader = Entries::new(Seeking { file: file.clone(), at: 0, length });
+        let mut reader = Entries::new(FileRange::whole(file.clone()).ok()?.reader().ok()?);
         while let Some(described) = reader.next().ok()? {
             let name = normal(reader.path());
             let top = name.split(|&byte| byte == b'/').next().unwrap_or_default();
@@ -159,14 +146,6 @@ impl LayoutRoot {
     }
 }
 
-impl FileRange {
-    /// Reads the range from its beginning.
-    pub fn reader(&self) -> io::Result<impl Read + use<>> {
-        let end = self.offset.saturating_add(self.size);
-        Ok(Seeking { file: self.file.open()?, at: self.offset, length: end })
-    }
-}
-
 /// Normalizes `./a//b/` to `a/b`. A path that climbs stays as it is and matches no member.
 fn normal(path: &[u8]) -> Box<[u8]> {
     let parts = path.split(|&byte| byte == b'/').filter(|part| !part.is_empty() && *part != b".");
@@ -179,31 +158,6 @@ fn normal(path: &[u8]) -> Box<[u8]> {
         }
     }
     kept.join(&b'/').into()
-}
-
-/// A seekable reader of a file range.
-struct Seeking {
-    file: Arc<File>,
-    at: u64,
-    length: u64,
-}
-
-impl Read for Seeking {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = usize::try_from(self.length.saturating_sub(self.at)).unwrap_or(usize::MAX);
-        let wanted = buffer.len().min(left);
-        let length = self.file.read_at(&mut buffer[..wanted], self.at)?;
-        self.at += length as u64;
-        Ok(length)
-    }
-}
-
-impl Source for Seeking {
-    fn skip(&mut self, bytes: u64) -> io::Result<u64> {
-        let skipped = bytes.min(self.length.saturating_sub(self.at));
-        self.at += skipped;
-        Ok(skipped)
-    }
 }
 
 #[cfg(test)]
