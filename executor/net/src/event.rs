@@ -101,15 +101,14 @@ pub type RefusalSink = Box<dyn FnMut(Refusal) + Send>;
 /// Reports the first of equal refusals at once, and repeats as a count.
 pub(crate) struct Reporter {
     report: RefusalSink,
+    /// The time of the last report, and the repeats since. Refusals beyond the limit are counted as [`Subject::Others`].
     known: HashMap<(Subject, Reason), (Instant, u64)>,
-    /// The refusals beyond the tracking limit: since when, and how many.
-    others: Option<(Instant, u64)>,
     due: Option<Instant>,
 }
 
 impl Reporter {
     pub(crate) fn new(report: RefusalSink) -> Self {
-        Self { report, known: HashMap::new(), others: None, due: None }
+        Self { report, known: HashMap::new(), due: None }
     }
 
     /// When counted repeats may have to be reported.
@@ -125,7 +124,8 @@ impl Reporter {
         }
         self.due.get_or_insert(now + REPEAT_INTERVAL);
         if self.known.len() >= TRACKED_MAX {
-            self.others.get_or_insert((now, 0)).1 += 1;
+            let others = (Subject::Others, Reason::from("too many to list"));
+            self.known.entry(others).or_insert((now, 0)).1 += 1;
             return;
         }
         (self.report)(Refusal { subject: key.0.clone(), reason: key.1.clone(), count: 1 });
@@ -149,17 +149,7 @@ impl Reporter {
             (*since, *waiting) = (now, 0);
             true
         });
-        if self.others.is_some_and(|(since, _)| now.saturating_duration_since(since) >= REPEAT_INTERVAL) {
-            self.report_others();
-        }
-        let others = self.others.map(|(since, _)| since);
-        self.due = self
-            .known
-            .values()
-            .map(|(since, _)| *since)
-            .chain(others)
-            .min()
-            .map(|since| since + REPEAT_INTERVAL);
+        self.due = self.known.values().map(|(since, _)| *since + REPEAT_INTERVAL).min();
     }
 
     /// Reports all remaining repeats.
@@ -168,13 +158,6 @@ impl Reporter {
             if waiting > 0 {
                 (self.report)(Refusal { subject, reason, count: waiting });
             }
-        }
-        self.report_others();
-    }
-
-    fn report_others(&mut self) {
-        if let Some((_, count)) = self.others.take() {
-            (self.report)(Refusal { subject: Subject::Others, reason: "too many to list".into(), count });
         }
     }
 }

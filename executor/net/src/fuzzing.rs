@@ -1,7 +1,7 @@
 //! Entry points into this crate's private parsers for the fuzz targets in `tests/fuzz`.
 
 use crate::address::{Addresses, Pools};
-use crate::dns::{Answered, Client, ClientQuery, NameRules, NameServer, Outcome, TcpSession};
+use crate::dns::{Answered, Client, ClientQuery, NameRules, NameServer, TcpSession};
 use crate::http::{self, Head, Request};
 use crate::sni::{self, ServerName};
 use crate::wire::{self, Frame, Packet, Unreachable};
@@ -80,9 +80,9 @@ pub fn query(question: &[u8], tcp: bool) -> Option<Vec<u8>> {
         DomainName::new(rules::rule::HOST_NAME).ok().map(|name| (name, vec![IpAddr::from([172, 16, 0, 1])]));
     let mut names = NameServer::new(BTreeMap::from_iter(local));
     match names.handle_query(question, client(tcp), &mut Rules { allows_query: false }, Instant::now()) {
-        Outcome::Answer(bytes) => Some(bytes),
-        Outcome::Forwarded(_) => panic!("a query was forwarded against the rules"),
-        Outcome::Dropped => None,
+        Some(Answered::Message(_, bytes)) => Some(bytes),
+        Some(_) => panic!("a query was forwarded against the rules"),
+        None => None,
     }
 }
 

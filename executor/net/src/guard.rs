@@ -61,13 +61,9 @@ pub struct Guard {
 impl Guard {
     /// Decides on the waiting bytes. `ended`: the client sends no more.
     pub fn inspect(&mut self, bytes: &[u8], ended: bool) -> Step {
-        if self.stage == Stage::Open {
-            return Step::Open;
-        }
-        if bytes.is_empty() {
-            return Step::NeedMore;
-        }
         match self.stage {
+            Stage::Open => Step::Open,
+            _ if bytes.is_empty() => Step::NeedMore,
             Stage::Greeting => self.greeting(bytes, ended),
             Stage::Request => self.request(bytes, ended),
             Stage::Chunk => match http::chunk(bytes) {
@@ -96,7 +92,6 @@ impl Guard {
                     None => Step::NeedMore,
                 }
             }
-            Stage::Open => Step::Open,
         }
     }
 

@@ -41,16 +41,13 @@ pub fn held(ports: &BTreeSet<Port>) -> BTreeSet<HeldSocket> {
         if wanted.is_empty() {
             continue;
         }
-        for socket in listening_sockets(protocol) {
-            let clashes = |port: &&&Port| {
+        held.extend(listening_sockets(protocol).into_iter().filter(|socket| {
+            wanted.iter().any(|port| {
                 port.host == socket.host
                     && binds_overlap(port.bind, socket.bind)
                     && (port.bind.is_ipv4() == socket.bind.is_ipv4() || is_taken(port))
-            };
-            if wanted.iter().find(clashes).is_some() {
-                held.insert(socket);
-            }
-        }
+            })
+        }));
     }
     held
 }

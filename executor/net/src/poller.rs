@@ -106,13 +106,10 @@ impl Poller {
     }
 
     /// Waits for events, or for the timeout.
-    pub(crate) fn wait(&self, timeout: Option<Duration>) -> io::Result<Vec<Ready>> {
-        let timeout = timeout.map(|timeout| Timespec {
-            tv_sec: timeout.as_secs().min(3600).cast_signed(),
-            tv_nsec: i64::from(timeout.subsec_nanos()),
-        });
+    pub(crate) fn wait(&self, timeout: Duration) -> io::Result<Vec<Ready>> {
+        let timeout = Timespec::try_from(timeout).unwrap_or_default();
         let mut events: Vec<epoll::Event> = Vec::with_capacity(EVENTS);
-        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
+        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }

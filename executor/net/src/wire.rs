@@ -55,18 +55,14 @@ pub struct Packet<'a> {
 impl<'a> Packet<'a> {
     /// The TCP segment in the packet; `None` if it is of another protocol or malformed.
     pub fn tcp(&self) -> Option<TcpPacket<&'a [u8]>> {
-        if self.protocol != IpProtocol::Tcp {
-            return None;
-        }
-        TcpPacket::new_checked(self.payload).ok()
+        let segment = (self.protocol == IpProtocol::Tcp).then_some(self.payload)?;
+        TcpPacket::new_checked(segment).ok()
     }
 
     /// The UDP datagram in the packet; `None` if it is of another protocol or malformed.
     pub fn udp(&self) -> Option<UdpPacket<&'a [u8]>> {
-        if self.protocol != IpProtocol::Udp {
-            return None;
-        }
-        UdpPacket::new_checked(self.payload).ok()
+        let datagram = (self.protocol == IpProtocol::Udp).then_some(self.payload)?;
+        UdpPacket::new_checked(datagram).ok()
     }
 
     /// Whether the packet is an echo request, to any address.

@@ -16,8 +16,8 @@ const ALIASES_MAX: usize = 16;
 pub(crate) enum Answered {
     /// Send this message to the client.
     Message(Client, Vec<u8>),
-    /// Another server was queried; the query has this new number.
-    Retried(u64),
+    /// A server was queried; its response arrives at the socket of the query with this number.
+    Forwarded(u64),
     /// The answer did not fit into a UDP message; query this server over TCP.
     Truncated { client: Client, question: Message, server: SocketAddr },
 }

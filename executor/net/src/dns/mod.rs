@@ -94,16 +94,6 @@ pub(crate) struct NameServer {
     peers: Peers,
 }
 
-/// The result of a query.
-pub(crate) enum Outcome {
-    /// A response for the client.
-    Answer(Vec<u8>),
-    /// The query was forwarded under this number; its socket will get the response.
-    Forwarded(u64),
-    /// The query is ignored.
-    Dropped,
-}
-
 impl NameServer {
     pub(crate) fn new(local: BTreeMap<DomainName, Vec<IpAddr>>) -> Self {
         Self {
@@ -167,24 +157,23 @@ impl NameServer {
         client: Client,
         rules: &mut impl NameRules,
         now: Instant,
-    ) -> Outcome {
-        let Ok(question) = Message::from_vec(bytes) else { return Outcome::Dropped };
+    ) -> Option<Answered> {
+        let question = Message::from_vec(bytes).ok()?;
         if question.message_type() != MessageType::Query {
-            return Outcome::Dropped;
+            return None;
         }
+        let refused = |code| Some(Answered::Message(client, refuse(&question, code)));
         let query = match question.queries() {
             [query] if question.op_code() == OpCode::Query && query.query_class() == DNSClass::IN => {
                 query.clone()
             }
-            _ => return Outcome::Answer(refuse(&question, ResponseCode::NotImp)),
+            _ => return refused(ResponseCode::NotImp),
         };
-        let Some(name) = domain_name(query.name()) else {
-            return Outcome::Answer(refuse(&question, ResponseCode::Refused));
-        };
+        let Some(name) = domain_name(query.name()) else { return refused(ResponseCode::Refused) };
         let local = |addresses: &[IpAddr]| {
             let records = addresses.iter().filter_map(|address| local_record(&query, *address)).collect();
-            let limit = limit(&question, client);
-            Outcome::Answer(reply(&question, ResponseCode::NoError, records, limit))
+            let bytes = reply(&question, ResponseCode::NoError, records, limit(&question, client));
+            Some(Answered::Message(client, bytes))
         };
         if let Some(addresses) = self.local.get(&name) {
             return local(addresses);
@@ -192,25 +181,25 @@ impl NameServer {
         let transport = client.transport();
         match self.peers.look_up(&name, query.query_type(), transport, rules) {
             PeerAnswer::Addresses(addresses) => return local(&addresses),
-            PeerAnswer::NoSuchPeer => return Outcome::Answer(refuse(&question, ResponseCode::NXDomain)),
-            PeerAnswer::Refused => return Outcome::Answer(refuse(&question, ResponseCode::Refused)),
+            PeerAnswer::NoSuchPeer => return refused(ResponseCode::NXDomain),
+            PeerAnswer::Refused => return refused(ResponseCode::Refused),
             PeerAnswer::NotAPeer => {}
         }
         if !rules.allows_query(&name, transport) {
-            return Outcome::Answer(refuse(&question, ResponseCode::Refused));
+            return refused(ResponseCode::Refused);
         }
         if let Some(answer) = self.cache.get(&query, now) {
             let query = ClientQuery { question: &question, client };
-            return Outcome::Answer(self.filter(&answer, query, rules, now));
+            return Some(Answered::Message(client, self.filter(&answer, query, rules, now)));
         }
         if self.pending.len() >= QUERIES_MAX {
-            return Outcome::Answer(refuse(&question, ResponseCode::ServFail));
+            return refused(ResponseCode::ServFail);
         }
-        self.forward(question, client, 0, now)
+        Some(self.forward(question, client, 0, now))
     }
 
     /// Forwards a query to the server of this attempt, or to a later one if that fails.
-    fn forward(&mut self, question: Message, client: Client, first: usize, now: Instant) -> Outcome {
+    fn forward(&mut self, question: Message, client: Client, first: usize, now: Instant) -> Answered {
         for attempt in first..ATTEMPTS {
             let Some(server) = self.upstreams.server(attempt, now) else { break };
             let Some((id, bytes)) = upstream::question(&question) else { break };
@@ -222,9 +211,9 @@ impl NameServer {
             self.next += 1;
             let deadline = now + SERVER_TIMEOUT;
             self.pending.insert(number, Pending { client, question, id, socket, attempt, deadline });
-            return Outcome::Forwarded(number);
+            return Answered::Forwarded(number);
         }
-        Outcome::Answer(refuse(&question, ResponseCode::ServFail))
+        Answered::Message(client, refuse(&question, ResponseCode::ServFail))
     }
 
     /// Reads the response of a server; `None` if there is nothing to do yet.
@@ -335,11 +324,7 @@ impl NameServer {
     /// Forwards a query to the next server after one that failed; a failure response if there is none left.
     fn try_next_server(&mut self, number: u64, now: Instant) -> Option<Answered> {
         let Pending { client, question, attempt, .. } = self.pending.remove(&number)?;
-        match self.forward(question, client, attempt + 1, now) {
-            Outcome::Answer(bytes) => Some(Answered::Message(client, bytes)),
-            Outcome::Forwarded(number) => Some(Answered::Retried(number)),
-            Outcome::Dropped => None,
-        }
+        Some(self.forward(question, client, attempt + 1, now))
     }
 
     /// Moves timed-out queries to their next server.

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 use rules::rule::Group;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 /// The group of an address; `None` for unassigned ones. An address that embeds an IPv4 address has the group of that
 /// one, as a translator would forward to it.
@@ -68,11 +68,6 @@ pub fn is_unspecified(address: IpAddr) -> bool {
         IpAddr::V4(four) => four.octets()[0] == 0,
         IpAddr::V6(six) => six.is_unspecified(),
     }
-}
-
-/// Whether an address is link-local (`fe80::/10`).
-pub fn is_link_local(address: Ipv6Addr) -> bool {
-    address.segments()[0] & 0xffc0 == 0xfe80
 }
 
 #[cfg(test)]

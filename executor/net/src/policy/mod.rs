@@ -8,7 +8,7 @@
 
 mod address;
 
-pub use address::{contains, embedded_ipv4, group_of, is_link_local, is_unspecified, plain};
+pub use address::{contains, embedded_ipv4, group_of, is_unspecified, plain};
 
 use crate::event::Reason;
 use rules::rule::{Action, Direction, DomainName, Group, Ports, Protocol, Rule, Target};
@@ -162,9 +162,7 @@ impl Policy {
     /// Whether a domain rule denies a name: no alias in an answer may be one of those.
     pub fn denies_alias(&self, name: &DomainName, transport: Protocol) -> bool {
         let verdict = self.decide_name(name, transport);
-        let rule = verdict.rule.and_then(|position| self.rules.get(position));
-        !verdict.allowed
-            && rule.is_some_and(|known| matches!(known.rule.target, Target::Domain(_) | Target::Suffix(_)))
+        !verdict.allowed && verdict.by_name
     }
 
     /// Whether an answer may contain an address: a public one always, any other one if an address rule allows something

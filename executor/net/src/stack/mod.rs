@@ -236,7 +236,7 @@ impl Worker {
 
     /// Waits for events and handles them.
     fn wait(&mut self, timeout: Duration) -> io::Result<()> {
-        for ready in self.poller.wait(Some(timeout))? {
+        for ready in self.poller.wait(timeout)? {
             match ready.token {
                 Token::Link => {}
                 Token::Wake => _ = rustix::io::read(&*self.wake, &mut [0; 8]),
@@ -378,7 +378,7 @@ impl Worker {
     fn on_answered(&mut self, answered: Answered) {
         match answered {
             Answered::Message(client, bytes) => self.send_answer(client, &bytes),
-            Answered::Retried(next_id) => self.watch_upstream(next_id),
+            Answered::Forwarded(number) => self.watch_upstream(number),
             Answered::Truncated { client, question, server } => self.query_over_tcp(client, question, server),
         }
     }

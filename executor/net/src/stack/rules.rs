@@ -5,7 +5,7 @@ use super::own::OwnAddresses;
 use super::tcp::{Endpoint, Flow, Phase, ServerName};
 use super::{Worker, wake_up};
 use crate::address::{Addresses, gateway_to_loopback};
-use crate::dns::{Client, NameRules, NameServer, Outcome, query_tcp};
+use crate::dns::{Client, NameRules, NameServer, query_tcp};
 use crate::event::{Reason, Reporter, Subject};
 use crate::host;
 use crate::policy::{Connection, FlowDirection, Locality, Policy, Verdict, plain};
@@ -204,10 +204,8 @@ impl Worker {
     pub(super) fn handle_query(&mut self, bytes: &[u8], client: Client) {
         let now = self.now;
         let (names, mut rules) = self.name_server_and_rules();
-        match names.handle_query(bytes, client, &mut rules, now) {
-            Outcome::Answer(bytes) => self.send_answer(client, &bytes),
-            Outcome::Forwarded(number) => self.watch_upstream(number),
-            Outcome::Dropped => {}
+        if let Some(answered) = names.handle_query(bytes, client, &mut rules, now) {
+            self.on_answered(answered);
         }
     }
 
