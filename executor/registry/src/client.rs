@@ -5,7 +5,7 @@ use crate::connect::Connector;
 use crate::error::RegistryError;
 use crate::host::{Origin, canonical, server_of};
 use crate::http::{Request, Response, Transport};
-use crate::settings::{HostSettings, Limits, Settings};
+use crate::settings::{Limits, Settings};
 use crate::tls::Trust;
 use hyper::{StatusCode, Uri};
 use rules::reference::Reference;
@@ -26,27 +26,18 @@ impl Client {
     pub fn new(settings: Settings) -> Result<Self, RegistryError> {
         let Settings { hosts, docker_config, proxies, limits } = settings;
         let mut trust = Trust::new();
-        let (mut insecure, mut secure) = (Vec::new(), Vec::new());
+        let invalid = |host: &str| RegistryError::InvalidHost { host: host.to_owned() };
         let mut known = BTreeMap::new();
         for (name, host) in hosts {
             let url = format!("https://{}", server_of(&name)).parse::<Uri>().ok();
             let origin = url.as_ref().filter(|url| url.path() == "/").and_then(Origin::of);
-            let origin = origin.ok_or_else(|| RegistryError::InvalidHost { host: name.clone() })?;
-            trust.add(&name, &origin, &host)?;
+            trust.add(&name, &origin.ok_or_else(|| invalid(&name))?, &host)?;
             for mirror in &host.mirrors {
-                Endpoint::mirror(mirror, "x")
-                    .ok_or_else(|| RegistryError::InvalidHost { host: mirror.clone() })?;
-            }
-            let place = (origin.host, origin.port);
-            if host.insecure {
-                insecure.push(place);
-            } else if host.ca.is_some() {
-                secure.push(place);
+                Endpoint::mirror(mirror, "x").ok_or_else(|| invalid(mirror))?;
             }
             known.insert(canonical(&name).to_owned(), host);
         }
-        let connector = Connector::new(trust, &proxies, &limits);
-        let transport = Transport::new(connector, limits.clone(), insecure, secure);
+        let transport = Transport::new(Connector::new(trust, &proxies, &limits), limits.clone());
         let settings = Settings { hosts: known, docker_config, proxies, limits };
         Ok(Self { settings, transport, auth_cache: AuthCache::default() })
     }
@@ -54,14 +45,10 @@ impl Client {
     /// The endpoints for an image, mirrors first.
     pub fn endpoints(&self, reference: &Reference) -> Vec<Endpoint> {
         let registry = canonical(reference.registry());
-        let none = HostSettings::default();
-        let host = self.settings.hosts.get(registry).unwrap_or(&none);
-        let mirrors = host.mirrors.iter();
-        let mut endpoints: Vec<_> =
-            mirrors.filter_map(|mirror| Endpoint::mirror(mirror, reference.repository())).collect();
-        endpoints
-            .push(Endpoint { registry: registry.to_owned(), repository: reference.repository().to_owned() });
-        endpoints
+        let repository = reference.repository();
+        let mirrors = self.settings.hosts.get(registry).into_iter().flat_map(|host| &host.mirrors);
+        let own = Endpoint { registry: registry.to_owned(), repository: repository.to_owned() };
+        mirrors.filter_map(|mirror| Endpoint::mirror(mirror, repository)).chain([own]).collect()
     }
 
     /// Sends a request with the authentication that the registry requires. Any status but 401 is returned.

@@ -27,7 +27,7 @@ use tower_service::Service;
 #[derive(Clone)]
 pub struct Connector {
     tcp: HttpConnector,
-    trust: Arc<Trust>,
+    pub trust: Arc<Trust>,
     proxies: Arc<Matcher>,
     limit: Duration,
     /// Whether it connects to proxies themselves.
@@ -81,16 +81,9 @@ impl ConnectError {
 impl Connector {
     pub fn new(trust: Trust, proxies: &Proxies, limits: &Limits) -> Self {
         let Proxies { http, https, no } = proxies;
-        let mut matcher = Matcher::builder();
-        if let Some(http) = http {
-            matcher = matcher.http(http.clone());
-        }
-        if let Some(https) = https {
-            matcher = matcher.https(https.clone());
-        }
-        if let Some(no) = no {
-            matcher = matcher.no(no.clone());
-        }
+        // An empty value is none.
+        let value = |variable: &Option<String>| variable.clone().unwrap_or_default();
+        let matcher = Matcher::builder().http(value(http)).https(value(https)).no(value(no));
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);

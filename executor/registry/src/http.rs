@@ -58,23 +58,14 @@ pub struct Transport {
     client: Client<Connector, Full<Bytes>>,
     connector: Connector,
     limits: Limits,
-    /// Hosts and ports where plain HTTP is allowed.
-    insecure: Vec<(String, u16)>,
-    /// Hosts and ports on this machine where plain HTTP is not allowed.
-    secure: Vec<(String, u16)>,
     /// The scheme that was detected for hosts that allow both.
     schemes: Mutex<HashMap<String, Scheme>>,
 }
 
 impl Transport {
-    pub fn new(
-        connector: Connector,
-        limits: Limits,
-        insecure: Vec<(String, u16)>,
-        secure: Vec<(String, u16)>,
-    ) -> Self {
+    pub fn new(connector: Connector, limits: Limits) -> Self {
         let client = Client::builder(TokioExecutor::new()).build(connector.clone());
-        Self { client, connector, limits, insecure, secure, schemes: Mutex::default() }
+        Self { client, connector, limits, schemes: Mutex::default() }
     }
 
     /// Whether credentials may be sent to an origin: over TLS, or if the settings allow plain HTTP.
@@ -83,9 +74,10 @@ impl Transport {
     }
 
     fn is_insecure(&self, origin: &Origin) -> bool {
-        self.insecure.iter().any(|(host, port)| *host == origin.host && *port == origin.port)
+        let trust = &self.connector.trust;
+        trust.allows_plain_http(&origin.host, origin.port) == Some(true)
             // The host's port for plain HTTP belongs to it as well.
-            || origin.port == 80 && self.insecure.iter().any(|(host, port)| *host == origin.host && *port == 443)
+            || origin.port == 80 && trust.allows_plain_http(&origin.host, 443) == Some(true)
     }
 
     /// Sends a request to a registry. If plain HTTP is allowed, TLS is tried first, as docker does.
@@ -108,9 +100,8 @@ impl Transport {
         let origin =
             Origin::of(&secure).ok_or_else(|| RegistryError::InvalidHost { host: registry.to_owned() })?;
         let response = self.send(secure.clone(), request).await;
-        let ports = &self.secure;
-        let must_be_secure = ports.iter().any(|(host, port)| *host == origin.host && *port == origin.port);
-        let may_be_plain = self.is_insecure(&origin) || host::is_loopback(&origin.host) && !must_be_secure;
+        let setting = self.connector.trust.allows_plain_http(&origin.host, origin.port);
+        let may_be_plain = self.is_insecure(&origin) || host::is_loopback(&origin.host) && setting.is_none();
         let is_plain = match &response {
             Err(RegistryError::PlainHttp { .. }) => true,
             // Nothing listens at the port of TLS; the other port may work.

@@ -42,14 +42,8 @@ pub async fn begin(
 
 /// Stores a document.
 pub async fn put(blobs: &Blobs, digest: &Digest, bytes: &[u8]) -> Result<(), ImageError> {
-    let mut writer = begin(blobs, digest, bytes.len() as u64, || {}).await?;
-    let bytes = bytes.to_vec();
-    blocking(move || {
-        writer.restart()?;
-        writer.write(&bytes)?;
-        writer.finish().map(drop)
-    })
-    .await
+    let (blobs, digest, bytes) = (blobs.clone(), digest.clone(), bytes.to_vec());
+    blocking(move || blobs.put(&digest, &bytes).map(drop)).await
 }
 
 /// Reads a document; `None` if it is missing or damaged.

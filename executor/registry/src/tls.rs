@@ -63,6 +63,11 @@ impl Trust {
         Ok(())
     }
 
+    /// Whether the settings of a host allow plain HTTP; `None` if they neither allow it nor name a CA.
+    pub fn allows_plain_http(&self, host: &str, port: u16) -> Option<bool> {
+        self.overrides.get(&(host.to_owned(), port)).map(|overrides| overrides.insecure)
+    }
+
     /// The configuration for a host.
     pub fn config(&self, host: &str, port: u16) -> Result<Arc<ClientConfig>, rustls::Error> {
         let key = Some((host.to_owned(), port)).filter(|key| self.overrides.contains_key(key));
