@@ -3,6 +3,7 @@
 use crate::cursor::Cursor;
 use crate::entry::Source;
 use crate::line::{LogError, LogLine};
+use crate::records::ReadMode;
 use crate::stream::{LogStream, Start};
 use crate::time::to_millisecond;
 use std::collections::VecDeque;
@@ -114,7 +115,7 @@ fn open<'a>(
     start: &Start,
     wanted: &'a dyn Fn(&LogLine) -> bool,
 ) -> Result<ReadLogs<'a>, LogError> {
-    let stream = LogStream::snapshot(folder, options.sources(), start)?;
+    let stream = LogStream::with_mode(folder, options.sources(), start, ReadMode::Snapshot)?;
     let options = options.clone();
     Ok(ReadLogs { stream, options, wanted, skip: 0, take: usize::MAX, failed: false })
 }

@@ -116,32 +116,24 @@ impl Records {
     ) -> Result<Self, LogError> {
         let name = segments.name();
         let failed = LogError::io(name);
-        // Oldest first: segments that rotation removes meanwhile are either held or were never listed.
-        let mut listed = segments.list().map_err(&failed)?;
-        let mut start = from.unwrap_or_else(|| Checkpoint::beginning(listed.first().copied().unwrap_or(1)));
+        let mut start = from.unwrap_or(Checkpoint::beginning(1));
         let mut file = None;
         let mut starts_in_record = false;
         loop {
-            match segments.open(start.segment).map_err(&failed)? {
-                Some(opened) => {
-                    starts_in_record = verify(&opened, &start, name)?;
-                    let mut reader = BufReader::with_capacity(BUFFER_BYTES, opened);
-                    reader.seek(SeekFrom::Start(start.offset)).map_err(&failed)?;
-                    file = Some(reader);
-                    break;
-                }
-                None => listed = segments.list().map_err(&failed)?,
+            if let Some(opened) = segments.open(start.segment).map_err(&failed)? {
+                starts_in_record = verify(&opened, &start, name)?;
+                let mut reader = BufReader::with_capacity(BUFFER_BYTES, opened);
+                reader.seek(SeekFrom::Start(start.offset)).map_err(&failed)?;
+                file = Some(reader);
+                break;
             }
-            match listed.first() {
+            match segments.list().map_err(&failed)?.first().copied() {
                 None if start == Checkpoint::beginning(1) => break,
-                Some(&oldest) if from.is_none() => start = Checkpoint::beginning(oldest),
-                oldest if oldest.is_some_and(|&oldest| oldest <= start.segment) || oldest.is_none() => {
-                    return Err(LogError::ForeignCursor { log: name });
-                }
-                oldest => {
-                    let oldest = oldest.copied();
+                Some(oldest) if from.is_none() => start = Checkpoint::beginning(oldest),
+                oldest if oldest.is_some_and(|oldest| oldest > start.segment) => {
                     return Err(LogError::MissedRotation { log: name, wanted: start.segment, oldest });
                 }
+                _ => return Err(LogError::ForeignCursor { log: name }),
             }
         }
         let mut records = Self {
@@ -166,6 +158,7 @@ impl Records {
     }
 
     fn open_snapshot(&mut self) -> std::io::Result<()> {
+        // Oldest first: segments that rotation removes meanwhile are either held or were never listed.
         for segment in self.segments.list()? {
             if segment > self.start.segment
                 && let Some(file) = self.segments.open(segment)?

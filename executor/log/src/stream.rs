@@ -70,12 +70,13 @@ impl LogStream {
         Self::with_mode(folder, sources, start, ReadMode::Growing)
     }
 
-    /// The same up to the current end.
-    pub(crate) fn snapshot(folder: &Path, sources: &[Source], start: &Start) -> Result<Self, LogError> {
-        Self::with_mode(folder, sources, start, ReadMode::Snapshot)
-    }
-
-    fn with_mode(folder: &Path, sources: &[Source], start: &Start, mode: ReadMode) -> Result<Self, LogError> {
+    /// Opens the logs in a folder, to follow them or to read them up to their current end.
+    pub(crate) fn with_mode(
+        folder: &Path,
+        sources: &[Source],
+        start: &Start,
+        mode: ReadMode,
+    ) -> Result<Self, LogError> {
         let cursor = if let Start::Cursor(cursor) = start { Some(cursor) } else { None };
         let mut logs = Vec::new();
         for (file, log) in FILES.iter().enumerate() {

@@ -53,13 +53,11 @@ impl HostReport {
         let chosen = choice.as_ref().ok().map(|choice| choice.backend.clone());
         let refused = chosen.is_none();
         let mut missing = Vec::new();
-        if let Some(Problem { what, help }) = &kvm_problem {
-            let fatal = refused && wish != Some(DriverKind::Qemu);
-            missing.push(Missing { what: what.clone(), next_step: help.clone(), fatal });
-        }
-        if let Some(Problem { what, help }) = &qemu_problem {
-            let fatal = refused && wish != Some(DriverKind::Krun);
-            missing.push(Missing { what: what.clone(), next_step: help.clone(), fatal });
+        for (problem, other) in [(&kvm_problem, DriverKind::Qemu), (&qemu_problem, DriverKind::Krun)] {
+            if let Some(Problem { what, help }) = problem {
+                let fatal = refused && wish != Some(other);
+                missing.push(Missing { what: what.clone(), next_step: help.clone(), fatal });
+            }
         }
         let krun_detail = match &kvm_problem {
             None => "built in, KVM works".to_owned(),
