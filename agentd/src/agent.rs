@@ -90,7 +90,7 @@ impl Agent {
         let mut events: Vec<Event> = Vec::with_capacity(64);
         while !matches!(self.phase, Phase::Ended) {
             let timeout = if self.has_more_input() {
-                Some(Timespec { tv_sec: 0, tv_nsec: 0 })
+                Some(Timespec::default())
             } else {
                 self.next_deadline().map(until)
             };
@@ -131,8 +131,7 @@ impl Agent {
 
     fn next_deadline(&self) -> Option<Instant> {
         let phase = match self.phase {
-            Phase::Terminating { kill_at } => Some(kill_at),
-            Phase::Killing { again_at } => Some(again_at),
+            Phase::Terminating { kill_at: at } | Phase::Killing { again_at: at } => Some(at),
             Phase::Booting(_) | Phase::Running | Phase::Ended => None,
         };
         self.sessions.next_deadline().into_iter().chain(phase).chain(self.link.retry_at()).min()
@@ -148,8 +147,9 @@ impl Agent {
         }
         self.sessions.run_timers(now, &mut self.scratch, &mut self.link);
         match self.phase {
-            Phase::Terminating { kill_at } if kill_at <= now => self.kill_all(now),
-            Phase::Killing { again_at } if again_at <= now => self.kill_all(now),
+            Phase::Terminating { kill_at: at } | Phase::Killing { again_at: at } if at <= now => {
+                self.kill_all(now);
+            }
             _ => {}
         }
     }
@@ -429,7 +429,7 @@ impl Agent {
 fn until(deadline: Instant) -> Timespec {
     // Rounded up: waking too early would mean waking many times.
     let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_micros(100);
-    Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: i64::from(left.subsec_nanos()) }
+    Timespec::try_from(left).unwrap_or_default()
 }
 
 #[cfg(test)]

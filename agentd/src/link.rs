@@ -112,8 +112,7 @@ impl Link {
     /// Whether the host has reconnected. Call it when [`retry_at`](Self::retry_at) has passed.
     pub fn reconnect(&mut self) -> bool {
         let mut descriptors = [PollFd::new(&self.watch, PollFlags::IN | PollFlags::OUT)];
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let connected = poll(&mut descriptors, Some(&now)).is_ok_and(|count| count == 0)
+        let connected = poll(&mut descriptors, Some(&Timespec::default())).is_ok_and(|count| count == 0)
             || !descriptors[0].revents().intersects(PollFlags::HUP | PollFlags::ERR);
         if connected {
             self.retry_at = None;
@@ -211,7 +210,7 @@ impl Link {
         }
         // A blocking write to a full port would wait for the host without a timeout.
         let left = deadline.saturating_duration_since(Instant::now());
-        let left = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: i64::from(left.subsec_nanos()) };
+        let left = Timespec::try_from(left).unwrap_or_default();
         let mut port = [PollFd::new(&self.watch, PollFlags::OUT)];
         if !poll(&mut port, Some(&left)).is_ok_and(|count| count > 0) {
             return;

@@ -40,13 +40,9 @@ const RT_TABLE_MAIN: u8 = 254;
 const RTPROT_BOOT: u8 = 3;
 const RTN_UNICAST: u8 = 1;
 
-/// Returns the sandbox's own addresses.
-pub fn own_addresses(network: &Network) -> Result<Vec<IpAddr>, RootError> {
-    network.addresses.iter().map(|text| Ok(address_and_prefix(text)?.0)).collect()
-}
-
-/// Brings the interface up.
-pub fn configure(network: &Network) -> Result<(), RootError> {
+/// Brings the interface up. Returns its addresses.
+pub fn configure(network: &Network) -> Result<Vec<IpAddr>, RootError> {
+    let mut own = Vec::new();
     let index = interface_index()?;
     let mut link = vec![0, 0, 0, 0];
     link.extend(index.to_ne_bytes());
@@ -61,6 +57,7 @@ pub fn configure(network: &Network) -> Result<(), RootError> {
         attribute(&mut message, IFA_LOCAL, &octets(address));
         attribute(&mut message, IFA_ADDRESS, &octets(address));
         step(request(RTM_NEWADDR, &message), format!("set the address {text}"))?;
+        own.push(address);
     }
     for text in &network.gateways {
         let gateway = address_of(text)?;
@@ -70,15 +67,13 @@ pub fn configure(network: &Network) -> Result<(), RootError> {
         attribute(&mut message, RTA_OIF, &index.to_ne_bytes());
         step(request(RTM_NEWROUTE, &message), format!("set the route by {text}"))?;
     }
-    write_resolv_conf(&network.nameservers)
+    write_resolv_conf(&network.nameservers)?;
+    Ok(own)
 }
 
 fn write_resolv_conf(servers: &[String]) -> Result<(), RootError> {
-    let mut text = String::new();
-    for server in servers {
-        let server = address_of(server)?;
-        text.push_str(&format!("nameserver {server}\n"));
-    }
+    let lines = servers.iter().map(|server| Ok(format!("nameserver {}\n", address_of(server)?)));
+    let text = lines.collect::<Result<String, RootError>>()?;
     step(create_dir_all("/etc"), "make /etc")?;
     // An image may have a dangling link there.
     let _ = remove_file(RESOLV_CONF);

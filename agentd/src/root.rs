@@ -3,6 +3,7 @@
 //!
 //! `/tmp` and `/run` stay on the disk: images contain directories there that services need, with their owners.
 
+use std::ffi::CStr;
 use std::fs::{DirBuilder, Permissions, create_dir_all, read_to_string, set_permissions, write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown, symlink};
@@ -27,7 +28,7 @@ const WRITABLE: &str = "/writable";
 const NEW_ROOT: &str = "/root";
 /// The path of the Sandboxfile in a sandbox.
 const SANDBOXFILE: &str = "/.msb/Sandboxfile";
-const OVERLAY_OPTIONS: &std::ffi::CStr =
+const OVERLAY_OPTIONS: &CStr =
     c"lowerdir=/base,upperdir=/writable/upper,workdir=/writable/work,redirect_dir=on";
 const DISK_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -96,14 +97,8 @@ fn complete(document: &BootDocument, volumes: &Volumes) -> Result<(), RootError>
     step(sethostname(document.hostname.as_bytes()), "set the host name")?;
     // `1` is IFF_UP. A kernel without loopback has nothing to bring up.
     let _ = write("/sys/class/net/lo/flags", "0x1");
-    let addresses = match &document.network {
-        Some(network) => {
-            network::configure(network)?;
-            network::own_addresses(network)?
-        }
-        None => Vec::new(),
-    };
-    hosts::install(&document.hostname, &addresses);
+    let addresses = document.network.as_ref().map(network::configure).transpose()?;
+    hosts::install(&document.hostname, &addresses.unwrap_or_default());
     for directory in &document.directories {
         step(create_dir_all(directory), format!("make the directory '{directory}'"))?;
     }
@@ -114,31 +109,17 @@ fn complete(document: &BootDocument, volumes: &Volumes) -> Result<(), RootError>
 }
 
 pub fn set_clock(unix_ns: u64) {
-    const SECOND: u64 = 1_000_000_000;
-    let time =
-        Timespec { tv_sec: (unix_ns / SECOND).cast_signed(), tv_nsec: (unix_ns % SECOND).cast_signed() };
+    let time = Timespec::try_from(Duration::from_nanos(unix_ns)).unwrap_or_default();
     if let Err(error) = clock_settime(ClockId::Realtime, time) {
         crate::log(format_args!("the clock could not be set: {error}"));
     }
 }
 
 fn mount_overlay(document: &BootDocument) -> Result<OwnedFd, RootError> {
-    let base = find_disk(&document.base)?;
-    make_directory(BASE)?;
     // A base has no journal to replay, or one that does not matter: it is never written, not even for that.
     let options = if document.base.file_system == "ext4" { c"noload" } else { c"" };
-    let file_system = document.base.file_system.as_str();
-    step(
-        mount(&base, BASE, file_system, MountFlags::RDONLY, Some(options)),
-        format!("mount the base disk {}", base.display()),
-    )?;
-    let disk = find_disk(&document.writable)?;
-    make_directory(WRITABLE)?;
-    let file_system = document.writable.file_system.as_str();
-    step(
-        mount(&disk, WRITABLE, file_system, MountFlags::NOATIME, None),
-        format!("mount the writable disk {}", disk.display()),
-    )?;
+    mount_disk(&document.base, BASE, MountFlags::RDONLY, options)?;
+    mount_disk(&document.writable, WRITABLE, MountFlags::NOATIME, c"")?;
     make_directory("/writable/upper")?;
     make_directory("/writable/work")?;
     make_directory(NEW_ROOT)?;
@@ -148,6 +129,13 @@ fn mount_overlay(document: &BootDocument) -> Result<OwnedFd, RootError> {
     )?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     step(open(WRITABLE, flags, Mode::empty()), "keep the writable disk")
+}
+
+fn mount_disk(disk: &Disk, target: &str, flags: MountFlags, options: &CStr) -> Result<(), RootError> {
+    let device = find_disk(disk)?;
+    make_directory(target)?;
+    let mounted = mount(&device, target, disk.file_system.as_str(), flags, Some(options));
+    step(mounted, format!("mount the disk {} at {target}", device.display()))
 }
 
 /// Finds a disk's device, with a timeout: a disk may be announced after the console port.
@@ -216,7 +204,7 @@ fn mount_kernel_file_system(
     kind: &str,
     target: &str,
     flags: MountFlags,
-    options: &std::ffi::CStr,
+    options: &CStr,
 ) -> Result<(), RootError> {
     make_directory(target)?;
     match mount(kind, target, kind, flags, Some(options)) {

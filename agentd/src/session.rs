@@ -190,10 +190,10 @@ impl Session {
     pub fn write_input(&mut self, link: &mut Link) {
         let Some(input) = &mut self.input else { return };
         let before = self.taken_bytes;
-        let mut failure = None;
-        while let Some(first) = self.waiting.front() {
+        let failure = loop {
+            let Some(first) = self.waiting.front() else { break None };
             match write(&*input, &first[self.first_written..]) {
-                Ok(0) | Err(Errno::AGAIN) => break,
+                Ok(0) | Err(Errno::AGAIN) => break None,
                 Ok(count) => {
                     self.first_written += count;
                     self.taken_bytes += count as u64;
@@ -204,12 +204,9 @@ impl Session {
                     }
                 }
                 Err(Errno::INTR) => {}
-                Err(errno) => {
-                    failure = Some(errno);
-                    break;
-                }
+                Err(errno) => break Some(errno),
             }
-        }
+        };
         if let Some(errno) = failure {
             let dropped = self.close_input();
             let what =
@@ -298,16 +295,13 @@ impl Session {
         if self.terminal {
             self.quiet_at = Some(Instant::now() + TERMINAL_QUIET);
         }
-        let mut leftovers = Vec::new();
-        for index in (0..self.outputs.len()).rev() {
-            let output = &mut self.outputs[index];
+        let leftovers = self.outputs.extract_if(.., |output| {
             let last =
                 if self.terminal { TERMINAL_LAST_BYTES } else { ioctl_fionread(&output.watch).unwrap_or(0) };
             output.last_bytes = Some(last);
-            if last == 0 {
-                leftovers.push(self.outputs.swap_remove(index).watch);
-            }
-        }
+            last == 0
+        });
+        let leftovers = leftovers.map(|output| output.watch).collect();
         let _ = self.watch_outputs();
         leftovers
     }

@@ -91,13 +91,9 @@ impl Sessions {
     }
 
     pub fn run_timers(&mut self, now: Instant, scratch: &mut [u8], link: &mut Link) {
-        self.condemned.retain(|(at, session)| {
-            let due = *at <= now;
-            if due {
-                signal_session(*session, &[libc::SIGKILL]);
-            }
-            !due
-        });
+        for (_, session) in self.condemned.extract_if(.., |(at, _)| *at <= now) {
+            signal_session(session, &[libc::SIGKILL]);
+        }
         let quiet: Vec<u64> = self
             .sessions
             .iter()
@@ -181,10 +177,8 @@ impl Sessions {
 
     /// Ends the sessions of disconnected clients. Nothing more is sent for them.
     pub fn disconnect(&mut self, ids: impl RangeBounds<u32>) {
-        let gone: Vec<(u32, u64)> = self.serials.range(ids).map(|(id, serial)| (*id, *serial)).collect();
         let kill_at = Instant::now() + HANGUP_GRACE;
-        for (id, serial) in gone {
-            self.serials.remove(&id);
+        for (_, serial) in self.serials.extract_if(ids, |_, _| true) {
             if let Some(session) = self.sessions.remove(&serial)
                 && session.runs()
             {

@@ -152,11 +152,8 @@ impl Files {
 
     /// Cancels operations. A partial file never replaces its target.
     pub fn cancel(&mut self, ids: impl RangeBounds<u32>) {
-        let gone: Vec<u32> = self.serials.range(ids).map(|(id, _)| *id).collect();
-        for id in gone {
-            if let Some(operation) =
-                self.serials.remove(&id).and_then(|serial| self.operations.get_mut(&serial))
-            {
+        for (_, serial) in self.serials.extract_if(ids, |_, _| true) {
+            if let Some(operation) = self.operations.get_mut(&serial) {
                 operation.cancelled.store(true, Ordering::Relaxed);
                 operation.command_sender = channel().0;
             }

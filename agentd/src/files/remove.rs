@@ -1,11 +1,12 @@
 //! Removes a tree: without following links, without entering mounts, with bounded recursion.
 
 use std::ffi::CStr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, fstat, openat, unlinkat};
+use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, fstat, lstat, openat, unlinkat};
 use rustix::io::Errno;
+use rustix::path::Arg;
 
 use crate::files::worker::{Stop, Worker, failed};
 
@@ -29,18 +30,8 @@ struct Removal<'a> {
 
 /// Removes a directory and its contents.
 pub fn tree(path: &Path, shown: &[u8], worker: &Worker) -> Result<(), Stop> {
-    let directory = failed(openat(CWD, path, DIRECTORY, Mode::empty()), "open", shown)?;
-    let device = failed(fstat(&directory), "stat", shown)?.st_dev;
-    let removal = Removal { device, worker };
-    for _ in 0..ROUNDS {
-        removal.empty(&directory, shown, MAX_DEPTH)?;
-        match unlinkat(CWD, path, AtFlags::REMOVEDIR) {
-            Err(Errno::NOTEMPTY) => {}
-            Err(Errno::NOENT) => return Ok(()),
-            result => return failed(result, "remove", shown),
-        }
-    }
-    failed(Err(Errno::NOTEMPTY), "remove", shown)
+    let device = failed(lstat(path), "stat", shown)?.st_dev;
+    Removal { device, worker }.remove_directory(CWD, path, shown, MAX_DEPTH + 1)
 }
 
 impl Removal<'_> {
@@ -54,31 +45,38 @@ impl Removal<'_> {
             }
             match unlinkat(directory, name, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}
-                Err(Errno::ISDIR | Errno::PERM) => self.remove_directory(directory, name, shown, depth)?,
+                Err(Errno::ISDIR | Errno::PERM) => {
+                    self.remove_directory(directory.as_fd(), name, &joined(shown, name), depth)?;
+                }
                 Err(error) => return failed(Err(error), "remove", &joined(shown, name)),
             }
         }
         Ok(())
     }
 
-    fn remove_directory(&self, parent: &OwnedFd, name: &CStr, shown: &[u8], depth: u32) -> Result<(), Stop> {
-        let shown = joined(shown, name);
+    fn remove_directory(
+        &self,
+        parent: BorrowedFd<'_>,
+        name: impl Arg + Copy,
+        shown: &[u8],
+        depth: u32,
+    ) -> Result<(), Stop> {
         let Some(depth) = depth.checked_sub(1) else {
-            return failed(Err(Errno::NAMETOOLONG), "remove so deep a tree as", &shown);
+            return failed(Err(Errno::NAMETOOLONG), "remove so deep a tree as", shown);
         };
-        let directory = failed(openat(parent, name, DIRECTORY, Mode::empty()), "remove", &shown)?;
-        if failed(fstat(&directory), "stat", &shown)?.st_dev != self.device {
-            return failed(Err(Errno::BUSY), "remove the mount point", &shown);
+        let directory = failed(openat(parent, name, DIRECTORY, Mode::empty()), "remove", shown)?;
+        if failed(fstat(&directory), "stat", shown)?.st_dev != self.device {
+            return failed(Err(Errno::BUSY), "remove the mount point", shown);
         }
         for _ in 0..ROUNDS {
-            self.empty(&directory, &shown, depth)?;
+            self.empty(&directory, shown, depth)?;
             match unlinkat(parent, name, AtFlags::REMOVEDIR) {
                 Err(Errno::NOTEMPTY) => {}
                 Err(Errno::NOENT) => return Ok(()),
-                result => return failed(result, "remove", &shown),
+                result => return failed(result, "remove", shown),
             }
         }
-        failed(Err(Errno::NOTEMPTY), "remove", &shown)
+        failed(Err(Errno::NOTEMPTY), "remove", shown)
     }
 }
 
