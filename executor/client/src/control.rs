@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::Path;
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
@@ -110,8 +110,8 @@ impl ControlClient {
     /// [`io::ErrorKind::AddrInUse`] if the supervisor runs another sandbox; otherwise if none listens or answers.
     pub async fn connect_to(path: &Path, id: &SandboxId) -> io::Result<(Self, State)> {
         let answer = async {
-            let mut client = Self::connect(path).await?;
-            let state = client.watch().await?;
+            let mut client = Self::watch(path).await?;
+            let state = client.next_state().await?;
             Ok((client, state))
         };
         let late = || Err(io::Error::new(io::ErrorKind::TimedOut, "the supervisor does not answer"));
@@ -124,6 +124,17 @@ impl ControlClient {
             // A supervisor of an earlier version reports no id.
             Some(_) | None => Ok((client, state)),
         }
+    }
+
+    /// Connects to a supervisor's socket and watches its states.
+    ///
+    /// # Errors
+    ///
+    /// If no supervisor listens there.
+    pub async fn watch(path: &Path) -> io::Result<Self> {
+        let mut client = Self::connect(path).await?;
+        client.send(&Request::Watch).await?;
+        Ok(client)
     }
 
     /// Wraps a connected stream.
@@ -159,13 +170,19 @@ impl ControlClient {
         self.answer(request, |event| matches!(event, Event::Done).then_some(())).await
     }
 
-    /// Watches the states; returns the first one.
-    async fn watch(&mut self) -> io::Result<State> {
-        self.answer(&Request::Watch, |event| match event {
-            Event::State { state } => Some(*state),
-            _ => None,
-        })
-        .await
+    /// Receives the next watched state, skipping other events. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// If the connection ends or fails, or a line is too long or invalid.
+    pub async fn next_state(&mut self) -> io::Result<State> {
+        loop {
+            match self.next().await? {
+                Some(Event::State { state }) => return Ok(*state),
+                Some(_) => {}
+                None => return Err(io::ErrorKind::UnexpectedEof.into()),
+            }
+        }
     }
 
     /// Sends a request and waits for the event that answers it.
@@ -221,7 +238,7 @@ impl ControlClient {
 
 /// Asks the supervisor at this control socket for the current state; `None` if it does not answer.
 pub async fn current_state(socket: &Path) -> Option<State> {
-    ControlClient::connect(socket).await.ok()?.watch().await.ok()
+    ControlClient::watch(socket).await.ok()?.next_state().await.ok()
 }
 
 /// Writes a value as one line.
@@ -255,27 +272,19 @@ impl LineReader {
     ///
     /// If the connection fails, or a line is too long, incomplete or invalid.
     pub async fn next<T: serde::de::DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
-        loop {
-            let available = self.reader.fill_buf().await?;
-            if available.is_empty() {
-                return if self.line.is_empty() {
-                    Ok(None)
-                } else {
-                    Err(io::ErrorKind::UnexpectedEof.into())
-                };
-            }
-            let end = available.iter().position(|&byte| byte == b'\n');
-            let taken = end.map_or(available.len(), |end| end + 1);
-            if self.line.len() + taken > LINE_BYTES_MAX {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "a control line is too long"));
-            }
-            self.line.extend_from_slice(&available[..taken]);
-            self.reader.consume(taken);
-            if end.is_some() {
-                let line = std::mem::take(&mut self.line);
-                return serde_json::from_slice(&line).map(Some).map_err(io::Error::from);
-            }
+        let room = (LINE_BYTES_MAX + 1 - self.line.len()) as u64;
+        (&mut self.reader).take(room).read_until(b'\n', &mut self.line).await?;
+        if self.line.is_empty() {
+            return Ok(None);
         }
+        if self.line.len() > LINE_BYTES_MAX {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a control line is too long"));
+        }
+        if !self.line.ends_with(b"\n") {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let line = std::mem::take(&mut self.line);
+        serde_json::from_slice(&line).map(Some).map_err(io::Error::from)
     }
 }
 

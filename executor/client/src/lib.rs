@@ -10,6 +10,7 @@ pub mod control;
 pub mod copy;
 pub mod deadline;
 pub mod event;
+pub mod frame_reader;
 pub mod guest_text;
 pub mod sync;
 pub mod watch;

@@ -1,8 +1,8 @@
 //! Waits for a condition of a sandbox, and fails as soon as it cannot hold any more.
 
-use super::{Applier, Outcome, StepFailure};
+use super::{Applier, Outcome, RETRY, SUPERVISOR_TIMEOUT, StepFailure};
 use crate::reporter::Event;
-use executor_client::control::{self, ControlClient, Request, current_state};
+use executor_client::control::{ControlClient, current_state};
 use executor_host::home::Home;
 use executor_host::state::{Phase, Probe, State, read_state};
 use schemas::name::{ProjectName, full_name};
@@ -13,10 +13,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The longest time for which a live supervisor may accept no requests.
-const SUPERVISOR_TIMEOUT: Duration = Duration::from_secs(10);
-/// The pause between two attempts in that time.
-const RETRY: Duration = Duration::from_millis(5);
 /// The timeout of a supervisor's current state when a wait fails.
 const LAST_LOOK: Duration = Duration::from_secs(1);
 /// The restarts after which a warning is reported; further warnings follow whenever they have doubled.
@@ -39,9 +35,7 @@ impl Applier {
         condition: Condition,
     ) -> Result<Outcome, StepFailure> {
         let name = &identity.name;
-        let Some(row) = self.catalog.sandbox(&identity.id)? else {
-            return Err(StepFailure::new(format!("{name} is not there")));
-        };
+        let row = self.recorded(identity)?;
         let folder = self.home.sandbox(&identity.id);
         let socket = self.home.sandbox_run(&full_name(project, name)).control_socket();
         let mut waited = false;
@@ -89,7 +83,7 @@ impl Applier {
             // A supervisor has no socket for a moment at its start and at its end.
             let lost = *since_lost.get_or_insert_with(Instant::now);
             if !state.supervisor.is_alive() && !read_state(&folder).is_some_and(|state| state.is_final()) {
-                return Err(StepFailure::new(format!("the supervisor of {name} is gone"))
+                return Err(StepFailure::new(format!("the supervisor of {name} has ended"))
                     .hint("msb up starts it again"));
             }
             if lost.elapsed() > SUPERVISOR_TIMEOUT {
@@ -107,14 +101,9 @@ impl Applier {
         waited: &mut bool,
         warn: &mut (dyn FnMut(&State) + Send),
     ) -> Option<Result<Outcome, (Box<State>, String)>> {
-        let mut watcher = ControlClient::connect(socket).await.ok()?;
-        watcher.send(&Request::Watch).await.ok()?;
+        let mut watcher = ControlClient::watch(socket).await.ok()?;
         loop {
-            let state = match watcher.next().await {
-                Ok(Some(control::Event::State { state })) => state,
-                Ok(Some(_)) => continue,
-                Ok(None) | Err(_) => return None,
-            };
+            let state = watcher.next_state().await.ok()?;
             match self.judge(&state, condition) {
                 Verdict::Met if *waited => return Some(Ok(Outcome::Updated)),
                 Verdict::Met => return Some(Ok(Outcome::NotNeeded)),
@@ -122,7 +111,7 @@ impl Applier {
                     *waited = true;
                     warn(&state);
                 }
-                Verdict::Never(why) => return Some(Err((state, why))),
+                Verdict::Never(why) => return Some(Err((Box::new(state), why))),
             }
         }
     }

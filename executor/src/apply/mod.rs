@@ -49,6 +49,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
+/// The longest time for which a supervisor may have no socket, at its start or end.
+const SUPERVISOR_TIMEOUT: Duration = Duration::from_secs(10);
+/// The pause between two checks of a socket, a file or a process.
+const RETRY: Duration = Duration::from_millis(5);
+
 /// The change that a step made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -4,9 +4,9 @@
 //! "healthy", and is useless for its dependents.
 
 use super::condition::{Verdict, judge};
-use super::{Applier, Interrupt, Outcome, StepFailure, StepResult};
+use super::{Applier, Interrupt, Outcome, RETRY, StepFailure, StepResult};
 use crate::reporter::Event;
-use executor_client::control::{ControlClient, Event as ControlEvent, Request};
+use executor_client::control::ControlClient;
 use executor_host::state::{Phase, State, read_state};
 use schemas::name::{ProjectName, SandboxId, full_name};
 use schemas::plan::{Ensure, Identity, PlanGraph, Step, StepId};
@@ -24,8 +24,6 @@ pub(super) const SETTLE_TIME: Duration = Duration::from_secs(1);
 const RESTARTS_OF_A_LOOP: u32 = 3;
 /// The longest shutdown of a guest whose main process has ended.
 const END_TIMEOUT: Duration = Duration::from_secs(20);
-/// The pause between two checks of a file or a socket.
-const RETRY: Duration = Duration::from_millis(5);
 
 /// A condition that a step relies on.
 pub(super) type Needs = Vec<(Identity, Condition)>;
@@ -166,8 +164,7 @@ impl Applier {
         let socket = self.home.sandbox_run(&full_name(project, &identity.name)).control_socket();
         let deadline = Instant::now() + END_TIMEOUT;
         loop {
-            if let Ok(mut watcher) = ControlClient::connect(&socket).await
-                && watcher.send(&Request::Watch).await.is_ok()
+            if let Ok(mut watcher) = ControlClient::watch(&socket).await
                 && let Some(verdict) = follow(&mut watcher, &mut settling).await
             {
                 return verdict.map_err(|(state, why)| self.unmet(identity, &row.spec, &state, &why));
@@ -182,7 +179,7 @@ impl Applier {
                 };
             }
             if !state.supervisor.is_alive() || Instant::now() > deadline {
-                return Err(StepFailure::new(format!("the supervisor of {} is gone", identity.name))
+                return Err(StepFailure::new(format!("the supervisor of {} has ended", identity.name))
                     .hint("msb up starts it again"));
             }
             tokio::time::sleep(RETRY).await;
@@ -294,19 +291,13 @@ async fn follow(
     let mut known = false;
     loop {
         let settled = tokio::time::sleep_until(settling.until.into());
-        let event = tokio::select! {
-            event = watcher.next() => event,
+        let state = tokio::select! {
+            state = watcher.next_state() => state.ok()?,
             () = settled, if known && settling.is_up => return Some(Ok(())),
         };
-        match event {
-            Ok(Some(ControlEvent::State { state })) => {
-                known = true;
-                if let Some(why) = settling.take(&state, Instant::now()) {
-                    return Some(Err((state, why)));
-                }
-            }
-            Ok(Some(_)) => {}
-            Ok(None) | Err(_) => return None,
+        known = true;
+        if let Some(why) = settling.take(&state, Instant::now()) {
+            return Some(Err((Box::new(state), why)));
         }
     }
 }

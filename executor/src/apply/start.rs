@@ -2,9 +2,9 @@
 
 use super::failure::last_lines;
 use super::stop::kill_orphan;
-use super::{Applier, Outcome, StepFailure};
+use super::{Applier, Outcome, RETRY, SUPERVISOR_TIMEOUT, StepFailure};
 use crate::launch::LaunchSpec;
-use executor_client::control::{ControlClient, Event, Request};
+use executor_client::control::{ControlClient, Request};
 use executor_host::home::{RunFolder, SandboxFolder};
 use executor_host::lock::{FileLock, LockError};
 use executor_host::state::{Phase, STATE_VERSION, State, read_state, write_json};
@@ -21,10 +21,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UnixStream;
 
-/// The longest time for which a supervisor may have no socket, at its start or end.
-const SUPERVISOR_TIMEOUT: Duration = Duration::from_secs(10);
-/// The pause between two attempts in that time.
-const RETRY: Duration = Duration::from_millis(5);
 /// The failed starts after which the step fails, even if the restart policy continues.
 const STARTS_BEFORE_GIVING_UP: u32 = 3;
 
@@ -142,49 +138,41 @@ impl Applier {
     /// final state.
     async fn wait_until_started(
         &self,
-        mut watcher: Watcher,
+        Watcher { mut client, mut first }: Watcher,
         folder: &SandboxFolder,
         name: &str,
     ) -> Result<Option<State>, StepFailure> {
         loop {
-            match watcher.next().await {
-                Ok(Some(Event::State { state })) if state.restarts >= STARTS_BEFORE_GIVING_UP => {
-                    let how = match &state.phase {
-                        Phase::Backoff { exit: Exit::Failure { message } } => format!(": {message}"),
-                        Phase::Backoff { exit } => format!(" {exit}"),
-                        _ if state.is_final() || state.phase == Phase::Running => return Ok(Some(*state)),
-                        _ => continue,
-                    };
-                    let message =
-                        format!("{name}{how}, {} times in a row; its restart policy goes on", state.restarts);
-                    return Err(StepFailure::new(message)
-                        .last_output(folder)
-                        .hint(format!("msb logs {name}")));
-                }
-                Ok(Some(Event::State { state })) if state.phase == Phase::Running || state.is_final() => {
-                    return Ok(Some(*state));
-                }
-                Ok(Some(_)) => {}
-                // The final state may have been lost with the socket, but it is in the file.
-                Ok(None) | Err(_) => return Ok(read_state(folder).filter(State::is_final)),
+            let state = match first.take() {
+                Some(state) => state,
+                None => match client.next_state().await {
+                    Ok(state) => state,
+                    // The final state may have been lost with the socket, but it is in the file.
+                    Err(_) => return Ok(read_state(folder).filter(State::is_final)),
+                },
+            };
+            if let Phase::Backoff { exit } = &state.phase
+                && state.restarts >= STARTS_BEFORE_GIVING_UP
+            {
+                let how = match exit {
+                    Exit::Failure { message } => format!(": {message}"),
+                    exit => format!(" {exit}"),
+                };
+                let message =
+                    format!("{name}{how}, {} times in a row; its restart policy goes on", state.restarts);
+                return Err(StepFailure::new(message).last_output(folder).hint(format!("msb logs {name}")));
+            }
+            if state.phase == Phase::Running || state.is_final() {
+                return Ok(Some(state));
             }
         }
     }
 }
 
-/// The states of a supervisor, of which the first one may have been received already.
+/// A connection that watches a supervisor's states, with the state that has been received already.
 struct Watcher {
     client: ControlClient,
     first: Option<State>,
-}
-
-impl Watcher {
-    async fn next(&mut self) -> io::Result<Option<Event>> {
-        match self.first.take() {
-            Some(state) => Ok(Some(Event::State { state: Box::new(state) })),
-            None => self.client.next().await,
-        }
-    }
 }
 
 /// Watches the running supervisor. Without one, ends what is left of an earlier run and returns `None`.

@@ -39,8 +39,8 @@ impl Applier {
     }
 
     pub(super) fn recorded(&self, identity: &Identity) -> Result<SandboxRow, StepFailure> {
-        let gone = || StepFailure::new(format!("{} is not there any more", identity.name));
-        self.catalog.sandbox(&identity.id)?.ok_or_else(gone)
+        let missing = || StepFailure::new(format!("{} is not recorded any more", identity.name));
+        self.catalog.sandbox(&identity.id)?.ok_or_else(missing)
     }
 
     async fn ensure_image(

@@ -1,8 +1,9 @@
 //! Stops, removes and updates one sandbox.
 
 use super::steps::make_folder;
-use super::{Applier, Outcome, StepFailure};
+use super::{Applier, Outcome, RETRY, StepFailure};
 use executor_client::control::{ControlClient, Request};
+use executor_fs::file::if_present;
 use executor_host::disk::{self, DiskError};
 use executor_host::home::{RunFolder, SandboxFolder};
 use executor_host::lock::{FileLock, LockError, read_holder};
@@ -24,8 +25,6 @@ const SUPERVISOR_MARGIN: Duration = Duration::from_secs(10);
 const CLOSE_GRACE: Duration = Duration::from_secs(3);
 /// The timeout of the end of a killed process.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
-/// The pause between two checks of a killed process.
-const RETRY: Duration = Duration::from_millis(5);
 
 impl Applier {
     pub(super) async fn ensure_stopped(
@@ -161,12 +160,8 @@ pub(super) async fn kill_orphan(folder: &SandboxFolder) -> Result<(), StepFailur
 }
 
 pub(super) fn remove_tree(path: &Path) -> Result<(), StepFailure> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(StepFailure::new(format!("cannot remove {}: {error}", path.display())))
-        }
-        Ok(()) | Err(_) => Ok(()),
-    }
+    let failed = |error| StepFailure::new(format!("cannot remove {}: {error}", path.display()));
+    if_present(fs::remove_dir_all(path)).map(drop).map_err(failed)
 }
 
 #[cfg(test)]

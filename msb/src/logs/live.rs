@@ -153,16 +153,12 @@ impl Followers {
 
     /// Waits in a task until the supervisor closes its socket. Returns whether there is a supervisor.
     async fn watch_supervisor(&self, control: &Path, number: usize) -> bool {
-        let Ok(mut supervisor) = ControlClient::connect(control).await else { return false };
-        if supervisor.send(&Request::Watch).await.is_err() {
-            return false;
-        }
+        let Ok(mut supervisor) = ControlClient::watch(control).await else { return false };
         let notices = self.notices_in.clone();
         let (control, is_live) = (control.to_owned(), self.options.live);
         tokio::task::spawn_local(async move {
             let mut listening: Option<JoinHandle<()>> = None;
-            while let Ok(Some(event)) = supervisor.next().await {
-                let Event::State { state } = event else { continue };
+            while let Ok(state) = supervisor.next_state().await {
                 if is_live && state.capture == Capture::Off && listening.is_none() {
                     listening =
                         Some(tokio::task::spawn_local(listen(control.clone(), number, notices.clone())));

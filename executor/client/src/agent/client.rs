@@ -1,14 +1,14 @@
 //! The typed client: it sends and receives messages.
 
 use super::handshake::{Hello, shake_hands};
-use super::{AgentError, CONNECT_TIMEOUT, READ_BYTES};
+use super::{AgentError, CONNECT_TIMEOUT};
+use crate::frame_reader::FrameReader;
 use executor_host::home::Home;
-use protocol::frame::FrameDecoder;
 use protocol::latest::{Message, Ready};
 use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 /// A connection to one sandbox's agent.
@@ -30,9 +30,7 @@ pub struct AgentSender {
 /// The receiving half of a connection.
 #[derive(Debug)]
 pub struct AgentReceiver {
-    reader: OwnedReadHalf,
-    decoder: FrameDecoder,
-    buffer: Vec<u8>,
+    frames: FrameReader<OwnedReadHalf>,
 }
 
 impl AgentClient {
@@ -60,11 +58,10 @@ impl AgentClient {
     ///
     /// If there is no relay, or the handshake fails or times out.
     pub async fn connect_with_timeout(path: &Path, timeout: Duration) -> Result<Self, AgentError> {
-        let Hello { stream, decoder, ids, frame, ready } = shake_hands(path, timeout).await?;
-        let (reader, writer) = stream.into_split();
+        let Hello { frames, writer, ids, frame, ready } = shake_hands(path, timeout).await?;
         Ok(Self {
             sender: AgentSender { writer, ids },
-            receiver: AgentReceiver { reader, decoder, buffer: vec![0; READ_BYTES] },
+            receiver: AgentReceiver { frames },
             ready,
             ready_bytes: frame.into_bytes(),
         })
@@ -74,7 +71,7 @@ impl AgentClient {
     #[cfg(test)]
     pub(crate) fn over(stream: tokio::net::UnixStream, ready: Ready) -> Self {
         let (reader, writer) = stream.into_split();
-        let receiver = AgentReceiver { reader, decoder: FrameDecoder::new(), buffer: vec![0; READ_BYTES] };
+        let receiver = AgentReceiver { frames: FrameReader::new(reader) };
         Self { sender: AgentSender { writer, ids: 1..u32::MAX }, receiver, ready, ready_bytes: Vec::new() }
     }
 
@@ -131,14 +128,7 @@ impl AgentReceiver {
     ///
     /// If the relay or the guest breaks the protocol.
     pub async fn next(&mut self) -> Result<Option<(u32, Message)>, AgentError> {
-        loop {
-            if let Some(frame) = self.decoder.next_frame()? {
-                return Ok(Some((frame.id(), Message::decode(&frame)?)));
-            }
-            match self.reader.read(&mut self.buffer).await {
-                Ok(0) | Err(_) => return Ok(None),
-                Ok(count) => self.decoder.feed(&self.buffer[..count]),
-            }
-        }
+        let Some(frame) = self.frames.next().await? else { return Ok(None) };
+        Ok(Some((frame.id(), Message::decode(&frame)?)))
     }
 }

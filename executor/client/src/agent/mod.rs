@@ -50,8 +50,6 @@ use std::time::Duration;
 
 /// The default timeout of connecting and the handshake.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The size of a read in bytes.
-const READ_BYTES: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests;

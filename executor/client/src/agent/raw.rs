@@ -1,15 +1,16 @@
 //! The raw client: it sends and receives frames, whose CBOR is the caller's.
 
 use super::handshake::{Hello, shake_hands};
-use super::{AgentError, CONNECT_TIMEOUT, READ_BYTES};
+use super::{AgentError, CONNECT_TIMEOUT};
+use crate::frame_reader::FrameReader;
 use executor_host::home::Home;
-use protocol::frame::{Flags, Frame, FrameDecoder, FrameError};
+use protocol::frame::{Flags, Frame, FrameError};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -69,14 +70,13 @@ impl RawAgentClient {
     ///
     /// If there is no relay, or the handshake fails or times out.
     pub async fn connect_with_timeout(path: &Path, timeout: Duration) -> Result<Self, AgentError> {
-        let Hello { stream, decoder, ids, frame, ready: _ } = shake_hands(path, timeout).await?;
-        let (reader, writer) = stream.into_split();
+        let Hello { frames, writer, ids, frame, ready: _ } = shake_hands(path, timeout).await?;
         let routes = Arc::new(Routes(Mutex::new(Ok(HashMap::new()))));
         Ok(Self {
             writer: tokio::sync::Mutex::new(Some(writer)),
             ids: Mutex::new(ids.clone()),
             range: ids,
-            reader: tokio::spawn(read(reader, decoder, routes.clone())),
+            reader: tokio::spawn(read(frames, routes.clone())),
             routes,
             ready_bytes: frame.into_bytes(),
         })
@@ -202,23 +202,17 @@ impl Routes {
     }
 }
 
-async fn read(mut reader: OwnedReadHalf, mut decoder: FrameDecoder, routes: Arc<Routes>) {
-    let mut buffer = vec![0; READ_BYTES];
+async fn read(mut frames: FrameReader<OwnedReadHalf>, routes: Arc<Routes>) {
     loop {
-        match decoder.next_frame() {
+        match frames.next().await {
             Ok(Some(frame)) => {
                 if let Some(stream) = routes.find(&frame) {
                     // A dropped stream needs no frames.
                     let _ = stream.send(frame).await;
                 }
-                continue;
             }
-            Ok(None) => {}
+            Ok(None) => return routes.close(None),
             Err(error) => return routes.close(Some(error)),
-        }
-        match reader.read(&mut buffer).await {
-            Ok(0) | Err(_) => return routes.close(None),
-            Ok(count) => decoder.feed(&buffer[..count]),
         }
     }
 }

@@ -44,8 +44,7 @@ pub async fn out_of_guest(
     let name = name.filter(|name| !matches!(*name, b"." | b".."));
     // Links in the target are followed: the user has named it.
     let (folder, name) = match (target.is_dir(), name) {
-        (true, Some(name)) => (target.to_owned(), Some(name.to_vec())),
-        (true, None) => (target.to_owned(), None),
+        (true, name) => (target.to_owned(), name.map(<[u8]>::to_vec)),
         (false, _) if stat.kind != FileKind::Directory && target.as_os_str().as_bytes().ends_with(b"/") => {
             let path = target.display().to_string();
             return Err(CopyError::Target { path, why: "is not a directory" });

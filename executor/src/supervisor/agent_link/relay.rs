@@ -8,7 +8,8 @@
 use crate::supervisor::agent_link::link::{CLIENT_SLOTS, ClientSink, Link, client_ids};
 use crate::supervisor::machine::BOOT_TIMEOUT;
 use executor_client::deadline::within;
-use protocol::frame::{Flags, Frame, FrameDecoder, LINK_ID};
+use executor_client::frame_reader::FrameReader;
+use protocol::frame::{Flags, Frame, LINK_ID};
 use protocol::latest::{ErrorKind, ErrorReport, Message};
 use rustix::net::sockopt::socket_peercred;
 use std::cell::{Cell, RefCell};
@@ -29,8 +30,6 @@ const FRAME_OVERHEAD_BYTES: usize = 64;
 const BOOT_WAIT_TIMEOUT: Duration = Duration::from_secs(BOOT_TIMEOUT.as_secs() + 30);
 /// The time for a client to read the remaining frames after the guest has ended.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
-/// The size of a read from a client in bytes.
-const READ_BYTES: usize = 64 * 1024;
 
 /// A guest that is up.
 #[derive(Clone)]
@@ -145,7 +144,7 @@ async fn serve_client(
     link.attach_client(slot, ids.clone(), queue.clone());
     let unused = Cell::new(first);
     let end = tokio::select! {
-        end = copy_to_guest(&mut reader, (ids, &unused), &link) => end,
+        end = copy_to_guest(FrameReader::new(reader), (ids, &unused), &link) => end,
         end = copy_to_client(&mut writer, &queue) => end,
         _ = guest.wait_for(Option::is_none) => End::GuestEnded,
     };
@@ -201,34 +200,25 @@ async fn greet(
 
 /// Forwards the frames of a client; records the first id after those that it has used.
 async fn copy_to_guest(
-    reader: &mut OwnedReadHalf,
+    mut frames: FrameReader<OwnedReadHalf>,
     (ids, unused): (&Range<u32>, &Cell<u32>),
     link: &Link,
 ) -> End {
-    let mut decoder = FrameDecoder::new();
-    let mut buffer = vec![0; READ_BYTES];
     loop {
-        match reader.read(&mut buffer).await {
-            Ok(0) | Err(_) => return End::Left,
-            Ok(count) => decoder.feed(&buffer[..count]),
-        }
-        loop {
-            match decoder.next_frame() {
-                Ok(Some(frame)) if ids.contains(&frame.id()) => {
-                    unused.set(unused.get().max(frame.id() + 1));
-                    if link.send(frame).await.is_err() {
-                        return End::GuestEnded;
-                    }
+        match frames.next().await {
+            Ok(Some(frame)) if ids.contains(&frame.id()) => {
+                unused.set(unused.get().max(frame.id() + 1));
+                if link.send(frame).await.is_err() {
+                    return End::GuestEnded;
                 }
-                Ok(Some(frame)) => {
-                    let (id, start, end) = (frame.id(), ids.start, ids.end);
-                    let message =
-                        format!("the id {id} is not one of yours: they go from {start} to {}", end - 1);
-                    return End::SentAway(ErrorKind::WrongSession, message);
-                }
-                Ok(None) => break,
-                Err(error) => return End::SentAway(ErrorKind::Malformed, error.to_string()),
             }
+            Ok(Some(frame)) => {
+                let (id, start, end) = (frame.id(), ids.start, ids.end);
+                let message = format!("the id {id} is not one of yours: they go from {start} to {}", end - 1);
+                return End::SentAway(ErrorKind::WrongSession, message);
+            }
+            Ok(None) => return End::Left,
+            Err(error) => return End::SentAway(ErrorKind::Malformed, error.to_string()),
         }
     }
 }

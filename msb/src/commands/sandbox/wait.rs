@@ -6,7 +6,7 @@ use crate::host::Machine;
 use crate::output::print_error;
 use crate::project::find::{self, full_name_of};
 use executor::observe::Observation;
-use executor_client::control::{ControlClient, Event, Request};
+use executor_client::control::ControlClient;
 use executor_host::home::Home;
 use executor_host::state::{Phase, State, read_state};
 use schemas::snapshot::Exit;
@@ -56,17 +56,11 @@ fn exit_code(code: i32) -> ExitCode {
 async fn last_state(home: &Home, seen: &Observation) -> Option<State> {
     let socket = home.sandbox_run(&full_name_of(seen)).control_socket();
     let mut last = None;
-    if let Ok(mut control) = ControlClient::connect(&socket).await
-        && control.send(&Request::Watch).await.is_ok()
-    {
-        while let Ok(Some(event)) = control.next().await {
-            if let Event::State { state } = event {
-                let is_final = state.is_final();
-                last = Some(*state);
-                if is_final {
-                    break;
-                }
-            }
+    if let Ok(mut control) = ControlClient::watch(&socket).await {
+        while !last.as_ref().is_some_and(State::is_final)
+            && let Ok(state) = control.next_state().await
+        {
+            last = Some(state);
         }
     }
     // The final state may be lost with the socket; the file has it.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::supervisor::agent_link::exec_logger::ExecLogger;
 use executor_client::agent::{AgentError, RawAgentClient};
+use protocol::frame::FrameDecoder;
 use protocol::latest::{ClientDisconnected, Pong, Ready};
 use std::path::{Path, PathBuf};
 use tokio::sync::mpsc;
