@@ -23,7 +23,7 @@ pub use trust::Trusted;
 pub use volumes::VolumeRow;
 
 use executor_host::reserve::Reserve;
-use rusqlite::{Connection, ErrorCode, Params, Row};
+use rusqlite::{Connection, ErrorCode, Params, Row, Transaction, TransactionBehavior};
 use rustix::fs::{Mode, OFlags};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -163,6 +163,17 @@ impl Catalog {
         let connection = self.writer()?;
         let changed = connection.prepare_cached(sql).and_then(|mut statement| statement.execute(parameters));
         changed.map_err(failed(action))
+    }
+
+    /// Runs statements in one transaction, which `work` commits.
+    fn transact<T>(
+        &self,
+        action: &'static str,
+        work: impl FnOnce(Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, CatalogError> {
+        let mut connection = self.writer()?;
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate);
+        transaction.and_then(work).map_err(failed(action))
     }
 
     /// Executes a statement that writes and is a point at which tests end the process.

@@ -4,9 +4,9 @@
 //! the same time would choose the same subnets. The record contains the subnet and not its number, so that pools may
 //! overlap and change.
 
-use super::{Catalog, CatalogError, failed, failpoint, rows};
+use super::{Catalog, CatalogError, failpoint, rows};
 use executor_net::{Addresses, Family, Pools};
-use rusqlite::{Connection, Row, TransactionBehavior, params};
+use rusqlite::{Connection, Row, Transaction, params};
 use schemas::name::SandboxId;
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -35,17 +35,15 @@ impl Catalog {
         id: &SandboxId,
         pools: Pools,
     ) -> Result<Result<Addresses, Family>, CatalogError> {
-        let mut connection = self.writer()?;
-        choose(&mut connection, id, pools).map_err(failed("choose addresses"))
+        self.transact("choose addresses", |transaction| choose(transaction, id, pools))
     }
 }
 
 fn choose(
-    connection: &mut Connection,
+    transaction: Transaction<'_>,
     id: &SandboxId,
     pools: Pools,
 ) -> rusqlite::Result<Result<Addresses, Family>> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let sql = "SELECT ipv4, ipv6 FROM network_addresses WHERE sandbox = ?1";
     let known = rows(&transaction, sql, params![id.as_str()], read_row)?.into_iter().next();
     let known = known.and_then(|(ipv4, ipv6)| Some((ipv4, ipv6?)));

@@ -1,7 +1,7 @@
 //! The journal: an intent before each act, its end after it.
 
-use super::{Catalog, CatalogError, failed, failpoint, now_unix};
-use rusqlite::{Connection, TransactionBehavior, params};
+use super::{Catalog, CatalogError, failpoint, now_unix};
+use rusqlite::params;
 use schemas::name::ProjectName;
 use schemas::plan::StepId;
 
@@ -25,30 +25,24 @@ impl Catalog {
         ended: &[(OperationId, &str)],
         begun: &[&StepId],
     ) -> Result<Vec<OperationId>, CatalogError> {
-        let mut connection = self.writer()?;
         let now = now_unix();
-        let write = |connection: &mut Connection| {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        self.transact("write the journal", |transaction| {
             let mut rows = Vec::with_capacity(begun.len());
-            if !ended.is_empty() {
-                let mut end = transaction
-                    .prepare_cached("UPDATE operations SET ended = ?2, outcome = ?3 WHERE id = ?1")?;
-                for (id, outcome) in ended {
-                    end.execute(params![id.0, now, outcome])?;
-                }
+            for (id, outcome) in ended {
+                transaction
+                    .prepare_cached("UPDATE operations SET ended = ?2, outcome = ?3 WHERE id = ?1")?
+                    .execute(params![id.0, now, outcome])?;
             }
-            if !begun.is_empty() {
-                let mut begin = transaction
-                    .prepare_cached("INSERT INTO operations (project, step, began) VALUES (?1, ?2, ?3)")?;
-                for step in begun {
-                    rows.push(OperationId(begin.insert(params![project.as_str(), step.to_string(), now])?));
-                }
+            for step in begun {
+                let row = transaction
+                    .prepare_cached("INSERT INTO operations (project, step, began) VALUES (?1, ?2, ?3)")?
+                    .insert(params![project.as_str(), step.to_string(), now])?;
+                rows.push(OperationId(row));
             }
             transaction.commit()?;
             failpoint::written();
             Ok(rows)
-        };
-        write(&mut connection).map_err(failed("write the journal"))
+        })
     }
 
     /// Closes the operations of an interrupted msb, whose effects have been observed by now, and deletes old rows. The caller
@@ -58,9 +52,7 @@ impl Catalog {
     ///
     /// If the catalog fails.
     pub fn settle_operations(&self, project: &ProjectName) -> Result<(), CatalogError> {
-        let mut connection = self.writer()?;
-        let settle = |connection: &mut Connection| {
-            let transaction = connection.transaction()?;
+        self.transact("settle the journal", |transaction| {
             transaction.execute(
                 "UPDATE operations SET ended = ?2, outcome = 'interrupted' WHERE project = ?1 AND ended IS NULL",
                 params![project.as_str(), now_unix()],
@@ -71,7 +63,6 @@ impl Catalog {
                 params![project.as_str(), KEPT_PER_PROJECT],
             )?;
             transaction.commit()
-        };
-        settle(&mut connection).map_err(failed("settle the journal"))
+        })
     }
 }

@@ -1,6 +1,6 @@
 //! Folders of projects, and the projects that were last brought up from a folder.
 
-use super::{Catalog, CatalogError, failed};
+use super::{Catalog, CatalogError};
 use rusqlite::{Row, params};
 use schemas::name::ProjectName;
 use std::path::Path;
@@ -34,24 +34,19 @@ impl Catalog {
         {
             return Ok(());
         }
-        let mut connection = self.writer()?;
-        let mut remember = || -> rusqlite::Result<()> {
-            let transaction = connection.transaction()?;
-            transaction
-                .prepare_cached(
-                    "INSERT INTO projects (folder, project) VALUES (?1, ?2)
-                     ON CONFLICT (folder) DO UPDATE SET project = ?2",
-                )?
-                .execute(params![folder, project.as_str()])?;
-            transaction
-                .prepare_cached(
-                    "INSERT OR REPLACE INTO project_homes (project, folder, file, mark, by_folder, files)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                )?
-                .execute(params![project.as_str(), folder, file, mark, by_folder, files])?;
+        self.transact("remember a project's folder", |transaction| {
+            transaction.execute(
+                "INSERT INTO projects (folder, project) VALUES (?1, ?2)
+                 ON CONFLICT (folder) DO UPDATE SET project = ?2",
+                params![folder, project.as_str()],
+            )?;
+            transaction.execute(
+                "INSERT OR REPLACE INTO project_homes (project, folder, file, mark, by_folder, files)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                params![project.as_str(), folder, file, mark, by_folder, files],
+            )?;
             transaction.commit()
-        };
-        remember().map_err(failed("remember a project's folder"))
+        })
     }
 
     /// Returns the project that was last brought up from this folder.
