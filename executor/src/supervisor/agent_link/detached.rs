@@ -14,7 +14,7 @@ pub async fn start(link: &Rc<Link>, request: ExecRequest) -> Event {
     let request = ExecRequest { stdin_acks: false, output_acks: false, ..request };
     let started = within(START_TIMEOUT, async {
         let Ok((id, mut session)) = link.own_session(request.into(), true).await else {
-            return (refused("the sandbox has no place for one more command, or is gone"), None);
+            return (refused("the sandbox runs too many commands, or has ended"), None);
         };
         if let Ok(frame) = Message::from(ExecStdin { data: Vec::new() }).encode(id) {
             let _ = link.send(frame).await;
@@ -32,7 +32,7 @@ pub async fn start(link: &Rc<Link>, request: ExecRequest) -> Event {
                     break refused(&GuestText::message(report.message).to_string());
                 }
                 Some(_) => {}
-                None => break refused("the guest is gone"),
+                None => break refused("the guest has ended"),
             }
         };
         (event, Some(session))

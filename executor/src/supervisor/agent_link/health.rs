@@ -44,9 +44,8 @@ pub async fn watch(link: &Link, check: &HealthCheck, report: impl Fn(Health, Pro
 }
 
 /// Derives a verdict from consecutive probes.
-struct Tally {
-    interval: Duration,
-    retries: u32,
+struct Tally<'a> {
+    check: &'a HealthCheck,
     /// The time from which on a failure counts.
     counts_from: Instant,
     failures: u32,
@@ -54,17 +53,9 @@ struct Tally {
     health: Health,
 }
 
-impl Tally {
-    fn new(check: &HealthCheck, counts_from: Instant) -> Self {
-        let interval = Duration::from_millis(check.interval_ms);
-        Self {
-            interval,
-            retries: check.retries,
-            counts_from,
-            failures: 0,
-            ever_passed: false,
-            health: Health::Starting,
-        }
+impl<'a> Tally<'a> {
+    fn new(check: &'a HealthCheck, counts_from: Instant) -> Self {
+        Self { check, counts_from, failures: 0, ever_passed: false, health: Health::Starting }
     }
 
     fn count(&mut self, passed: bool, now: Instant) -> Health {
@@ -73,8 +64,8 @@ impl Tally {
             self.counts_from = now;
         } else if now >= self.counts_from {
             self.failures += 1;
-            self.counts_from = now + self.interval.mul_f64(0.9);
-            if self.failures >= self.retries {
+            self.counts_from = now + Duration::from_millis(self.check.interval_ms).mul_f64(0.9);
+            if self.failures >= self.check.retries {
                 self.health = Health::Unhealthy;
             }
         }
@@ -88,8 +79,8 @@ async fn probe(link: &Link, check: &HealthCheck) -> (Option<i32>, String) {
     let (mut output, mut session) = (Vec::new(), None);
     // A paused guest does not read the request.
     let ended = within(Duration::from_millis(check.timeout_ms), async {
-        let gone = || (None, Some(GuestText::from("the guest is gone")));
-        let Ok((id, mut messages)) = link.own_session(request.into(), false).await else { return gone() };
+        let ended = || (None, Some(GuestText::from("the guest has ended")));
+        let Ok((id, mut messages)) = link.own_session(request.into(), false).await else { return ended() };
         session = Some(id);
         while let Some(message) = messages.recv().await {
             match message {
@@ -101,7 +92,7 @@ async fn probe(link: &Link, check: &HealthCheck) -> (Option<i32>, String) {
                 _ => {}
             }
         }
-        gone()
+        ended()
     })
     .await;
     let printed = GuestText::new(String::from_utf8_lossy(&output).trim_end());

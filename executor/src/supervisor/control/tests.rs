@@ -88,7 +88,7 @@ fn a_kill_is_carried_out_while_a_guest_does_not_start_a_command() {
         let (killed, ()) = tokio::join!(client.kill(), machine);
         killed.unwrap();
         let refused = pending.await.unwrap().unwrap_err();
-        assert_eq!(refused.to_string(), "the guest is gone");
+        assert_eq!(refused.to_string(), "the guest has ended");
     });
 }
 

@@ -60,7 +60,7 @@ impl Queue {
 
     fn pop(&mut self) -> Option<Entry> {
         if self.lost > 0 {
-            let text = format!("[msb: lost here: {} bytes that nobody took in time]\n", self.lost);
+            let text = format!("[msb: lost here: {} bytes that were not read in time]\n", self.lost);
             self.lost = 0;
             let (time, data) = (SystemTime::now(), text.into_bytes());
             return Some(Entry { time, source: Source::Stderr, session: None, data });
@@ -171,7 +171,7 @@ mod tests {
         let received = received(&slow);
         assert_eq!(received.len(), 2);
         let lost = 3 * large.len();
-        assert_eq!(received[0], format!("[msb: lost here: {lost} bytes that nobody took in time]\n"));
+        assert_eq!(received[0], format!("[msb: lost here: {lost} bytes that were not read in time]\n"));
         assert!(slow.0.queue.borrow().bytes == 0);
     }
 }
