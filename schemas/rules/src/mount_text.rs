@@ -1,5 +1,6 @@
 //! The short form of a mount, `SOURCE:DEST[:OPTIONS]`, as in flags and Sandboxfiles.
 
+use crate::Word;
 use crate::suggest::{list, nearest};
 use std::str::FromStr;
 
@@ -114,7 +115,7 @@ impl InvalidMountText {
         match self {
             Self::UnknownOption { suggestion: Some(option), .. } => Some(format!("did you mean `{option}`?")),
             Self::UnknownOption { suggestion: None, .. } => {
-                Some(format!("the options are {}", list(OPTIONS.iter().copied(), "and")))
+                Some(format!("the options are {}", list(OPTIONS, "and")))
             }
             Self::NoTarget { .. } => Some("write it as ./src:/app or ./src:/app:ro".to_owned()),
             Self::Contradiction | Self::Repeated { .. } => Some("keep one of the two".to_owned()),
@@ -132,10 +133,7 @@ impl FromStr for MountText {
         // The path in the sandbox is absolute, so a source may contain colons.
         let at = text.find(":/").or_else(|| text.find(':')).ok_or_else(no_target)?;
         let (source, rest) = (&text[..at], &text[at + 1..]);
-        let (to, options) = match rest.split_once(':') {
-            Some((to, options)) => (to, Some(options)),
-            None => (rest, None),
-        };
+        let (to, options) = rest.split_once(':').map_or((rest, None), |(to, options)| (to, Some(options)));
         if source.is_empty() {
             return Err(InvalidMountText::NoSource);
         }
@@ -145,10 +143,8 @@ impl FromStr for MountText {
         let mut mount = Self { source: source.to_owned(), to: to.to_owned(), ..Self::default() };
         let mut given: Vec<&str> = Vec::new();
         for option in options.into_iter().flat_map(|options| options.split(',')) {
-            let (name, value) = match option.split_once('=') {
-                Some((name, value)) => (name, Some(value)),
-                None => (option, None),
-            };
+            let (name, value) =
+                option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value)));
             if given.contains(&name) {
                 return Err(InvalidMountText::Repeated { option: name.to_owned() });
             }
@@ -170,25 +166,16 @@ impl MountText {
             ("noexec", None) => self.noexec = true,
             ("nosuid", None) => self.nosuid = true,
             ("nodev", None) => self.nodev = true,
-            ("stat-virt", value) => {
-                let words = StatVirt::ALL.iter().map(|one| one.as_str());
-                self.stat_virt = Some(word_of("stat-virt", value, StatVirt::from_word, words)?);
-            }
-            ("host-perms", value) => {
-                let words = HostPerms::ALL.iter().map(|one| one.as_str());
-                self.host_perms = Some(word_of("host-perms", value, HostPerms::from_word, words)?);
-            }
+            ("stat-virt", value) => self.stat_virt = Some(word_of("stat-virt", value)?),
+            ("host-perms", value) => self.host_perms = Some(word_of("host-perms", value)?),
             ("size", _) => return Err(InvalidMountText::OfTheVolume { option: "size" }),
             ("kind", _) => return Err(InvalidMountText::OfTheVolume { option: "kind" }),
             _ => {
-                let meant = match option {
+                let suggestion = match option {
                     "readonly" | "read-only" | "r" => Some("ro"),
                     "readwrite" | "read-write" | "w" | "z" | "Z" => Some("rw"),
-                    _ => nearest(name, OPTIONS.iter().copied()),
+                    _ => nearest(name, OPTIONS),
                 };
-                // The table's own words live as long as the program.
-                let suggestion =
-                    meant.and_then(|meant| OPTIONS.iter().copied().find(|known| *known == meant));
                 return Err(InvalidMountText::UnknownOption { found: option.to_owned(), suggestion });
             }
         }
@@ -196,21 +183,12 @@ impl MountText {
     }
 }
 
-fn word_of<'a, T>(
-    option: &'static str,
-    value: Option<&str>,
-    from_word: impl Fn(&str) -> Option<T>,
-    words: impl Iterator<Item = &'a str>,
-) -> Result<T, InvalidMountText> {
-    let accepted = list(words, "or");
-    match value {
-        None => Err(InvalidMountText::NoValue { option, accepted }),
-        Some(value) => from_word(value).ok_or_else(|| InvalidMountText::UnknownValue {
-            option,
-            found: value.to_owned(),
-            accepted,
-        }),
-    }
+/// Returns the value of an option.
+fn word_of<T: Word>(option: &'static str, value: Option<&str>) -> Result<T, InvalidMountText> {
+    let accepted = || list(T::ALL.iter().map(|word| word.as_str()), "or");
+    let value = value.ok_or_else(|| InvalidMountText::NoValue { option, accepted: accepted() })?;
+    let unknown = || InvalidMountText::UnknownValue { option, found: value.to_owned(), accepted: accepted() };
+    T::from_word(value).ok_or_else(unknown)
 }
 
 #[cfg(test)]

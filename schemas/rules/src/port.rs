@@ -185,11 +185,9 @@ fn bind_of<'a>(text: &'a str, suffix: &str) -> Result<(IpAddr, &'a str), Wrong> 
         }
         _ => {
             // The last two parts are the ports, and the rest is the address.
-            let mut parts = text.rsplitn(3, ':');
-            let (guest, host, address) = (parts.next(), parts.next(), parts.next().unwrap_or_default());
+            let (address, ports) = text.split_at(text.rmatch_indices(':').nth(1).map_or(0, |(at, _)| at));
             if address.parse::<Ipv6Addr>().is_ok() {
-                let ports = format!("{}:{}", host.unwrap_or_default(), guest.unwrap_or_default());
-                return Err((Reason::NoBrackets, Some(format!("[{address}]:{ports}{suffix}"))));
+                return Err((Reason::NoBrackets, Some(format!("[{address}]{ports}{suffix}"))));
             }
             Err((Reason::TooManyParts { found: text.to_owned() }, None))
         }

@@ -150,10 +150,7 @@ fn read(text: &str) -> Result<Reference, (Reason, Option<String>)> {
             Some(rest.trim_end_matches('/').to_owned()),
         ));
     }
-    let (name, digest) = match text.split_once('@') {
-        Some((name, digest)) => (name, Some(digest)),
-        None => (text, None),
-    };
+    let (name, digest) = text.split_once('@').map_or((text, None), |(name, digest)| (name, Some(digest)));
     if let Some(digest) = digest
         && !is_digest(digest)
     {
@@ -233,30 +230,22 @@ fn is_registry_like(first: &str) -> bool {
 }
 
 fn is_registry(registry: &str) -> bool {
-    // An IPv6 address has brackets.
-    let (host, port) = match registry.strip_prefix('[').and_then(|inner| inner.split_once(']')) {
-        Some((address, rest)) => {
-            if address.parse::<std::net::Ipv6Addr>().is_err() {
-                return false;
-            }
-            match (rest.is_empty(), rest.strip_prefix(':')) {
-                (true, _) => ("localhost", None),
-                (false, Some(port)) => ("localhost", Some(port)),
-                (false, None) => return false,
-            }
-        }
-        None => match registry.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (registry, None),
-        },
-    };
     let label = |label: &str| {
         !label.is_empty()
             && !label.starts_with('-')
             && !label.ends_with('-')
             && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
     };
-    host.split('.').all(label) && port.is_none_or(|port| port.parse::<std::num::NonZeroU16>().is_ok())
+    // An IPv6 address has brackets.
+    let (is_host, port) = match registry.strip_prefix('[').and_then(|inner| inner.split_once(']')) {
+        Some((address, port)) => (address.parse::<std::net::Ipv6Addr>().is_ok(), port),
+        None => {
+            let (host, port) = registry.split_at(registry.find(':').unwrap_or(registry.len()));
+            (host.split('.').all(label), port)
+        }
+    };
+    let is_port = |port: &str| port.parse::<std::num::NonZeroU16>().is_ok();
+    is_host && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
 }
 
 /// `[a-z0-9]+`, joined by `.`, `_`, `__` or hyphens.

@@ -155,16 +155,13 @@ impl Decimal<'_> {
         if fraction.len() > FRACTION_DIGITS_MAX {
             return Err(too_fine());
         }
-        let mut part_ns = 0;
-        if !fraction.is_empty() {
-            let scaled = fraction.parse::<u128>().map_err(|_| too_fine())? * unit_ns;
-            let scale = 10_u128.pow(u32::try_from(fraction.len()).map_err(|_| too_fine())?);
-            if !scaled.is_multiple_of(scale) {
-                return Err(too_fine());
-            }
-            part_ns = scaled / scale;
+        let digits = fraction.bytes().map(|digit| u128::from(digit - b'0'));
+        let (scaled, scale) =
+            digits.fold((0, 1), |(scaled, scale), digit| (scaled * 10 + digit * unit_ns, scale * 10));
+        if !scaled.is_multiple_of(scale) {
+            return Err(too_fine());
         }
-        Ok(u128::from(whole) * unit_ns + part_ns)
+        Ok(u128::from(whole) * unit_ns + scaled / scale)
     }
 }
 

@@ -45,7 +45,7 @@ macro_rules! words {
 
             /// Returns the variant of a word; `None` for any other text. Words are case-sensitive.
             pub fn from_word(word: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|variant| variant.as_str() == word)
+                <Self as $crate::Word>::from_word(word)
             }
         }
 
@@ -72,4 +72,9 @@ pub trait Word: Copy + Eq + 'static {
 
     /// Returns its word.
     fn as_str(self) -> &'static str;
+
+    /// Returns the variant of a word; `None` for any other text. Words are case-sensitive.
+    fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|variant| variant.as_str() == word)
+    }
 }

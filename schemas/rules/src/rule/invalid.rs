@@ -298,13 +298,13 @@ impl From<Reason> for InvalidRule {
 
 impl InvalidRule {
     /// Follows suggestions until one is valid, as a text may have several mistakes.
-    pub(super) fn settled(mut self, mut read: impl FnMut(&str) -> Result<(), Self>) -> Self {
+    pub(super) fn settled<T>(mut self, read: impl Fn(&str) -> Result<T, Self>) -> Self {
         const STEPS_MAX: usize = 4;
         let mut suggestion = self.suggestion.take();
         for _ in 0..STEPS_MAX {
             let Some(text) = suggestion else { break };
             match read(&text) {
-                Ok(()) => return Self { suggestion: Some(text), ..self },
+                Ok(_) => return Self { suggestion: Some(text), ..self },
                 Err(next) => suggestion = next.suggestion,
             }
         }

@@ -142,7 +142,7 @@ impl FromStr for HostPattern {
     type Err = InvalidRule;
 
     fn from_str(text: &str) -> Result<Self, InvalidRule> {
-        read_host(text).map_err(|invalid| invalid.settled(|text| read_host(text).map(|_| ())))
+        read_host(text).map_err(|invalid| invalid.settled(read_host))
     }
 }
 

@@ -74,7 +74,7 @@ impl FromStr for Rule {
     type Err = InvalidRule;
 
     fn from_str(text: &str) -> Result<Self, InvalidRule> {
-        read(text).map_err(|invalid| invalid.settled(|text| read(text).map(|_| ())))
+        read(text).map_err(|invalid| invalid.settled(read))
     }
 }
 
@@ -86,7 +86,7 @@ impl Rule {
     /// If the text is not a target with an optional protocol and ports, or no connection can match the rule.
     pub fn of(action: Action, direction: Direction, traffic: &str) -> Result<Self, InvalidRule> {
         let read = |traffic: &str| read_traffic(action, direction, traffic);
-        read(traffic).map_err(|invalid| invalid.settled(|text| read(text).map(|_| ())))
+        read(traffic).map_err(|invalid| invalid.settled(read))
     }
 }
 
@@ -201,7 +201,8 @@ fn traffic_of(text: &str) -> Result<(Target, Protocol, Ports), InvalidRule> {
     let (target, rest) = match text.strip_prefix('[') {
         Some(inner) => {
             let Some((address, after)) = inner.split_once(']') else {
-                return Err(Reason::OpenBracket.suggest_if(close_bracket(inner)));
+                let meant = bare_ipv6(inner).map(|(address, rest)| format!("[{address}]{rest}"));
+                return Err(Reason::OpenBracket.suggest_if(meant));
             };
             let rest = after.strip_prefix(':');
             if rest.is_none() && !after.is_empty() {
@@ -233,10 +234,7 @@ fn traffic_of(text: &str) -> Result<(Target, Protocol, Ports), InvalidRule> {
 fn url(scheme: &str, rest: &str) -> InvalidRule {
     let reason = Reason::Url { scheme: scheme.to_owned() };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let (host, port) = match authority.split_once(':') {
-        Some((host, port)) => (host, Some(port)),
-        None => (authority, None),
-    };
+    let (host, port) = authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port)));
     let known = match scheme.to_ascii_lowercase().as_str() {
         "https" => Some("443"),
         "http" => Some("80"),
@@ -254,11 +252,6 @@ fn bare_ipv6(text: &str) -> Option<(&str, &str)> {
     }
     let ends = Protocol::ALL.iter().filter_map(|protocol| text.find(&format!(":{protocol}")));
     ends.chain([text.len()]).map(|end| text.split_at(end)).find(|(address, _)| is_ipv6(address))
-}
-
-fn close_bracket(inner: &str) -> Option<String> {
-    let (address, rest) = bare_ipv6(inner)?;
-    Some(format!("[{address}]{rest}"))
 }
 
 fn target_of(text: &str) -> Result<Target, InvalidRule> {
