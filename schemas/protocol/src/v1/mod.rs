@@ -29,23 +29,11 @@ mod link;
 mod message;
 mod payload;
 
-pub use boot::{
-    BOOT_CHUNK_BYTES, BOOT_DOCUMENT_VERSION, BootAssembler, BootChunk, BootDocument, BootError, BootFailed,
-    Disk, DiskAt, MAX_BOOT_BYTES, Mount, Network, VolumeMount,
-};
+pub use boot::*;
 pub use envelope::{Envelope, MessageError};
-pub use exec::{
-    ExecExited, ExecFailed, ExecOutputAck, ExecRequest, ExecResize, ExecSignal, ExecStarted, ExecStderr,
-    ExecStdin, ExecStdinAck, ExecStdinError, ExecStdout, FailureKind, OUTPUT_WINDOW_BYTES, OutputStream,
-    Rlimit, STDIN_WINDOW_BYTES, append_output,
-};
-pub use file::{
-    FEATURE_FILES, FILE_DATA_BYTES, FILE_ENTRIES, FILE_WINDOW_FRAMES, FileAck, FileData, FileEntry,
-    FileFailure, FileFailureKind, FileKind, FileOperation, FileRequest, FileResponse, FileStat,
-};
-pub use link::{
-    ClientDisconnected, Clock, ErrorKind, ErrorReport, FEATURE_CLOCK, Ping, Pong, Ready, Shutdown,
-};
+pub use exec::*;
+pub use file::*;
+pub use link::*;
 pub use message::{Message, schema_text};
 
 /// The generation: the `v` of the envelope.
