@@ -30,7 +30,8 @@ pub use plan_file::sealed;
 pub use plan_file::{PLAN_FILE_VERSION, PlanFile, PlanFileError};
 pub use policy::Policy;
 pub use rollback::{Rollback, rollback};
-pub use staleness::{Change, Staleness, State, Subject, staleness};
+pub use schemas::snapshot::State;
+pub use staleness::{Change, Staleness, Subject, staleness};
 
 use schemas::model::Model;
 use schemas::name::{ProjectName, SandboxName};

@@ -6,7 +6,9 @@
 //!
 //! Ends are ordered in reverse of the starts that they roll back, and starts in reverse of the ends.
 
+use crate::decide::identity_of;
 use crate::decide::volumes::{mounted, runs, users};
+use crate::graph::order;
 use schemas::name::{SandboxName, VolumeName};
 use schemas::plan::{Ensure, Identity, PLAN_VERSION, PlanGraph, Step, StepId};
 use schemas::snapshot::{ObservedSandbox, Snapshot, Status};
@@ -105,7 +107,7 @@ impl RollbackBuilder {
 
     fn remove(&mut self, name: &SandboxName, new: &ObservedSandbox) {
         let id =
-            self.add(StepId::Remove(name.into()), Ensure::Removed { identity: identity(name, new) }, None);
+            self.add(StepId::Remove(name.into()), Ensure::Removed { identity: identity_of(name, new) }, None);
         self.ends.insert(name.clone(), id);
     }
 
@@ -119,10 +121,10 @@ impl RollbackBuilder {
     }
 
     fn restore(&mut self, name: &SandboxName, old: &ObservedSandbox, new: &ObservedSandbox, how: StepEffect) {
-        let identity = identity(name, old);
+        let identity = identity_of(name, old);
         let changed = old.spec != new.spec;
         let spec = || Box::new(old.spec.clone());
-        let [ran, runs] = [old, new].map(|sandbox| matches!(sandbox.status, Status::Running { .. }));
+        let [ran, runs] = [old, new].map(|sandbox| runs(&sandbox.status));
         if how.live && !how.stopped {
             if changed {
                 self.add(StepId::Live(name.into()), Ensure::Live { identity, spec: spec() }, None);
@@ -180,18 +182,13 @@ impl RollbackBuilder {
             let Some(old) = before.sandboxes.get(name) else { continue };
             let shared = mounted(&old.spec.definition).into_iter().filter_map(|volume| users.get(volume));
             let others = shared.flatten().filter(|user| **user != name);
-            let ends: Vec<_> = others.filter_map(|user| self.ends.get(*user).cloned()).collect();
-            if let Some(step) = self.steps.get_mut(start) {
-                step.after.extend(ends);
-            }
+            order(&mut self.steps, start, others.filter_map(|user| self.ends.get(*user).cloned()));
         }
     }
 
     fn end_before(&mut self, dependent: &SandboxName, dependency: &SandboxName) {
-        if let (Some(first), Some(then)) = (self.ends.get(dependent), self.ends.get(dependency))
-            && let Some(step) = self.steps.get_mut(then)
-        {
-            step.after.insert(first.clone());
+        if let (Some(first), Some(then)) = (self.ends.get(dependent), self.ends.get(dependency)) {
+            order(&mut self.steps, then, [first.clone()]);
         }
     }
 
@@ -212,9 +209,7 @@ impl RollbackBuilder {
                 id
             }
         };
-        if let Some(step) = self.steps.get_mut(&then) {
-            step.after.insert(first);
-        }
+        order(&mut self.steps, &then, [first]);
     }
 }
 
@@ -224,11 +219,4 @@ fn is_end(ensure: &Ensure) -> bool {
 
 fn is_pre_stop(ensure: &Ensure) -> bool {
     matches!(ensure, Ensure::Hook { event: HookEvent::PreStop, .. })
-}
-
-fn identity(
-    name: &SandboxName,
-    ObservedSandbox { id, generation, spec: _, status: _, post_start_pending: _, created: _, should_run: _ }: &ObservedSandbox,
-) -> Identity {
-    Identity { name: name.clone(), id: id.clone(), generation: *generation }
 }

@@ -1,9 +1,9 @@
 //! The differences between two snapshots: why a plan that was made from the first one is stale.
 
 use schemas::name::{SandboxName, VolumeName};
-use schemas::snapshot::{ObservedImage, ObservedSandbox, ObservedVolume, Snapshot, Status};
+use schemas::snapshot::{ObservedImage, ObservedSandbox, ObservedVolume, Snapshot, State};
 use schemas::spec::diff::changes;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A difference between two snapshots.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,55 +69,37 @@ pub enum Change {
     ContentsChanged,
 }
 
-/// The state of a sandbox, as far as a plan depends on it: health does not matter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Its creation was interrupted, or its disk is missing.
-    Incomplete,
-    /// It was stopped.
-    Stopped,
-    /// It runs.
-    Running,
-    /// It exited with code 0.
-    Completed,
-    /// It ended otherwise.
-    Failed,
-    /// Its supervisor is gone.
-    Lost,
-}
-
 /// Returns what differs between two snapshots of a project, sorted by subject.
 pub fn staleness(then: &Snapshot, now: &Snapshot) -> Vec<Staleness> {
     let Snapshot { project: _, sandboxes, unreadable, volumes, images, held_ports: _ } = then;
-    let mut found = Vec::new();
-    let mut push = |subject: Subject, change: Option<Change>| {
-        found.extend(change.map(|change| Staleness { subject, change }));
-    };
-    for name in union(sandboxes.keys(), now.sandboxes.keys()) {
-        let change = compare(sandboxes.get(name), now.sandboxes.get(name), compare_sandboxes);
-        push(Subject::Sandbox(name.clone()), change);
-    }
-    for name in union(unreadable.keys(), now.unreadable.keys()) {
-        let change = match (unreadable.get(name), now.unreadable.get(name)) {
-            (then, now) if then == now => None,
-            (_, Some(_)) => Some(Change::Unreadable),
-            (_, None) => Some(Change::NoLongerUnreadable),
-        };
-        push(Subject::Sandbox(name.clone()), change);
-    }
-    for name in union(volumes.keys(), now.volumes.keys()) {
-        let change = compare(volumes.get(name), now.volumes.get(name), compare_volumes);
-        push(Subject::Volume(name.clone()), change);
-    }
-    for key in union(images.keys(), now.images.keys()) {
-        let change = compare(images.get(key), now.images.get(key), compare_images);
-        push(Subject::Image(key.clone()), change);
-    }
+    let mut found = differences([sandboxes, &now.sandboxes], Subject::Sandbox, |then, now| {
+        compare(then, now, compare_sandboxes)
+    });
+    found.extend(differences([unreadable, &now.unreadable], Subject::Sandbox, |then, now| match now {
+        now if then == now => None,
+        Some(_) => Some(Change::Unreadable),
+        None => Some(Change::NoLongerUnreadable),
+    }));
+    found.extend(differences([volumes, &now.volumes], Subject::Volume, |then, now| {
+        compare(then, now, compare_volumes)
+    }));
+    found.extend(differences([images, &now.images], Subject::Image, |then, now| {
+        compare(then, now, compare_images)
+    }));
     found
 }
 
-fn union<'a, T: Ord>(then: impl Iterator<Item = &'a T>, now: impl Iterator<Item = &'a T>) -> BTreeSet<&'a T> {
-    then.chain(now).collect()
+fn differences<K: Clone + Ord, V>(
+    [then, now]: [&BTreeMap<K, V>; 2],
+    subject: fn(K) -> Subject,
+    compare: impl Fn(Option<&V>, Option<&V>) -> Option<Change>,
+) -> Vec<Staleness> {
+    let names: BTreeSet<&K> = then.keys().chain(now.keys()).collect();
+    let difference = |name: &K| {
+        let change = compare(then.get(name), now.get(name))?;
+        Some(Staleness { subject: subject(name.clone()), change })
+    };
+    names.into_iter().filter_map(difference).collect()
 }
 
 fn compare<T>(
@@ -142,7 +124,7 @@ fn compare_sandboxes(then: &ObservedSandbox, now: &ObservedSandbox) -> Option<Ch
     if let [first, more @ ..] = changed.as_slice() {
         return Some(Change::FieldsChanged { first: first.field.clone(), more: more.len() });
     }
-    let (from, to) = (state(&then.status), state(&now.status));
+    let (from, to) = (then.status.state(), now.status.state());
     if from != to {
         return Some(Change::StateChanged { from, to });
     }
@@ -150,17 +132,6 @@ fn compare_sandboxes(then: &ObservedSandbox, now: &ObservedSandbox) -> Option<Ch
         (true, false) => Some(Change::PostStartRan),
         (false, true) => Some(Change::PostStartPending),
         (true, true) | (false, false) => None,
-    }
-}
-
-fn state(status: &Status) -> State {
-    match status {
-        Status::Incomplete => State::Incomplete,
-        Status::Stopped => State::Stopped,
-        Status::Running { health: _ } => State::Running,
-        Status::Exited { exit } if exit.is_success() => State::Completed,
-        Status::Exited { exit: _ } => State::Failed,
-        Status::Lost => State::Lost,
     }
 }
 

@@ -138,19 +138,16 @@ impl LockFile {
 
     /// Returns the differences of a newer lock file from this one.
     pub fn changes(&self, new: &Self) -> Vec<Difference> {
-        let keys = |lock_file: &Self| -> Vec<(String, Platform)> {
-            let pins = |(reference, pins): (&String, &BTreeMap<Platform, Digest>)| {
-                pins.keys().map(|platform| (reference.clone(), *platform)).collect::<Vec<_>>()
-            };
-            lock_file.images.iter().flat_map(pins).collect()
+        let images = self.images.iter().chain(&new.images);
+        let keys =
+            images.flat_map(|(reference, pins)| pins.keys().map(move |platform| (reference, *platform)));
+        let differs = |(reference, platform): (&String, Platform)| {
+            let (pinned, found) =
+                (self.pin(reference, platform).cloned(), new.pin(reference, platform).cloned());
+            let reference = reference.clone();
+            (pinned != found).then_some(Difference { reference, platform, pinned, found })
         };
-        let all: BTreeSet<_> = keys(self).into_iter().chain(keys(new)).collect();
-        let differs = |(reference, platform): (String, Platform)| {
-            let (old, new) = (self.pin(&reference, platform), new.pin(&reference, platform));
-            let (pinned, found) = (old.cloned(), new.cloned());
-            (old != new).then_some(Difference { reference, platform, pinned, found })
-        };
-        all.into_iter().filter_map(differs).collect()
+        keys.collect::<BTreeSet<_>>().into_iter().filter_map(differs).collect()
     }
 
     /// Returns the text of the file.

@@ -95,10 +95,8 @@ impl fmt::Display for InstanceKey {
 
 impl InstanceKey {
     fn parse(text: &str) -> Option<Self> {
-        let (name, generation) = match text.split_once('@') {
-            None => (text, None),
-            Some((name, generation)) => (name, Some(generation.parse().ok()?)),
-        };
+        let (name, generation) = text.split_once('@').map_or((text, None), |(name, rest)| (name, Some(rest)));
+        let generation = generation.map(str::parse).transpose().ok()?;
         Some(Self { name: SandboxName::new(name).ok()?, generation })
     }
 }

@@ -45,18 +45,12 @@ impl Report {
     /// Returns the data that applying the plan destroys, in the order of the changes.
     pub fn losses(&self) -> Vec<Loss> {
         let Self { changes, volumes, blocked: _ } = self;
-        let disks = changes.iter().filter(|change| change.action.loses_the_disk()).map(
-            |SandboxChange { name, action: _, reason, drift: _, fields: _ }| Loss::Disk {
-                name: name.clone(),
-                reason: reason.clone(),
-            },
-        );
-        let volumes = volumes.iter().filter(|change| change.action.loses_the_disk()).map(
-            |VolumeChange { name, action: _, reason }| Loss::Volume {
-                name: name.clone(),
-                reason: reason.clone(),
-            },
-        );
+        let disks = changes.iter().filter(|change| change.action.loses_the_disk());
+        let disks =
+            disks.map(|change| Loss::Disk { name: change.name.clone(), reason: change.reason.clone() });
+        let volumes = volumes.iter().filter(|change| change.action.loses_the_disk());
+        let volumes =
+            volumes.map(|change| Loss::Volume { name: change.name.clone(), reason: change.reason.clone() });
         disks.chain(volumes).collect()
     }
 }

@@ -122,6 +122,38 @@ pub enum Status {
     Lost,
 }
 
+rules::words! {
+    /// The state of a sandbox, as far as a plan depends on it: health does not matter.
+    State {
+        /// Its creation was interrupted, or its disk is missing.
+        Incomplete = "incomplete",
+        /// It was stopped.
+        Stopped = "stopped",
+        /// It runs.
+        Running = "running",
+        /// It exited with code 0.
+        Completed = "completed",
+        /// It ended otherwise.
+        Failed = "failed",
+        /// Its supervisor is gone.
+        Lost = "lost",
+    }
+}
+
+impl Status {
+    /// Returns the state without its details.
+    pub fn state(&self) -> State {
+        match self {
+            Self::Incomplete => State::Incomplete,
+            Self::Stopped => State::Stopped,
+            Self::Running { health: _ } => State::Running,
+            Self::Exited { exit } if exit.is_success() => State::Completed,
+            Self::Exited { exit: _ } => State::Failed,
+            Self::Lost => State::Lost,
+        }
+    }
+}
+
 /// The result of a health check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -208,30 +240,18 @@ impl Snapshot {
         let Self { project, sandboxes, unreadable, volumes, images, held_ports: _ } = self;
         let sandboxes: Vec<_> = sandboxes
             .iter()
-            .map(
-                |(
-                    name,
-                    ObservedSandbox {
-                        id,
-                        generation,
-                        spec,
-                        status,
-                        post_start_pending,
-                        created: _,
-                        should_run: _,
-                    },
-                )| {
-                    let state = match status {
-                        Status::Incomplete => "incomplete",
-                        Status::Stopped => "stopped",
-                        Status::Running { health: _ } => "running",
-                        Status::Exited { exit } if exit.is_success() => "completed",
-                        Status::Exited { exit: _ } => "failed",
-                        Status::Lost => "lost",
-                    };
-                    (name, id, generation, spec.digest(), state, post_start_pending)
-                },
-            )
+            .map(|(name, sandbox)| {
+                let ObservedSandbox {
+                    id,
+                    generation,
+                    spec,
+                    status,
+                    post_start_pending,
+                    created: _,
+                    should_run: _,
+                } = sandbox;
+                (name, id, generation, spec.digest(), status.state(), post_start_pending)
+            })
             .collect();
         let images: Vec<_> = images
             .iter()

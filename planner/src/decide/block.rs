@@ -63,16 +63,12 @@ fn in_use(volume: &VolumeName, by: &SandboxName) -> BlockReason {
 fn unsupported(sandbox: &Sandbox) -> Option<BlockReason> {
     let definition = sandbox.definition();
     let host_mount = definition.mounts.iter().find_map(|(path, mount)| match &mount.source {
-        MountSource::Host { path: source } => Some((path, source)),
+        MountSource::Host { path: source } => {
+            Some(BlockReason::HostMount { path: path.clone(), source: source.clone() })
+        }
         MountSource::Volume { name: _ } => None,
     });
-    if let Some((path, source)) = host_mount {
-        return Some(BlockReason::HostMount { path: path.clone(), source: source.clone() });
-    }
-    if let Some(secret) = definition.secrets.keys().next() {
-        return Some(BlockReason::Secret { name: secret.clone() });
-    }
-    None
+    host_mount.or_else(|| Some(BlockReason::Secret { name: definition.secrets.keys().next()?.clone() }))
 }
 
 /// The sandboxes that declare or use each volume.
@@ -120,11 +116,7 @@ impl<'a> Volumes<'a> {
     /// Returns a volume that an unselected sandbox keeps using.
     fn in_use(&self, sandbox: &Sandbox, selection: &Selection) -> Option<BlockReason> {
         mounted(sandbox.definition()).into_iter().find_map(|volume| {
-            let left_alone = |other: &&&SandboxName| match selection.orphans.get(**other) {
-                Some(orphan) => !orphan.is_removed,
-                None => !selection.sandboxes.contains(**other),
-            };
-            let other = self.running_with.get(volume)?.iter().find(left_alone)?;
+            let other = self.running_with.get(volume)?.iter().find(|other| selection.leaves(other))?;
             Some(in_use(volume, other))
         })
     }

@@ -82,10 +82,8 @@ impl<'a> Ports<'a> {
                 .collect();
             (!held.is_empty()).then_some((sandbox.name(), held))
         };
-        let conflicts = match observed.held_ports.is_empty() {
-            true => BTreeMap::new(),
-            false => selected.iter().filter_map(conflicts).collect(),
-        };
+        let is_any_held = !observed.held_ports.is_empty();
+        let conflicts = selected.iter().filter(|_| is_any_held).filter_map(conflicts).collect();
         Self { observed, selection, conflicts }
     }
 
@@ -94,7 +92,7 @@ impl<'a> Ports<'a> {
         self.conflicts.get(name)?.iter().find_map(|(port, holder)| match holder {
             PortHolder::Process { .. } | PortHolder::Unknown => Some(taken(port, holder)),
             PortHolder::Sandbox { project, name: other } if *project == self.observed.project => {
-                if self.is_left_alone(other) {
+                if self.selection.leaves(other) {
                     Some(in_use(port, other))
                 } else if self.conflicts_with(other, name) {
                     Some(BlockReason::PortSwap { other: other.clone() })
@@ -113,13 +111,6 @@ impl<'a> Ports<'a> {
             Some((*name, in_use(port, blocked)))
         };
         self.conflicts.iter().filter_map(wants).collect()
-    }
-
-    fn is_left_alone(&self, name: &SandboxName) -> bool {
-        match self.selection.orphans.get(name) {
-            Some(orphan) => !orphan.is_removed,
-            None => !self.selection.sandboxes.contains(name),
-        }
     }
 
     /// Returns whether one sandbox needs a port that the other one holds.

@@ -49,10 +49,6 @@ impl<'a> Dependencies<'a> {
         }
         Ok(reached)
     }
-
-    fn all(&self) -> BTreeSet<SandboxName> {
-        self.nodes.keys().map(|&name| name.clone()).collect()
-    }
 }
 
 /// The sandboxes that `up` is about.
@@ -64,6 +60,11 @@ pub struct Selection {
 }
 
 impl Selection {
+    /// Returns whether the plan leaves a sandbox as it is.
+    pub fn leaves(&self, name: &SandboxName) -> bool {
+        !self.sandboxes.contains(name) && !self.removes(name)
+    }
+
     /// Returns whether a recorded sandbox is removed because the model has it no longer.
     pub fn removes(&self, name: &SandboxName) -> bool {
         self.orphans.get(name).is_some_and(|orphan| orphan.is_removed)
@@ -96,16 +97,12 @@ pub fn for_up(model: &Model, observed: &Snapshot, policy: &Policy) -> Result<Sel
     } else {
         let mut roots = BTreeSet::new();
         for target in &policy.targets {
-            match model.sandbox(target) {
-                Some(sandbox) => drop(roots.insert(sandbox.name().clone())),
-                None => {
-                    let mut replicas = model.family(target).map(|sandbox| sandbox.name().clone()).peekable();
-                    if replicas.peek().is_none() {
-                        return Err(PlanError::UnknownTarget { name: target.clone() });
-                    }
-                    roots.extend(replicas);
-                }
+            let named =
+                model.sandbox(target).map_or_else(|| model.family(target).collect(), |sandbox| vec![sandbox]);
+            if named.is_empty() {
+                return Err(PlanError::UnknownTarget { name: target.clone() });
             }
+            roots.extend(named.into_iter().map(|sandbox| sandbox.name().clone()));
         }
         roots
     };
@@ -158,8 +155,12 @@ fn replica_of(name: &str) -> Option<&str> {
 /// Returns the names that recorded replicas may share: `worker` for `worker-1`. As a target of `down`, such a
 /// name means all of them.
 pub fn families(observed: &Snapshot) -> BTreeSet<SandboxName> {
-    let recorded = observed.sandboxes.keys().chain(observed.unreadable.keys());
-    recorded.filter_map(|name| SandboxName::new(replica_of(name.as_str())?).ok()).collect()
+    names(observed).filter_map(|name| SandboxName::new(replica_of(name.as_str())?).ok()).collect()
+}
+
+/// Returns the names of all recorded sandboxes.
+fn names(observed: &Snapshot) -> impl Iterator<Item = &SandboxName> {
+    observed.sandboxes.keys().chain(observed.unreadable.keys())
 }
 
 /// Selects by the records: the targets and their dependents.
@@ -167,11 +168,11 @@ pub fn for_down(
     observed: &Snapshot,
     targets: &BTreeSet<SandboxName>,
 ) -> Result<BTreeSet<SandboxName>, PlanError> {
+    if targets.is_empty() {
+        return Ok(names(observed).cloned().collect());
+    }
     let mut dependencies = recorded(observed);
     dependencies.graph.reverse();
-    if targets.is_empty() {
-        return Ok(dependencies.all().into_iter().chain(observed.unreadable.keys().cloned()).collect());
-    }
     let targets: BTreeSet<_> = targets.iter().flat_map(|target| replicas(observed, target)).collect();
     // The dependents of a sandbox with an unreadable record are unknown.
     let (alone, targets): (BTreeSet<_>, BTreeSet<_>) =
@@ -181,13 +182,11 @@ pub fn for_down(
 
 /// Returns the recorded sandbox of this name, or else its recorded replicas.
 fn replicas(observed: &Snapshot, target: &SandboxName) -> Vec<SandboxName> {
-    let recorded = || observed.sandboxes.keys().chain(observed.unreadable.keys());
-    let replicas: Vec<_> = match recorded().any(|name| name == target) {
-        true => Vec::new(),
-        false => {
-            recorded().filter(|name| replica_of(name.as_str()) == Some(target.as_str())).cloned().collect()
-        }
-    };
+    if observed.sandboxes.contains_key(target) || observed.unreadable.contains_key(target) {
+        return vec![target.clone()];
+    }
+    let is_replica = |name: &&SandboxName| replica_of(name.as_str()) == Some(target.as_str());
+    let replicas: Vec<_> = names(observed).filter(is_replica).cloned().collect();
     if replicas.is_empty() { vec![target.clone()] } else { replicas }
 }
 

@@ -111,25 +111,18 @@ fn make(
     busy: Option<&SandboxName>,
 ) -> VolumeDecision {
     let VolumeSpec { size_mib } = *spec;
-    match recorded {
-        None => VolumeDecision::made(name, spec, None, VolumeReason::NotCreated { size_mib }),
-        Some(ObservedVolume { spec: _, created: false }) => {
-            VolumeDecision::made(name, spec, None, VolumeReason::CreationInterrupted { size_mib })
+    let Some(ObservedVolume { spec: VolumeSpec { size_mib: old_mib }, created }) = recorded else {
+        return VolumeDecision::made(name, spec, None, VolumeReason::NotCreated { size_mib });
+    };
+    let (from_mib, to_mib) = (*old_mib, size_mib);
+    match busy {
+        _ if !created => VolumeDecision::made(name, spec, None, VolumeReason::CreationInterrupted { size_mib }),
+        _ if from_mib >= to_mib => VolumeDecision::left(name, VolumeReason::AsDeclared),
+        None => VolumeDecision::made(name, spec, Some(from_mib), VolumeReason::Grows { from_mib, to_mib }),
+        Some(user) => {
+            let user = user.clone();
+            VolumeDecision::left(name, VolumeReason::GrowthDeferred { from_mib, to_mib, user })
         }
-        Some(ObservedVolume { spec: VolumeSpec { size_mib: old }, created: true }) if *old < size_mib => {
-            let (from_mib, to_mib) = (*old, size_mib);
-            match busy {
-                None => {
-                    let reason = VolumeReason::Grows { from_mib, to_mib };
-                    VolumeDecision::made(name, spec, Some(from_mib), reason)
-                }
-                Some(user) => {
-                    let user = user.clone();
-                    VolumeDecision::left(name, VolumeReason::GrowthDeferred { from_mib, to_mib, user })
-                }
-            }
-        }
-        Some(_) => VolumeDecision::left(name, VolumeReason::AsDeclared),
     }
 }
 

@@ -46,18 +46,12 @@ pub fn build(
     };
     for decision in decisions {
         builder.image(decision);
-    }
-    for decision in decisions {
         builder.teardown(decision);
     }
     builder.order_teardowns();
-    for volume in volumes {
-        builder.volume(volume);
-    }
+    volumes.iter().for_each(|volume| builder.volume(volume));
     for decision in decisions {
         builder.make(decision);
-    }
-    for decision in decisions {
         builder.post_start(decision);
     }
     for decision in decisions {
@@ -65,14 +59,10 @@ pub fn build(
         builder.await_volumes(decision);
     }
     if !observed.held_ports.is_empty() {
-        for decision in decisions {
-            builder.await_ports(decision, policy.start);
-        }
+        decisions.iter().for_each(|decision| builder.await_ports(decision, policy.start));
     }
     if policy.wait && policy.start {
-        for decision in decisions {
-            builder.await_end(decision);
-        }
+        decisions.iter().for_each(|decision| builder.await_end(decision));
     }
     PlanGraph {
         version: PLAN_VERSION,
@@ -148,9 +138,8 @@ impl<'a> Builder<'a> {
         for (dependent, dependency) in select::teardown_order(self.observed) {
             if let (Some((_, end)), Some((begin, _))) =
                 (self.teardowns.get(dependent), self.teardowns.get(dependency))
-                && let Some(step) = self.steps.get_mut(begin)
             {
-                step.after.insert(end.clone());
+                order(&mut self.steps, begin, [end.clone()]);
             }
         }
     }
@@ -182,33 +171,26 @@ impl<'a> Builder<'a> {
         if *update == SpecUpdate::None && !start {
             return;
         }
-        let spec = target.spec();
-        let digest = start.then(|| spec.digest());
         let key = instance(identity, decision.generation());
+        let (identity, spec) = (identity.clone(), Box::new(target.spec()));
+        let started = start.then(|| Ensure::Started { identity: identity.clone(), spec: spec.digest() });
         let image = build_image.then(|| StepId::Image(image.digest.clone()));
         let volumes = mounted(definition).into_iter().filter_map(|name| self.volumes.get(name));
         let mut before: BTreeSet<StepId> = volumes.cloned().collect();
         before.extend(self.last.get(&decision.name).cloned().or(image));
         let recorded = match update {
             SpecUpdate::None => None,
-            SpecUpdate::Offline => Some((
-                StepId::Sandbox(key.clone()),
-                Ensure::Sandbox { identity: identity.clone(), spec: Box::new(spec) },
-            )),
-            SpecUpdate::Live => Some((
-                StepId::Live(key.clone()),
-                Ensure::Live { identity: identity.clone(), spec: Box::new(spec) },
-            )),
+            SpecUpdate::Offline => Some((StepId::Sandbox(key.clone()), Ensure::Sandbox { identity, spec })),
+            SpecUpdate::Live => Some((StepId::Live(key.clone()), Ensure::Live { identity, spec })),
         };
         if let Some((id, ensure)) = recorded {
             self.add(&id, ensure, before);
             self.last.insert(&decision.name, id.clone());
             before = [id].into();
         }
-        if let Some(spec) = digest {
+        if let Some(started) = started {
             let id = StepId::Start(key);
-            let ensure = Ensure::Started { identity: identity.clone(), spec };
-            self.add(&id, ensure, before);
+            self.add(&id, started, before);
             self.last.insert(&decision.name, id);
         }
     }
@@ -230,11 +212,8 @@ impl<'a> Builder<'a> {
         let Some(TargetState { identity, definition, start: true, .. }) = &decision.target else { return };
         let start = StepId::Start(instance(identity, decision.generation()));
         for (dependency, &condition) in &definition.depends_on {
-            if let Some(wait) = self.condition(dependency, condition)
-                && let Some(step) = self.steps.get_mut(&start)
-            {
-                step.after.insert(wait);
-            }
+            let wait = self.condition(dependency, condition);
+            order(&mut self.steps, &start, wait);
         }
     }
 
@@ -243,10 +222,8 @@ impl<'a> Builder<'a> {
         let Some(TargetState { identity, definition, start: true, .. }) = &decision.target else { return };
         let users = mounted(definition).into_iter().filter_map(|volume| self.mounting.get(volume));
         let others = users.flatten().filter(|user| ***user != decision.name);
-        let ends: Vec<_> = others.filter_map(|user| Some(self.teardowns.get(*user)?.1.clone())).collect();
-        if let Some(step) = self.steps.get_mut(&StepId::Start(instance(identity, decision.generation()))) {
-            step.after.extend(ends);
-        }
+        let ends = others.filter_map(|user| Some(self.teardowns.get(*user)?.1.clone()));
+        order(&mut self.steps, &StepId::Start(instance(identity, decision.generation())), ends);
     }
 
     /// Orders a start, or a live change, after the steps that release its ports.
@@ -265,10 +242,8 @@ impl<'a> Builder<'a> {
             let end = self.teardowns.get(owner).map(|(_, end)| end.clone());
             let Some(end) = end.or_else(|| self.live_step(owner)) else { continue };
             // Sandboxes that pass ports on in a cycle cannot wait for each other: the first bind is refused.
-            if !self.comes_after(&end, &own)
-                && let Some(step) = self.steps.get_mut(&own)
-            {
-                step.after.insert(end);
+            if !self.comes_after(&end, &own) {
+                order(&mut self.steps, &own, [end]);
             }
         }
     }
@@ -325,6 +300,13 @@ impl<'a> Builder<'a> {
         let ensure = Ensure::Condition { identity: target.identity.clone(), condition };
         self.add(&id, ensure, last);
         Some(id)
+    }
+}
+
+/// Orders a step after others, if the plan has it.
+pub fn order(steps: &mut BTreeMap<StepId, Step>, id: &StepId, after: impl IntoIterator<Item = StepId>) {
+    if let Some(step) = steps.get_mut(id) {
+        step.after.extend(after);
     }
 }
 

@@ -14,9 +14,7 @@ pub fn portable(reference: &ImageReference, folder: &str) -> String {
 }
 
 fn relative(path: &str, folder: &str) -> String {
-    let parts = |path: &'_ str| -> Vec<String> {
-        path.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect()
-    };
+    let parts = |path| -> Vec<&str> { str::split(path, '/').filter(|part| !part.is_empty()).collect() };
     let (to, from) = (parts(path), parts(folder));
     let shared = to.iter().zip(&from).take_while(|(a, b)| a == b).count();
     // Paths that share the root only are unrelated.
@@ -24,7 +22,7 @@ fn relative(path: &str, folder: &str) -> String {
         return path.to_owned();
     }
     let up = from.len() - shared;
-    let mut steps = if up == 0 { vec![".".to_owned()] } else { vec!["..".to_owned(); up] };
+    let mut steps = if up == 0 { vec!["."] } else { vec![".."; up] };
     steps.extend_from_slice(&to[shared..]);
     steps.join("/")
 }

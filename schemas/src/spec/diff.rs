@@ -5,6 +5,7 @@
 //! destructured without `..`, so that a new field does not compile before its kind is decided.
 
 use super::{Definition, HealthSetting, Network, PinnedImage, Port, Secret};
+use crate::excerpt::excerpt;
 use crate::report::{ChangeKind, FieldChange};
 use rules::rule::Rule;
 use rules::unit::{format_duration_ms, format_size_bytes, format_size_mib};
@@ -65,9 +66,7 @@ impl Changes {
     }
 
     fn value<T: PartialEq>(&mut self, field: Field<'_>, [old, new]: [T; 2], text: impl Fn(T) -> String) {
-        if old != new {
-            self.push(field, Some(text(old)), Some(text(new)));
-        }
+        self.optional(field, [Some(old), Some(new)], text);
     }
 
     fn optional<T: PartialEq>(
@@ -289,18 +288,11 @@ fn script_texts(old: Option<&String>, new: Option<&String>) -> (Option<String>, 
             let text = |line: Option<&str>| {
                 Some(line.map_or_else(
                     || format!("line {number} is not there"),
-                    |line| format!("line {number}: {}", shorten(line)),
+                    |line| format!("line {number}: {}", excerpt(line, LINE_CHARS_MAX)),
                 ))
             };
             return (text(before), text(after));
         }
         number += 1;
     }
-}
-
-fn shorten(line: &str) -> String {
-    if line.chars().count() <= LINE_CHARS_MAX {
-        return line.to_owned();
-    }
-    line.chars().take(LINE_CHARS_MAX - 1).chain(['…']).collect()
 }
