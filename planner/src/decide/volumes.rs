@@ -116,7 +116,9 @@ fn make(
     };
     let (from_mib, to_mib) = (*old_mib, size_mib);
     match busy {
-        _ if !created => VolumeDecision::made(name, spec, None, VolumeReason::CreationInterrupted { size_mib }),
+        _ if !created => {
+            VolumeDecision::made(name, spec, None, VolumeReason::CreationInterrupted { size_mib })
+        }
         _ if from_mib >= to_mib => VolumeDecision::left(name, VolumeReason::AsDeclared),
         None => VolumeDecision::made(name, spec, Some(from_mib), VolumeReason::Grows { from_mib, to_mib }),
         Some(user) => {

@@ -3,10 +3,12 @@
 use super::{Code, DIAGNOSTICS_MAX, Diagnostic, Severity};
 use crate::check::Budget;
 use crate::language::{Instead, PLACES, Place, Property};
+use crate::print::{kdl_string, yaml_string};
 use crate::syntax::{Sources, Span, Spanned, Text};
 use crate::variables::Lookup;
 use crate::{Format, HostFiles, Source};
 use rules::suggest::{list, nearest};
+use schemas::excerpt::excerpt;
 use schemas::terminal::steers;
 use std::cell::Cell;
 
@@ -26,8 +28,6 @@ pub(crate) struct Context<'a> {
     pub explain: bool,
     diagnostics: Vec<Diagnostic>,
     errors: usize,
-    /// The offset added to the spans of a parser, which start at 0 in each file.
-    shift: usize,
     uses: Vec<VariableUse>,
     /// The number of comparisons made for suggestions.
     comparisons: Cell<usize>,
@@ -58,17 +58,13 @@ impl<'a> Context<'a> {
             explain: false,
             diagnostics: Vec::new(),
             errors: 0,
-            shift: 0,
             uses: Vec::new(),
             comparisons: Cell::new(0),
         }
     }
 
     /// Adds a diagnostic.
-    pub fn push(&mut self, mut diagnostic: Diagnostic) {
-        for label in &mut diagnostic.labels {
-            label.span = label.span.moved_by(self.shift);
-        }
+    pub fn push(&mut self, diagnostic: Diagnostic) {
         if diagnostic.severity == Severity::Error {
             self.errors += 1;
         }
@@ -94,12 +90,8 @@ impl<'a> Context<'a> {
     /// Adds a source file; returns the start of its range, or `None` after reporting that it is too large or not UTF-8.
     pub fn add_source(&mut self, source: &Source<'_>, limit: usize) -> Option<usize> {
         let Source { name, path: _, bytes, format, folder } = *source;
-        let mut add = |text: &str| {
-            let index = self.sources.add(name, text, format, folder);
-            self.sources.files()[index].start
-        };
         if bytes.len() > limit {
-            let start = add("");
+            let start = self.sources.add(name, "", format, folder);
             let message = format!("this file has {} bytes, more than are ever needed", bytes.len());
             let help = format!("it may have {} MiB at most; put data into the image", limit >> 20);
             let span = Span::new(start, start);
@@ -107,10 +99,10 @@ impl<'a> Context<'a> {
             return None;
         }
         match std::str::from_utf8(bytes) {
-            Ok(text) => Some(add(text)),
+            Ok(text) => Some(self.sources.add(name, text, format, folder)),
             Err(error) => {
                 let good = error.valid_up_to();
-                let at = add(&String::from_utf8_lossy(bytes)) + good;
+                let at = self.sources.add(name, &String::from_utf8_lossy(bytes), format, folder) + good;
                 let message = format!("this file is not UTF-8: byte {} is 0x{:02X}", good + 1, bytes[good]);
                 let span = Span::new(at, at + '\u{FFFD}'.len_utf8());
                 self.push(
@@ -121,14 +113,6 @@ impl<'a> Context<'a> {
                 None
             }
         }
-    }
-
-    /// Runs a parser on the file whose range begins at `start`; its spans begin at 0.
-    pub fn within<T>(&mut self, start: usize, parse: impl FnOnce(&mut Self) -> T) -> T {
-        self.shift = start;
-        let parsed = parse(self);
-        self.shift = 0;
-        parsed
     }
 
     /// Makes the file that contains a span the current one.
@@ -169,10 +153,7 @@ impl<'a> Context<'a> {
 
     /// Returns the name of a property in the current format.
     pub fn spell(&self, property: &Property) -> &'static str {
-        match self.format {
-            Format::Kdl => property.kdl,
-            Format::Yaml => property.yaml,
-        }
+        self.format.pick(property.kdl, property.yaml)
     }
 
     /// Returns a KDL name in the current format, for names that differ by the separator only.
@@ -186,27 +167,19 @@ impl<'a> Context<'a> {
     /// Returns a sample of a property whose value is words.
     pub fn sample(&self, kdl: &str, words: &[&str]) -> String {
         match (self.format, words) {
-            (Format::Kdl, words) => {
-                let quoted: Vec<String> = words.iter().map(|word| crate::print::kdl_string(word)).collect();
-                format!("{kdl} {}", quoted.join(" "))
-            }
-            (Format::Yaml, [word]) => {
-                format!("{}: {}", self.spell_name(kdl), crate::print::yaml_string(word))
-            }
-            (Format::Yaml, words) => {
-                let quoted: Vec<String> = words.iter().map(|word| crate::print::yaml_string(word)).collect();
-                format!("{}: [{}]", self.spell_name(kdl), quoted.join(", "))
-            }
+            (Format::Yaml, [word]) => self.sample_bare(kdl, &yaml_string(word)),
+            _ => self.sample_list(kdl, words),
         }
     }
 
     /// Returns a sample of a property whose value is a list, even of a single word.
     pub fn sample_list(&self, kdl: &str, words: &[&str]) -> String {
-        match (self.format, words) {
-            (Format::Yaml, [word]) => {
-                format!("{}: [{}]", self.spell_name(kdl), crate::print::yaml_string(word))
-            }
-            _ => self.sample(kdl, words),
+        let joined = |quoted: fn(&str) -> String, separator| {
+            words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(separator)
+        };
+        match self.format {
+            Format::Kdl => self.sample_bare(kdl, &joined(kdl_string, " ")),
+            Format::Yaml => self.sample_bare(kdl, &format!("[{}]", joined(yaml_string, ", "))),
         }
     }
 
@@ -232,43 +205,30 @@ impl<'a> Context<'a> {
         place: &'static Place,
         name: &Spanned<Text<'_>>,
     ) -> Option<&'static str> {
-        let property = |kdl: &str| place.properties.iter().find(|property| property.kdl == kdl);
+        let spell = |kdl| {
+            let property = place.properties.iter().find(|property| property.kdl == kdl);
+            property.map_or(kdl, |property| self.spell(property))
+        };
         let (help, meant) = match place.instead_of(&name.value) {
             Some(Instead::Say(sentence)) => (sentence.to_owned(), None),
-            Some(Instead::Use(kdl)) => {
-                let word = property(kdl).map_or(kdl, |property| self.spell(property));
-                (format!("it is called `{word}` here"), Some(kdl))
-            }
+            Some(Instead::Use(kdl)) => (format!("it is called `{}` here", spell(kdl)), Some(kdl)),
             Some(Instead::Differs(kdl, difference)) => {
-                let word = property(kdl).map_or(kdl, |property| self.spell(property));
-                (format!("it is called `{word}` here; {difference}"), Some(kdl))
+                (format!("it is called `{}` here; {difference}", spell(kdl)), Some(kdl))
             }
-            Some(Instead::Write { kdl, yaml }) => {
-                let sentence = match self.format {
-                    Format::Kdl => kdl,
-                    Format::Yaml => yaml,
-                };
-                (sentence.to_owned(), None)
-            }
+            Some(Instead::Write { kdl, yaml }) => (self.format.pick(kdl, yaml).to_owned(), None),
             // Compose's extension fields, which hold anchors.
             None if name.value.starts_with("x-") => {
-                let sentence = match self.format {
-                    Format::Kdl => {
-                        "there are no extension fields: `like` takes over what another sandbox has"
-                    }
-                    Format::Yaml => {
-                        "there are no extension fields: put the anchor (`&name`) where its value is first used"
-                    }
-                };
-                (sentence.to_owned(), None)
+                let advice = self.format.pick(
+                    "`like` takes over what another sandbox has",
+                    "put the anchor (`&name`) where its value is first used",
+                );
+                (format!("there are no extension fields: {advice}"), None)
             }
             None => {
-                let valid = place.properties.iter().map(|property| self.spell(property));
-                match self.nearest(&name.value, valid) {
-                    Some(word) => {
-                        let property = place.properties.iter().find(|property| self.spell(property) == word);
-                        (format!("did you mean `{word}`?"), property.map(|property| property.kdl))
-                    }
+                let valid = || place.properties.iter().map(|property| (self.spell(property), property.kdl));
+                let near = self.nearest(&name.value, valid().map(|(word, _)| word));
+                match valid().find(|(word, _)| Some(*word) == near) {
+                    Some((word, kdl)) => (format!("did you mean `{word}`?"), Some(kdl)),
                     None => (self.where_else(place, &name.value), None),
                 }
             }
@@ -302,7 +262,5 @@ pub(crate) fn shorten_message(message: &str) -> String {
 }
 
 fn shorten_to(shown_max: usize, text: &str) -> String {
-    let shown = text.chars().take(shown_max);
-    let line: String = shown.map(|c| if steers(c) { '\u{FFFD}' } else { c }).collect();
-    if text.chars().count() > shown_max { format!("{line}…") } else { line }
+    excerpt(text, shown_max).chars().map(|c| if steers(c) { '\u{FFFD}' } else { c }).collect()
 }

@@ -2,7 +2,6 @@
 
 use super::Code;
 use crate::syntax::Span;
-use std::fmt;
 
 /// The severity of a diagnostic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,7 +46,6 @@ impl Diagnostic {
     }
 
     /// Returns a warning at `span`.
-    #[allow(dead_code)]
     pub(crate) fn warning(code: Code, span: Span, message: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(code, span, message) }
     }
@@ -64,50 +62,20 @@ impl Diagnostic {
         self
     }
 
-    /// The next step.
+    /// Sets the next step.
     pub(crate) fn help(mut self, text: impl Into<String>) -> Self {
         self.help = Some(text.into());
+        self
+    }
+
+    /// Moves every label by `offset` bytes.
+    pub(crate) fn moved_by(mut self, offset: usize) -> Self {
+        self.labels.iter_mut().for_each(|label| label.span = label.span.moved_by(offset));
         self
     }
 
     /// Returns the primary span.
     pub fn span(&self) -> Span {
         self.labels.first().map(|label| label.span).unwrap_or_default()
-    }
-}
-
-impl fmt::Display for Diagnostic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for Diagnostic {}
-
-impl miette::Diagnostic for Diagnostic {
-    fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        Some(Box::new(self.code))
-    }
-
-    fn severity(&self) -> Option<miette::Severity> {
-        Some(match self.severity {
-            Severity::Error => miette::Severity::Error,
-            Severity::Warning => miette::Severity::Warning,
-        })
-    }
-
-    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        self.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
-    }
-
-    fn labels(&self) -> Option<Box<dyn Iterator<Item = miette::LabeledSpan> + '_>> {
-        Some(Box::new(self.labels.iter().map(|label| {
-            let text = (!label.text.is_empty()).then(|| label.text.clone());
-            if label.primary {
-                miette::LabeledSpan::new_primary_with_span(text, label.span)
-            } else {
-                miette::LabeledSpan::new_with_span(text, label.span)
-            }
-        })))
     }
 }

@@ -1,7 +1,7 @@
 //! The diagnostics about the files of a project, sorted by place.
 
 use super::{Diagnostic, Label, Severity};
-use crate::syntax::{Indexed, SourceFile, Sources, Span};
+use crate::syntax::{Indexed, Sources, Span};
 use miette::LabeledSpan;
 use schemas::excerpt::excerpt;
 use std::fmt;
@@ -17,7 +17,7 @@ const LABEL_BYTES_MAX: usize = 8 * 1024;
 /// The diagnostics about the files of a project, together with the source texts.
 #[derive(Debug)]
 pub struct Report {
-    files: Vec<(usize, Indexed)>,
+    sources: Sources,
     diagnostics: Vec<Diagnostic>,
     omitted: usize,
 }
@@ -53,21 +53,17 @@ impl Report {
                 *text = excerpt(&harmless(text), MESSAGE_MAX).into_owned();
             }
         }
-        let named = |file: &SourceFile| {
-            let Indexed { name, text, .. } = &*file.text;
-            (file.start, Indexed::new(name.clone(), harmless(text)))
-        };
-        Self { files: sources.files().iter().map(named).collect(), diagnostics, omitted }
+        Self { sources: sources.map_texts(harmless), diagnostics, omitted }
     }
 
     /// Returns the name of the first file, as messages show it.
     pub fn name(&self) -> &str {
-        self.files.first().map_or("", |(_, file)| file.name.as_str())
+        self.sources.files().first().map_or("", |file| file.text.name.as_str())
     }
 
     /// Returns the text of the first file, in which characters that would steer a terminal are replaced, byte for byte.
     pub fn text(&self) -> &str {
-        self.files.first().map_or("", |(_, file)| file.text.as_str())
+        self.sources.files().first().map_or("", |file| file.text.text.as_str())
     }
 
     /// Returns the diagnostics, sorted by place.
@@ -92,7 +88,7 @@ impl Report {
 
     /// Returns the file and the lines of a label.
     pub fn place(&self, span: Span) -> Place<'_> {
-        let Some((start, file)) = self.file_at(span) else {
+        let Some(file) = self.sources.file_at(span.start) else {
             return Place {
                 file: "",
                 line: 1,
@@ -102,7 +98,7 @@ impl Report {
                 bytes: Span::default(),
             };
         };
-        let bytes = local(span, *start).clamp_to(&file.text);
+        let (bytes, file) = (file.local(span), &file.text);
         let ((line, column), (end_line, end_column)) = (file.position(bytes.start), file.position(bytes.end));
         Place { file: &file.name, line, column, end_line, end_column, bytes }
     }
@@ -112,19 +108,6 @@ impl Report {
         let Place { line, column, .. } = self.place(Span::new(offset, offset));
         (line, column)
     }
-
-    fn index_at(&self, span: Span) -> Option<usize> {
-        self.files.partition_point(|(start, _)| *start <= span.start).checked_sub(1)
-    }
-
-    fn file_at(&self, span: Span) -> Option<&(usize, Indexed)> {
-        self.files.get(self.index_at(span)?)
-    }
-}
-
-/// A range as the file has it that begins at `start`.
-fn local(span: Span, start: usize) -> Span {
-    Span::new(span.start.saturating_sub(start), span.end.saturating_sub(start))
 }
 
 /// Replaces characters that move the cursor or change the direction of text by others of the same length, which keeps
@@ -168,21 +151,15 @@ pub struct Located<'a> {
 
 impl<'a> Located<'a> {
     fn new(diagnostic: &'a Diagnostic, report: &'a Report) -> Self {
-        let own = report.index_at(diagnostic.span());
-        let mut located = Self {
-            diagnostic,
-            source: own.map(|index| &report.files[index].1),
-            labels: Vec::new(),
-            elsewhere: Vec::new(),
-        };
+        let own = report.sources.file_at(diagnostic.span().start);
+        let source = own.map(|file| &*file.text);
+        let mut located = Self { diagnostic, source, labels: Vec::new(), elsewhere: Vec::new() };
         for Label { span, text, primary } in &diagnostic.labels {
-            let index = report.index_at(*span);
-            let Some((start, file)) = index.map(|index| &report.files[index]) else { continue };
-            let mut bytes = local(*span, *start);
-            bytes.end = bytes.end.min(bytes.start.saturating_add(LABEL_BYTES_MAX));
-            let bytes = bytes.clamp_to(&file.text);
+            let Some(file) = report.sources.file_at(span.start) else { continue };
+            let end = span.end.min(span.start.saturating_add(LABEL_BYTES_MAX));
+            let bytes = file.local(Span::new(span.start, end));
             let text = (!text.is_empty()).then(|| text.clone());
-            if index == own {
+            if own.is_some_and(|own| own.start == file.start) {
                 located.labels.push(if *primary {
                     LabeledSpan::new_primary_with_span(text, bytes)
                 } else {
@@ -190,7 +167,11 @@ impl<'a> Located<'a> {
                 });
             } else {
                 let label = LabeledSpan::new_primary_with_span(None, bytes);
-                located.elsewhere.push(Elsewhere { text: text.unwrap_or_default(), source: file, label });
+                located.elsewhere.push(Elsewhere {
+                    text: text.unwrap_or_default(),
+                    source: &file.text,
+                    label,
+                });
             }
         }
         located
@@ -199,7 +180,7 @@ impl<'a> Located<'a> {
 
 impl fmt::Display for Located<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self.diagnostic, f)
+        f.write_str(&self.diagnostic.message)
     }
 }
 
@@ -207,15 +188,18 @@ impl std::error::Error for Located<'_> {}
 
 impl miette::Diagnostic for Located<'_> {
     fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        self.diagnostic.code()
+        Some(Box::new(self.diagnostic.code))
     }
 
     fn severity(&self) -> Option<miette::Severity> {
-        self.diagnostic.severity()
+        Some(match self.diagnostic.severity {
+            Severity::Error => miette::Severity::Error,
+            Severity::Warning => miette::Severity::Warning,
+        })
     }
 
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        self.diagnostic.help()
+        self.diagnostic.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {

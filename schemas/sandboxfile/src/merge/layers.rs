@@ -3,7 +3,7 @@
 use crate::check::Growth;
 use crate::check::project::{self, RawProject};
 use crate::diagnostics::{Code, Context, Diagnostic, shorten};
-use crate::syntax::{Item, Span, Spanned};
+use crate::syntax::{Span, Spanned};
 use crate::syntax::{kdl, yaml};
 use crate::values::path;
 use crate::variables::Lookup;
@@ -50,14 +50,15 @@ struct Gathering {
 
 impl Gathering {
     fn file(&mut self, context: &mut Context<'_>, source: &Source<'_>, start: usize) -> Option<()> {
-        let text = std::str::from_utf8(source.bytes).ok()?;
+        let text = context.sources.file_at(start)?.text.clone();
         context.format = source.format;
-        let items = context.within(start, |context| match source.format {
-            Format::Kdl => kdl::parse(context, text),
-            Format::Yaml => yaml::parse(context, text),
-        });
+        let (items, diagnostics) = match source.format {
+            Format::Kdl => kdl::parse(&text.text),
+            Format::Yaml => yaml::parse(&text.text),
+        };
+        diagnostics.into_iter().for_each(|diagnostic| context.push(diagnostic.moved_by(start)));
         let mut items = items?;
-        let nodes = items.iter().map(Item::count).sum();
+        let nodes = items.iter().map(|item| item.count(&|_| 1)).sum();
         context.charge_nodes(nodes, Span::new(start, start))?;
         items.iter_mut().for_each(|item| item.move_by(start));
         let mut raw = project::read(context, &items);

@@ -97,24 +97,18 @@ impl Indexed {
     fn window(&self, span: Span, lines_before: usize, lines_after: usize) -> Range<usize> {
         let is_short = |line: usize| self.line_start(line + 1) - self.line_start(line) <= LINE_BYTES_MAX;
         let (first, last) = (self.line_at(span.start), self.line_at(span.end));
-        let mut start = self.line_start(first);
-        let mut end = self.line_start(last + 1);
-        if is_short(first) {
-            // One more than is shown: of an empty span the plain reader looks at the byte before it.
-            let above = (first.saturating_sub(lines_before + 1)..first).rev();
-            start =
-                above.take_while(|line| is_short(*line)).last().map_or(start, |line| self.line_start(line));
-        } else {
-            start = start.max(span.start.saturating_sub(AROUND_BYTES));
-        }
-        if is_short(last) {
-            // One more than is shown, so that the last one is seen to end.
-            let below = last + 1..=last + lines_after + 1;
-            end =
-                below.take_while(|line| is_short(*line)).last().map_or(end, |line| self.line_start(line + 1));
-        } else {
-            end = end.min(span.end + AROUND_BYTES);
-        }
+        // One more than is shown: of an empty span the plain reader looks at the byte before it.
+        let above = (first.saturating_sub(lines_before + 1)..=first).rev();
+        let start = match above.take_while(|line| is_short(*line)).last() {
+            Some(line) => self.line_start(line),
+            None => self.line_start(first).max(span.start.saturating_sub(AROUND_BYTES)),
+        };
+        // One more than is shown, so that the last one is seen to end.
+        let below = last..=last + lines_after + 1;
+        let end = match below.take_while(|line| is_short(*line)).last() {
+            Some(line) => self.line_start(line + 1),
+            None => self.line_start(last + 1).min(span.end + AROUND_BYTES),
+        };
         let Span { start, end } = Span::new(start, end).clamp_to(&self.text);
         start..end
     }

@@ -11,7 +11,7 @@ pub(crate) mod yaml;
 
 pub(crate) use indexed::Indexed;
 pub use named::{WrittenName, written_name};
-pub(crate) use problem::Problem;
-pub(crate) use sources::{SourceFile, Sources};
+pub(crate) use problem::{Document, Problem};
+pub(crate) use sources::Sources;
 pub use span::{Span, Spanned};
 pub(crate) use tree::{Argument, Item, Scalar, ScalarKind, Text, Value};

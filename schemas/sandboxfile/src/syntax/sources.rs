@@ -40,13 +40,22 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// Adds a file after the others; returns its index.
+    /// Adds a file after the others; returns the start of its range.
     pub fn add(&mut self, name: &str, text: &str, format: Format, folder: &str) -> usize {
         // One more than its length, so that the end of a file and the start of the next one differ.
         let start = self.files.last().map_or(0, |last| last.start + last.text.text.len() + 1);
         let text = Arc::new(Indexed::new(name.to_owned(), text.to_owned()));
         self.files.push(SourceFile { text, format, folder: folder.to_owned(), start });
-        self.files.len() - 1
+        start
+    }
+
+    /// Returns the same files with other texts of the same lengths.
+    pub fn map_texts(&self, map: impl Fn(&str) -> String) -> Self {
+        let mapped = |file: &SourceFile| {
+            let Indexed { name, text, .. } = &*file.text;
+            SourceFile { text: Arc::new(Indexed::new(name.clone(), map(text))), ..file.clone() }
+        };
+        Self { files: self.files.iter().map(mapped).collect() }
     }
 
     /// Returns all files.

@@ -115,10 +115,11 @@ impl Item<'_> {
         Spanned::new(self.name.value.clone().into_owned(), self.name.span)
     }
 
-    /// Returns the number of names and values in it, its own included.
-    pub fn count(&self) -> usize {
-        let arguments = self.arguments.iter().map(Argument::count);
-        1 + arguments.chain(self.items.iter().map(Item::count)).sum::<usize>()
+    /// Returns the number of names and values in it, its own included; each text counts as `weigh` says.
+    pub fn count(&self, weigh: &impl Fn(&str) -> usize) -> usize {
+        let arguments = self.arguments.iter().map(|argument| argument.count(weigh));
+        weigh(&self.name.value)
+            + arguments.chain(self.items.iter().map(|item| item.count(weigh))).sum::<usize>()
     }
 
     /// Moves every span in it by `offset` bytes.
@@ -133,11 +134,12 @@ impl Item<'_> {
 }
 
 impl Argument<'_> {
-    fn count(&self) -> usize {
+    /// Returns the number of names and values in it; each text counts as `weigh` says.
+    pub fn count(&self, weigh: &impl Fn(&str) -> usize) -> usize {
         match &self.value {
-            Value::Scalar(_) => 1,
-            Value::List(elements) => 1 + elements.iter().map(Argument::count).sum::<usize>(),
-            Value::Map(items) => 1 + items.iter().map(Item::count).sum::<usize>(),
+            Value::Scalar(scalar) => weigh(&scalar.text),
+            Value::List(elements) => 1 + elements.iter().map(|element| element.count(weigh)).sum::<usize>(),
+            Value::Map(items) => 1 + items.iter().map(|item| item.count(weigh)).sum::<usize>(),
         }
     }
 

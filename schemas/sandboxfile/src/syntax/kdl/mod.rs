@@ -4,36 +4,34 @@ mod blocks;
 mod errors;
 mod problem;
 pub(crate) mod reader;
+mod skip;
 mod string;
 mod text;
 mod value;
 
-use crate::diagnostics::Context;
-use crate::syntax::Item;
-use blocks::{Blocks, scan};
+use crate::diagnostics::Diagnostic;
+use crate::syntax::{Document, Item};
+use blocks::scan;
 use reader::Reader;
-use schemas::spec::limits;
 
-/// Returns the items of the whole text, or `None` when it is not KDL; then the context holds the errors.
-pub(crate) fn parse<'t>(context: &mut Context<'_>, text: &'t str) -> Option<Vec<Item<'t>>> {
-    let blocks = scan(text, limits::SANDBOXFILE_DEPTH_MAX);
-    if errors::report_depth(context, &blocks) || errors::report_banned_characters(context, text) {
-        return None;
+/// Returns the items of the whole text, or `None` when it is not KDL, and the errors.
+pub(crate) fn parse(text: &str) -> (Option<Vec<Item<'_>>>, Vec<Diagnostic>) {
+    let braces = scan(text);
+    if let Some(fatal) = braces.iter().find(|problem| problem.kind.is_fatal()) {
+        return (None, vec![fatal.diagnostic(text)]);
+    }
+    let banned = errors::banned_characters(text);
+    if !banned.is_empty() {
+        return (None, banned);
     }
     if looks_like_yaml(text) {
         // A short YAML file can be KDL by chance, with node names that end in a colon.
-        context.push(errors::not_kdl(text));
-        return None;
+        return (None, vec![errors::not_kdl(text)]);
     }
-    let has_uneven_braces = blocks != Blocks::default();
-    errors::report_blocks(context, &blocks);
-    let read = Reader::read(text, has_uneven_braces);
-    read.problems.iter().for_each(|problem| context.push(problem.diagnostic(text)));
-    if read.is_too_complex {
-        context.push(errors::too_complex(text.len()));
-    }
-    let is_readable = read.problems.iter().all(|problem| problem.kind.is_harmless());
-    (is_readable && !read.is_too_complex && !has_uneven_braces).then_some(read.items)
+    let Document { items, problems } = Reader::read(text, !braces.is_empty());
+    let mut problems = braces.iter().chain(&problems);
+    let diagnostics = problems.clone().map(|problem| problem.diagnostic(text)).collect();
+    (problems.all(|problem| problem.kind.is_harmless()).then_some(items), diagnostics)
 }
 
 /// Whether a line contains more than blanks and a comment of YAML's kind.

@@ -2,6 +2,7 @@
 
 use crate::diagnostics::{Code, Diagnostic, shorten};
 use crate::syntax::Span;
+use schemas::spec::limits;
 
 /// Something that is wrong with a text in KDL.
 pub(crate) type Problem = crate::syntax::Problem<ProblemKind>;
@@ -40,12 +41,27 @@ pub(crate) enum ProblemKind {
     BadIndentation,
     /// An escape that does not exist.
     BadEscape,
+    /// A comment that lacks its `*/`.
+    OpenComment,
+    /// A `}` that closes nothing.
+    Stray,
+    /// A `{` that lacks its `}`.
+    Unclosed,
+    /// Blocks, parentheses or comments inside others beyond the limit.
+    TooDeep,
+    /// More nodes and values than a Sandboxfile may have.
+    TooComplex,
 }
 
 impl ProblemKind {
     /// Whether the items are what they would be without it, so that they can be checked as well.
     pub fn is_harmless(&self) -> bool {
         matches!(self, Self::Annotation { .. })
+    }
+
+    /// Whether nothing of the text can be read.
+    pub fn is_fatal(&self) -> bool {
+        matches!(self, Self::OpenComment | Self::TooDeep)
     }
 }
 
@@ -64,6 +80,32 @@ impl Problem {
             ProblemKind::EndsEarly => {
                 return Diagnostic::error(Code::KdlSyntax, span, "the text ends too early").label("here");
             }
+            ProblemKind::TooDeep => {
+                return Diagnostic::error(Code::TooDeep, span, "blocks nest too deep")
+                    .label(format!("this is level {}", limits::SANDBOXFILE_DEPTH_MAX + 1))
+                    .help("a Sandboxfile needs three levels: a sandbox, a section, a property");
+            }
+            ProblemKind::TooComplex => {
+                let most = limits::SANDBOXFILE_NODES_MAX;
+                let message = "this file holds more than any Sandboxfile needs";
+                return Diagnostic::error(Code::TooComplex, span, message)
+                    .help(format!("it may hold {most} names and values: use several projects"));
+            }
+            ProblemKind::OpenComment => (
+                "this comment is not closed".to_owned(),
+                "opened here",
+                "add a `*/` where the comment ends".to_owned(),
+            ),
+            ProblemKind::Stray => (
+                "this `}` closes nothing".to_owned(),
+                "no block is open here",
+                "remove it, or look for a `{` that is missing above".to_owned(),
+            ),
+            ProblemKind::Unclosed => (
+                "this block is not closed".to_owned(),
+                "opened here",
+                "add a `}` where the block ends".to_owned(),
+            ),
             ProblemKind::BareKeyword => (
                 format!("KDL writes `{found}` with a `#`"),
                 "a bare keyword",

@@ -8,11 +8,12 @@
 //! Invariant: a text without problems is one that the `kdl` crate accepts, with the same items at the same places.
 //! The tests compare both.
 
-use super::blocks::{after_comment, node_end};
+use super::blocks::node_end;
 use super::problem::{Problem, ProblemKind};
-use super::text::{newline_at, space_at};
+use super::skip::{after_line, after_line_space, after_node_space};
+use super::text::newline_at;
 use crate::diagnostics::DIAGNOSTICS_MAX;
-use crate::syntax::{Argument, Item, Scalar, ScalarKind, Span, Spanned, Text};
+use crate::syntax::{Argument, Document, Item, Scalar, ScalarKind, Span, Spanned, Text};
 use schemas::spec::limits;
 
 /// A node cannot be read any further; the problem is recorded.
@@ -29,16 +30,6 @@ pub(crate) struct Reader<'t> {
     has_uneven_braces: bool,
 }
 
-/// What a text contains.
-pub(crate) struct Nodes<'t> {
-    /// The nodes that could be read.
-    pub items: Vec<Item<'t>>,
-    /// What is wrong, in the order of the text.
-    pub problems: Vec<Problem>,
-    /// Whether reading stopped at more nodes and values than a Sandboxfile may have.
-    pub is_too_complex: bool,
-}
-
 impl<'t> Reader<'t> {
     /// Starts at the beginning of a text, after its byte order mark.
     pub fn new(text: &'t str) -> Self {
@@ -47,11 +38,13 @@ impl<'t> Reader<'t> {
     }
 
     /// Reads all nodes of a text.
-    pub fn read(text: &'t str, has_uneven_braces: bool) -> Nodes<'t> {
+    pub fn read(text: &'t str, has_uneven_braces: bool) -> Document<'t, ProblemKind> {
         let mut reader = Self { has_uneven_braces, ..Self::new(text) };
         let items = reader.nodes(0);
-        let is_too_complex = reader.count > limits::SANDBOXFILE_NODES_MAX;
-        Nodes { items, problems: reader.problems, is_too_complex }
+        if reader.count > limits::SANDBOXFILE_NODES_MAX {
+            reader.report(ProblemKind::TooComplex, Span::new(text.len(), text.len()));
+        }
+        Document { items, problems: reader.problems }
     }
 
     /// Reads the next node outside any block; `None` at the end of the text or after a problem.
@@ -81,10 +74,15 @@ impl<'t> Reader<'t> {
         self.problems.push(Problem { kind, span });
     }
 
+    /// Records a problem at which the node cannot be read any further.
+    fn abandon<T>(&mut self, kind: ProblemKind) -> Result<T, Abandoned> {
+        self.report(kind, Span::new(self.at, self.at));
+        Err(Abandoned)
+    }
+
     /// Records that the character here cannot stand here.
     pub(super) fn misplaced<T>(&mut self) -> Result<T, Abandoned> {
-        self.report(ProblemKind::Misplaced, Span::new(self.at, self.at));
-        Err(Abandoned)
+        self.abandon(ProblemKind::Misplaced)
     }
 
     pub(super) fn byte(&self) -> Option<u8> {
@@ -105,69 +103,14 @@ impl<'t> Reader<'t> {
 
     /// Skips everything that may stand between two nodes.
     fn line_space(&mut self) {
-        loop {
-            self.node_space();
-            match newline_at(self.text, self.at) {
-                0 if self.starts_with("//") => self.line_comment(),
-                0 => return,
-                length => self.at += length,
-            }
-        }
+        self.at = after_line_space(self.text, self.at);
     }
 
     /// Skips everything that may stand between the parts of a node; returns whether there was any.
     fn node_space(&mut self) -> bool {
         let begin = self.at;
-        loop {
-            match self.byte() {
-                Some(b'/') if self.byte_at(self.at + 1) == Some(b'*') => self.block_comment(),
-                Some(b'\\') if self.line_continuation() => {}
-                _ => match space_at(self.text, self.at) {
-                    0 => return self.at > begin,
-                    length => self.at += length,
-                },
-            }
-        }
-    }
-
-    /// Skips a `\` and the end of its line; returns whether it is one.
-    fn line_continuation(&mut self) -> bool {
-        let begin = self.at;
-        self.at += 1;
-        loop {
-            match space_at(self.text, self.at) {
-                0 if self.starts_with("/*") => self.block_comment(),
-                0 => break,
-                length => self.at += length,
-            }
-        }
-        match newline_at(self.text, self.at) {
-            0 if self.starts_with("//") => self.line_comment(),
-            0 if self.at < self.text.len() => {
-                self.at = begin;
-                return false;
-            }
-            length => self.at += length,
-        }
-        true
-    }
-
-    /// Skips to after the end of the line.
-    fn line_comment(&mut self) {
-        while self.byte().is_some() {
-            match newline_at(self.text, self.at) {
-                0 => self.at += 1,
-                length => {
-                    self.at += length;
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Skips a comment and the comments in it. One that is not closed is reported before anything is read.
-    fn block_comment(&mut self) {
-        (self.at, _) = after_comment(self.text.as_bytes(), self.at);
+        self.at = after_node_space(self.text, begin);
+        self.at > begin
     }
 
     /// Reads the nodes of the text, or of a block up to its `}`.
@@ -234,14 +177,8 @@ impl<'t> Reader<'t> {
     fn name(&mut self) -> Result<Spanned<Text<'t>>, Abandoned> {
         let begin = self.at;
         match self.byte() {
-            Some(byte) if self.starts_string() && (byte != b'.' || !self.is_dotted_number()) => {
-                let name = self.string()?;
-                Ok(name)
-            }
-            None => {
-                self.report(ProblemKind::EndsEarly, Span::new(begin, begin));
-                Err(Abandoned)
-            }
+            Some(byte) if self.starts_string() && (byte != b'.' || !self.is_dotted_number()) => self.string(),
+            None => self.abandon(ProblemKind::EndsEarly),
             Some(_) if self.value_end() > begin => {
                 self.at = self.value_end();
                 self.report(ProblemKind::NotAName, Span::new(begin, self.at));
@@ -280,10 +217,7 @@ impl<'t> Reader<'t> {
                         items.truncate(items_before);
                     }
                 }
-                None => {
-                    self.report(ProblemKind::EndsEarly, Span::new(self.at, self.at));
-                    return Err(Abandoned);
-                }
+                None => return self.abandon(ProblemKind::EndsEarly),
                 Some(_) => {
                     self.at = begin;
                     return self.misplaced();
@@ -310,7 +244,9 @@ impl<'t> Reader<'t> {
             None => {}
             Some(b'}') if depth > 0 || self.has_uneven_braces => {}
             Some(b';') => self.at += 1,
-            Some(b'/') if self.byte_at(self.at + 1) == Some(b'/') => self.line_comment(),
+            Some(b'/') if self.byte_at(self.at + 1) == Some(b'/') => {
+                self.at = after_line(self.text, self.at);
+            }
             Some(_) => match newline_at(self.text, self.at) {
                 0 => return false,
                 length => self.at += length,

@@ -1,21 +1,13 @@
 //! The strings of KDL 2: quoted and raw, of one line and of several.
 
-use super::blocks::{after_raw_string, after_string};
 use super::problem::ProblemKind;
 use super::reader::Reader;
+use super::skip::{after_string, after_white_space, has_hashes};
 use super::text::{newline_at, space_at};
 use crate::syntax::{Span, Text};
 
 /// Opens and closes a string of several lines.
 const QUOTES: &str = "\"\"\"";
-
-/// A piece of a string at a `\`.
-enum Escape {
-    /// A character.
-    Character(char),
-    /// White space that the `\` removes.
-    Nothing,
-}
 
 impl<'t> Reader<'t> {
     /// Reads a string in quotes; `None` if it is broken, which is recorded. Continues after it in any case.
@@ -38,8 +30,7 @@ impl<'t> Reader<'t> {
                 Some(b'\\') => {
                     decoded.push_str(text);
                     match self.escape() {
-                        Some(Escape::Character(c)) => decoded.push(c),
-                        Some(Escape::Nothing) => {}
+                        Some(c) => decoded.extend(c),
                         None => return self.broken(begin, ProblemKind::BadEscape),
                     }
                 }
@@ -53,10 +44,7 @@ impl<'t> Reader<'t> {
 
     /// Records what is wrong with the string that begins at a place, and continues after it.
     fn broken<T>(&mut self, begin: usize, kind: ProblemKind) -> Option<T> {
-        self.at = match self.byte_at(begin) {
-            Some(b'#') => after_raw_string(self.text.as_bytes(), begin),
-            _ => after_string(self.text, begin),
-        };
+        self.at = after_string(self.text, begin);
         self.report(kind, Span::new(begin, self.at));
         None
     }
@@ -78,8 +66,9 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// Reads what stands at a `\`; `None` if it is no escape.
-    fn escape(&mut self) -> Option<Escape> {
+    /// Reads what stands at a `\`: a character, or `Some(None)` for white space that it removes; `None` if it is no
+    /// escape.
+    fn escape(&mut self) -> Option<Option<char>> {
         let c = match self.byte_at(self.at + 1)? {
             b'\\' => '\\',
             b'"' => '"',
@@ -89,11 +78,11 @@ impl<'t> Reader<'t> {
             b'r' => '\r',
             b't' => '\t',
             b's' => ' ',
-            b'u' => return self.unicode_escape().map(Escape::Character),
-            _ => return self.space_escape().then_some(Escape::Nothing),
+            b'u' => return self.unicode_escape().map(Some),
+            _ => return self.space_escape().then_some(None),
         };
         self.at += 2;
-        Some(Escape::Character(c))
+        Some(Some(c))
     }
 
     /// Reads `\u{1F980}`.
@@ -109,18 +98,12 @@ impl<'t> Reader<'t> {
 
     /// Skips a `\` and all white space after it, line breaks too; returns whether there is any.
     fn space_escape(&mut self) -> bool {
-        let mut at = self.at + 1;
-        loop {
-            match space_at(self.text, at) + newline_at(self.text, at) {
-                0 => break,
-                length => at += length,
-            }
+        let begin = self.at + 1;
+        let end = after_white_space(self.text, begin);
+        if end > begin {
+            self.at = end;
         }
-        let found = at > self.at + 1;
-        if found {
-            self.at = at;
-        }
-        found
+        end > begin
     }
 
     /// Reads a string without escapes: `#"…"#`. `None` if it is broken, which is recorded.
@@ -139,7 +122,7 @@ impl<'t> Reader<'t> {
         let body = self.at;
         loop {
             match self.skip_plain() {
-                Some(b'"') if self.has_hashes(self.at + 1, hashes) => break,
+                Some(b'"') if has_hashes(self.text.as_bytes(), self.at + 1, hashes) => break,
                 Some(b'"' | b'\\') => self.at += 1,
                 _ => {
                     self.report(ProblemKind::OpenString, Span::new(begin, self.at));
@@ -154,12 +137,6 @@ impl<'t> Reader<'t> {
             return None;
         }
         Some(body.into())
-    }
-
-    /// Whether at least so many `#` stand at a place.
-    fn has_hashes(&self, at: usize, hashes: usize) -> bool {
-        let rest = self.text.as_bytes().get(at..).unwrap_or_default();
-        rest.len() >= hashes && rest[..hashes].iter().all(|&byte| byte == b'#')
     }
 
     /// Reads the lines between two `"""`; the indentation of the closing one is removed from all of them.
@@ -239,7 +216,7 @@ impl<'t> Reader<'t> {
     }
 
     fn is_closing(&self, hashes: usize) -> bool {
-        self.rest().starts_with(QUOTES) && self.has_hashes(self.at + QUOTES.len(), hashes)
+        self.rest().starts_with(QUOTES) && has_hashes(self.text.as_bytes(), self.at + QUOTES.len(), hashes)
     }
 
     /// Skips to after the end of a line, and returns where its text ends.
@@ -271,11 +248,8 @@ impl<'t> Reader<'t> {
             decoded.push_str(&rest[..plain]);
             self.at += plain;
             if self.at < end {
-                match self.escape() {
-                    Some(Escape::Character(c)) => decoded.push(c),
-                    Some(Escape::Nothing) => {}
-                    None => return,
-                }
+                let Some(c) = self.escape() else { return };
+                decoded.extend(c);
             }
         }
     }

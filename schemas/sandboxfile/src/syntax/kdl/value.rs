@@ -103,15 +103,11 @@ impl<'t> Reader<'t> {
         }
         let (word, end) = (&rest[..length], begin + length);
         let is_whole = self.is_value_end(end);
-        let problem = if !is_whole {
-            Some(ProblemKind::NotAValue)
-        } else if matches!(word, "true" | "false" | "null" | "inf" | "-inf" | "nan") {
-            // Keywords have a `#` in front.
-            Some(ProblemKind::BareKeyword)
-        } else if self.is_dotted_number() {
+        let problem = if !is_whole || self.is_dotted_number() {
             Some(ProblemKind::NotAValue)
         } else {
-            None
+            // Keywords have a `#` in front.
+            keyword(word).map(|_| ProblemKind::BareKeyword)
         };
         self.at = if is_whole { end } else { self.value_end() };
         let span = Span::new(begin, self.at);
@@ -136,35 +132,22 @@ fn keyword(word: &str) -> Option<ScalarKind> {
 /// Returns which kind of number a text is: decimal, or hexadecimal, octal or binary.
 fn number(text: &str) -> Option<ScalarKind> {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let is_number = |digits: &str, radix| {
+        digits.starts_with(|c: char| c.is_digit(radix))
+            && digits.chars().all(|c| c == '_' || c.is_digit(radix))
+    };
+    let whole =
+        |text: &str, radix| i128::from_str_radix(&text.replace('_', ""), radix).ok().map(ScalarKind::Integer);
     for (prefix, radix) in [("0x", 16), ("0o", 8), ("0b", 2)] {
         if let Some(digits) = unsigned.strip_prefix(prefix) {
-            let is_number = digits.starts_with(|c: char| c.is_digit(radix))
-                && digits.chars().all(|c| c == '_' || c.is_digit(radix));
-            let sign = if text.starts_with('-') { "-" } else { "" };
-            let digits = format!("{sign}{}", digits.replace('_', ""));
-            return is_number.then(|| i128::from_str_radix(&digits, radix).ok())?.map(ScalarKind::Integer);
+            return is_number(digits, radix).then(|| whole(&text.replacen(prefix, "", 1), radix))?;
         }
     }
-    let is_digits = |text: &str| {
-        text.starts_with(|c: char| c.is_ascii_digit())
-            && text.bytes().all(|byte| byte == b'_' || byte.is_ascii_digit())
-    };
-    let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, Some(exponent.strip_prefix(['+', '-']).unwrap_or(exponent))),
-        None => (unsigned, None),
-    };
-    let (whole, fraction) = match mantissa.split_once('.') {
-        Some((whole, fraction)) => (whole, Some(fraction)),
-        None => (mantissa, None),
-    };
-    if !is_digits(whole)
-        || fraction.is_some_and(|text| !is_digits(text))
-        || exponent.is_some_and(|text| !is_digits(text))
-    {
+    let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
+    let exponent = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
+    let (digits, fraction) = mantissa.split_once('.').unwrap_or((mantissa, "0"));
+    if ![digits, fraction, exponent].into_iter().all(|digits| is_number(digits, 10)) {
         return None;
     }
-    if fraction.is_some() || exponent.is_some() {
-        return Some(ScalarKind::Float);
-    }
-    text.replace('_', "").parse().ok().map(ScalarKind::Integer)
+    if digits == unsigned { whole(text, 10) } else { Some(ScalarKind::Float) }
 }

@@ -4,14 +4,14 @@ mod problem;
 pub(crate) mod reader;
 mod scalar;
 
-use crate::diagnostics::Context;
-use crate::syntax::Item;
+use crate::diagnostics::Diagnostic;
+use crate::syntax::{Document, Item};
 
-/// Returns the items of the whole text, or `None` when it is not YAML; then the context holds the errors.
-pub(crate) fn parse<'t>(context: &mut Context<'_>, text: &'t str) -> Option<Vec<Item<'t>>> {
-    let document = reader::read(text);
-    document.problems.iter().for_each(|problem| context.push(problem.diagnostic(text)));
-    document.problems.iter().all(|problem| problem.kind.is_harmless()).then_some(document.items)
+/// Returns the items of the whole text, or `None` when it is not YAML, and the errors.
+pub(crate) fn parse(text: &str) -> (Option<Vec<Item<'_>>>, Vec<Diagnostic>) {
+    let Document { items, problems } = reader::read(text);
+    let is_readable = problems.iter().all(|problem| problem.kind.is_harmless());
+    (is_readable.then_some(items), problems.iter().map(|problem| problem.diagnostic(text)).collect())
 }
 
 #[cfg(test)]

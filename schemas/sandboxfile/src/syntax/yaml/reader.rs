@@ -8,7 +8,7 @@
 
 use super::problem::{Problem, ProblemKind};
 use super::scalar::scalar_kind;
-use crate::syntax::{Argument, Item, Scalar, ScalarKind, Span, Spanned, Text, Value};
+use crate::syntax::{Argument, Document, Item, Scalar, ScalarKind, Span, Spanned, Text, Value};
 use granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, ScanError, Span as Place, StrInput, Tag};
 use schemas::spec::limits;
 use std::borrow::Cow;
@@ -20,16 +20,8 @@ const BYTES_OF_A_NODE: usize = 64;
 /// The key that takes over another map's entries.
 const MERGE_KEY: &str = "<<";
 
-/// What a text contains.
-pub(crate) struct Document<'t> {
-    /// The entries of its map; none if it is empty or cannot be read.
-    pub items: Vec<Item<'t>>,
-    /// What is wrong, in the order of the text.
-    pub problems: Vec<Problem>,
-}
-
-/// Reads one document, a map, within bounded time and memory.
-pub(crate) fn read(text: &str) -> Document<'_> {
+/// Reads one document, a map, within bounded time and memory. It has no items if it is empty or cannot be read.
+pub(crate) fn read(text: &str) -> Document<'_, ProblemKind> {
     let options = granit_parser::options! { emit_comments: false };
     let events = Parser::new_from_str_with_options(text, options);
     let mut reader = Reader { text, events, anchors: HashMap::new(), count: 0, problems: Vec::new() };
@@ -148,9 +140,8 @@ impl<'t> Reader<'t> {
                 let Some(node) = self.anchors.get(&anchor) else {
                     return Err(self.fatal(ProblemKind::AnchorInItself, place));
                 };
-                let weight = weight(&node.value);
                 let node = node.clone();
-                self.count(weight, span)?;
+                self.count(weight(&node), span)?;
                 return Ok(node);
             }
             _ => {
@@ -160,7 +151,7 @@ impl<'t> Reader<'t> {
             }
         };
         if anchor != 0 {
-            self.count(weight(&node.value), node.span)?;
+            self.count(weight(&node), node.span)?;
             self.anchors.insert(anchor, node.clone());
         }
         Ok(node)
@@ -267,24 +258,7 @@ fn cover(start: Span, elements: impl IntoIterator<Item = Span>) -> Span {
     elements.into_iter().filter(|element| element.start >= start.start).fold(start, Span::join)
 }
 
-/// How much a node counts when it is repeated.
-fn weight(value: &Value<'_>) -> usize {
-    match value {
-        Value::Scalar(scalar) => weight_of_text(&scalar.text),
-        Value::List(elements) => 1 + weights(elements),
-        Value::Map(items) => 1 + items.iter().map(weight_of_item).sum::<usize>(),
-    }
-}
-
-fn weights(arguments: &[Argument<'_>]) -> usize {
-    arguments.iter().map(|argument| weight(&argument.value)).sum()
-}
-
-fn weight_of_item(Item { name, arguments, items }: &Item<'_>) -> usize {
-    let inside = weights(arguments) + items.iter().map(weight_of_item).sum::<usize>();
-    weight_of_text(&name.value) + inside.max(1)
-}
-
-fn weight_of_text(text: &str) -> usize {
-    1 + text.len() / BYTES_OF_A_NODE
+/// Returns how much a node counts when it is repeated.
+fn weight(node: &Argument<'_>) -> usize {
+    node.count(&|text| 1 + text.len() / BYTES_OF_A_NODE)
 }
