@@ -253,13 +253,12 @@ pub fn converge(
             agreed = losses;
         }
         let applied = match apply_plan(locked, &plan, settings()?, options.time_limit)? {
-            Ok(applied) => applied,
             Err(ApplyError::Stale { .. }) if attempt < ATTEMPTS => {
                 interrupts::check()?;
                 attempt += 1;
                 continue;
             }
-            Err(error) => return Err(error.into()),
+            applied => applied?,
         };
         let failed = applied.interrupted.is_none() && (applied.timed_out || applied.failures() > 0);
         let rolled_back = if options.roll_back && failed {

@@ -108,7 +108,7 @@ pub fn in_ci() -> bool {
     std::env::var_os("CI").is_some_and(|value| value == "true")
 }
 
-/// Prints a result for people, sanitized. Ends the program if stdout cannot be written, quietly if its reader is gone.
+/// Prints a result for people, sanitized. Ends the program if stdout cannot be written, quietly if its reader has closed it.
 pub fn print(text: &str) {
     print_raw(&sanitize(text));
 }

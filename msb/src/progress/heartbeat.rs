@@ -6,8 +6,8 @@ use std::time::Duration;
 
 /// A periodic callback, until it is dropped.
 pub struct Heartbeat {
-    stop: Option<mpsc::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    /// The channel that stops the thread when it closes, and the thread.
+    running: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
 }
 
 impl Heartbeat {
@@ -22,14 +22,14 @@ impl Heartbeat {
                 beat();
             }
         });
-        Some(Self { stop: Some(stop), thread: Some(thread) })
+        Some(Self { running: Some((stop, thread)) })
     }
 }
 
 impl Drop for Heartbeat {
     fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
+        if let Some((stop, thread)) = self.running.take() {
+            drop(stop);
             // A panic of the callback has already been printed.
             let _ = thread.join();
         }

@@ -105,11 +105,8 @@ fn of_files(global: &Global, catalog: &Catalog) -> Result<Found, CliError> {
         WrittenName::Unnamed => default_name(catalog, &folder)?,
         WrittenName::Unclear => None,
     };
-    let project = match project {
-        Some(project) => project,
-        None => load::load(global)?.model.project().clone(),
-    };
-    Ok(Found { project, folder: Some(folder) })
+    let loaded = || load::load(global).map(|loaded| loaded.model.project().clone());
+    Ok(Found { project: project.map_or_else(loaded, Ok)?, folder: Some(folder) })
 }
 
 /// Reads only the project's name from a file.
@@ -177,7 +174,7 @@ pub fn require_own(global: &Global, catalog: &Catalog, loaded: &Loaded) -> Resul
     require_home(catalog, loaded.model.project(), &loaded.folder)
 }
 
-/// Returns whether a project's folder is gone or contains another project.
+/// Returns whether a project's folder no longer exists or contains another project.
 fn is_abandoned(home: &ProjectHome, project: &ProjectName) -> bool {
     if !Path::new(&home.folder).try_exists().unwrap_or(true) {
         return true;

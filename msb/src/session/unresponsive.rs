@@ -29,6 +29,11 @@ pub fn is_silence(error: &(dyn Error + 'static)) -> bool {
     false
 }
 
+/// Returns the failure of an operation on a sandbox, with the reason if its guest does not answer.
+pub async fn failure(error: &(dyn Error + 'static), folder: &RunFolder, name: &str) -> CliError {
+    if is_silence(error) { explain(folder, name).await } else { CliError::from_error(error) }
+}
+
 /// Returns the failure of a sandbox that does not answer, with the reason if its supervisor knows it.
 pub async fn explain(folder: &RunFolder, name: &str) -> CliError {
     let state = within(SUPERVISOR_TIMEOUT, current_state(&folder.control_socket())).await.ok().flatten();

@@ -75,10 +75,8 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let event_loop = crate::commands::event_loop()?;
     let copied = event_loop.block_on(async {
         let mut client = match AgentClient::connect(&run_folder.agent_socket()).await {
-            Err(error) if unresponsive::is_silence(&error) => {
-                return Err(unresponsive::explain(&run_folder, &name).await);
-            }
-            connected => connected?,
+            Ok(client) => client,
+            Err(error) => return Err(unresponsive::failure(&error, &run_folder, &name).await),
         };
         let copy = async {
             if into_sandbox {
@@ -96,10 +94,8 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
             bar.finish_and_clear();
         }
         match copied {
-            Err(error) if unresponsive::is_silence(&error) => {
-                Err(unresponsive::explain(&run_folder, &name).await)
-            }
-            copied => copied.map_err(|error| CliError::from_error(&error)),
+            Ok(skipped) => Ok(skipped),
+            Err(error) => Err(unresponsive::failure(&error, &run_folder, &name).await),
         }
     });
     event_loop.shutdown_background();
