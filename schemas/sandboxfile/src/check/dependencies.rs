@@ -37,15 +37,12 @@ pub(crate) fn check(
         for dependency in &sandbox.depends_on {
             let on = dependency.on.value.as_str();
             if let Some(before) = given_before(&mut first, on, dependency.on.span) {
+                let message = format!("`{}` is waited for twice", shorten(on));
                 context.push(
-                    Diagnostic::error(
-                        Code::DuplicateName,
-                        dependency.on.span,
-                        format!("`{}` is waited for twice", shorten(on)),
-                    )
-                    .label("again")
-                    .also(before, "first here")
-                    .help("keep one of the two; `healthy` and `completed` include `started`"),
+                    Diagnostic::error(Code::DuplicateName, dependency.on.span, message)
+                        .label("again")
+                        .also(before, "first here")
+                        .help("keep one of the two; `healthy` and `completed` include `started`"),
                 );
                 continue;
             }

@@ -197,15 +197,12 @@ fn check_same_role(context: &mut Context<'_>, over: &RawSandbox, base: &RawSandb
     if over.role != base.role {
         let name = shorten(&over.name.value);
         let (here, there) = (sandbox::word(over.role), sandbox::word(base.role));
+        let message = format!("`{name}` is a {here} here and a {there} in a lower layer");
         context.push(
-            Diagnostic::error(
-                Code::Conflict,
-                over.name.span,
-                format!("`{name}` is a {here} here and a {there} in a lower layer"),
-            )
-            .label(format!("a {here}"))
-            .also(base.name.span, format!("a {there}"))
-            .help("call one of them something else, or make both the same"),
+            Diagnostic::error(Code::Conflict, over.name.span, message)
+                .label(format!("a {here}"))
+                .also(base.name.span, format!("a {there}"))
+                .help("call one of them something else, or make both the same"),
         );
     }
 }

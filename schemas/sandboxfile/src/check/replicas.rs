@@ -52,15 +52,12 @@ pub(crate) fn check_names(context: &mut Context<'_>, raw: &[RawSandbox], checked
         for number in 1..=sandbox.declaration.replicas {
             let name = replica_name(&sandbox.name, number);
             let Some(name) = name else {
+                let message = "the names of the replicas are too long";
                 context.push(
-                    Diagnostic::error(
-                        Code::InvalidName,
-                        raw.name.span,
-                        "the names of the replicas are too long",
-                    )
-                    .label(format!("`-{number}` follows it"))
-                    .also(place, "so many of them")
-                    .help("choose a shorter name"),
+                    Diagnostic::error(Code::InvalidName, raw.name.span, message)
+                        .label(format!("`-{number}` follows it"))
+                        .also(place, "so many of them")
+                        .help("choose a shorter name"),
                 );
                 break;
             };

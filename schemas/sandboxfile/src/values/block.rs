@@ -46,7 +46,7 @@ macro_rules! values {
     )+ };
 }
 
-/// Declares a type as typed whose fields are merged, weighed and traced each by itself, under the names given.
+/// Declares a block as typed, which is merged, weighed and traced by its fields, each of which has a name for traces.
 macro_rules! layers {
     ($(#[$attribute:meta])+ $raw:ident { $( $(#[$field_attribute:meta])* $field:ident: $type:ty = $name:literal, )+ }) => {
         $(#[$attribute])+

@@ -71,14 +71,9 @@ pub(crate) fn check_condition(context: &mut Context<'_>, dependency: &RawDepende
         Some(ours) => format!("did you mean `{ours}`?"),
         None => format!("a dependency can wait until the other one is {}", list(words, "or")),
     };
+    let message = format!("there is no condition `{}`", shorten(word));
     context.refuse(
-        Diagnostic::error(
-            Code::UnknownValue,
-            condition.span,
-            format!("there is no condition `{}`", shorten(word)),
-        )
-        .label("not a condition")
-        .help(help),
+        Diagnostic::error(Code::UnknownValue, condition.span, message).label("not a condition").help(help),
     )
 }
 

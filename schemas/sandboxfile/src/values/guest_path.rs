@@ -16,41 +16,28 @@ const RESERVED: [(&str, &str); 4] = [
 pub(crate) fn check(context: &mut Context<'_>, given: &Spanned<String>, example: &str) -> Option<String> {
     let text = given.value.as_str();
     let shown = shorten(text);
-    let invalid = |message: String| Diagnostic::error(Code::InvalidPath, given.span, message);
-    if !text.starts_with('/') {
-        let meant = path::absolute("/", text);
-        let help = if text.is_empty() || text.starts_with(['.', '~', '$']) || meant == "/" {
+    let normal = path::absolute("/", text);
+    let is_below = |reserved: &str| {
+        text.strip_prefix(reserved).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let (message, label, help) = if !text.starts_with('/') {
+        let help = if text.is_empty() || text.starts_with(['.', '~', '$']) || normal == "/" {
             format!("such a path begins with `/`: \"{example}\"")
         } else {
-            format!("did you mean \"{}\"?", shorten(&meant))
+            format!("did you mean \"{}\"?", shorten(&normal))
         };
-        let diagnostic = invalid(format!("`{shown}` is not a path in the sandbox"));
-        return context.refuse(diagnostic.label("not absolute").help(help));
-    }
-    let normal = path::absolute("/", text);
-    if normal == "/" {
-        return context.refuse(
-            invalid("the root of the sandbox is its image".to_owned())
-                .label("cannot be replaced")
-                .help(format!("choose a folder inside it, such as \"{example}\"")),
-        );
-    }
-    if normal != text {
-        return context.refuse(
-            invalid(format!("`{shown}` is not the shortest form of this path"))
-                .label("holds `.`, `..`, or a slash too many")
-                .help(format!("write \"{}\"", shorten(&normal))),
-        );
-    }
-    let reserved = RESERVED.iter().find(|(reserved, _)| {
-        text.strip_prefix(reserved).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    });
-    if let Some((reserved, why)) = reserved {
-        return context.refuse(
-            invalid(format!("nothing can lie over `{reserved}`"))
-                .label(*why)
-                .help(format!("choose another path, such as \"{example}\"")),
-        );
-    }
-    Some(normal)
+        (format!("`{shown}` is not a path in the sandbox"), "not absolute", help)
+    } else if normal == "/" {
+        let help = format!("choose a folder inside it, such as \"{example}\"");
+        ("the root of the sandbox is its image".to_owned(), "cannot be replaced", help)
+    } else if normal != text {
+        let message = format!("`{shown}` is not the shortest form of this path");
+        (message, "holds `.`, `..`, or a slash too many", format!("write \"{}\"", shorten(&normal)))
+    } else if let Some((reserved, why)) = RESERVED.iter().find(|(reserved, _)| is_below(reserved)) {
+        let help = format!("choose another path, such as \"{example}\"");
+        (format!("nothing can lie over `{reserved}`"), *why, help)
+    } else {
+        return Some(normal);
+    };
+    context.refuse(Diagnostic::error(Code::InvalidPath, given.span, message).label(label).help(help))
 }

@@ -133,14 +133,9 @@ fn check_exec(context: &mut Context<'_>, exec: &[Spanned<String>]) -> Option<Vec
             ("CMD", rest) if !rest.is_empty() => format!("omit it: `{}`", context.sample("exec", rest)),
             _ => format!("omit it: `{}`", context.sample("exec", &["pg_isready"])),
         };
+        let message = format!("`{}` is not a program", program.value);
         return context.refuse(
-            Diagnostic::error(
-                Code::UnknownValue,
-                program.span,
-                format!("`{}` is not a program", program.value),
-            )
-            .label("compose's word")
-            .help(help),
+            Diagnostic::error(Code::UnknownValue, program.span, message).label("compose's word").help(help),
         );
     }
     check_command(context, exec, "exec", "of a health check", &[])

@@ -22,26 +22,20 @@ fn check(context: &mut Context<'_>, image: &Spanned<String>) -> Option<ImageRefe
         };
     }
     let absolute = context.absolute(image);
-    match context.files.kind(&absolute) {
-        Some(FileKind::Directory | FileKind::File) => Some(ImageReference::Local { path: absolute }),
+    let (code, message, label, help) = match context.files.kind(&absolute) {
+        Some(FileKind::Directory | FileKind::File) => return Some(ImageReference::Local { path: absolute }),
         Some(FileKind::Other) => {
             let message = format!("`{}` is neither a directory nor a tar archive", shorten(given));
-            context.refuse(
-                Diagnostic::error(Code::ImageNotUsable, image.span, message)
-                    .label("a socket, a pipe or a device")
-                    .help("point at a directory or a tar archive"),
-            )
+            let help = "point at a directory or a tar archive".to_owned();
+            (Code::ImageNotUsable, message, "a socket, a pipe or a device", help)
         }
-        None => context.refuse(
-            Diagnostic::error(
-                Code::ImageNotFound,
-                image.span,
-                format!("there is no image `{}`", shorten(given)),
-            )
-            .label("no such file or directory")
-            .help(format!("looked for {}", shorten_message(&absolute))),
-        ),
-    }
+        None => {
+            let message = format!("there is no image `{}`", shorten(given));
+            let help = format!("looked for {}", shorten_message(&absolute));
+            (Code::ImageNotFound, message, "no such file or directory", help)
+        }
+    };
+    context.refuse(Diagnostic::error(code, image.span, message).label(label).help(help))
 }
 
 fn invalid_image(context: &Context<'_>, image: &Spanned<String>, invalid: &InvalidReference) -> Diagnostic {

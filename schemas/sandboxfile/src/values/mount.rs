@@ -179,24 +179,20 @@ pub(super) fn host_path(
 ) -> Option<(String, FileKind)> {
     let absolute = context.absolute(source);
     let shown = shorten(&source.value);
-    match context.files.kind(&absolute) {
+    let (code, message, label, help) = match context.files.kind(&absolute) {
         Some(kind @ (FileKind::Directory | FileKind::File)) => return Some((absolute, kind)),
-        Some(FileKind::Other) => context.push(
-            Diagnostic::error(Code::HostPathNotUsable, source.span, format!("`{shown}` cannot be {what}"))
-                .label("a socket, a pipe or a device")
-                .help("name a file or a folder"),
-        ),
-        None => context.push(
-            Diagnostic::error(
-                Code::HostPathNotFound,
-                source.span,
-                format!("there is no `{shown}` that could be {what}"),
-            )
-            .label("no such file or directory")
-            .help(format!("looked for {}", shorten_message(&absolute))),
-        ),
-    }
-    None
+        Some(FileKind::Other) => {
+            let message = format!("`{shown}` cannot be {what}");
+            let help = "name a file or a folder".to_owned();
+            (Code::HostPathNotUsable, message, "a socket, a pipe or a device", help)
+        }
+        None => {
+            let message = format!("there is no `{shown}` that could be {what}");
+            let help = format!("looked for {}", shorten_message(&absolute));
+            (Code::HostPathNotFound, message, "no such file or directory", help)
+        }
+    };
+    context.refuse(Diagnostic::error(code, source.span, message).label(label).help(help))
 }
 
 /// Reports options that have no effect beside others.
@@ -207,15 +203,12 @@ fn check_options(context: &mut Context<'_>, raw: &RawMount, source: &MountSource
         for (property, given) in options {
             let Some(given) = given else { continue };
             let property = context.spell_name(property);
+            let message = format!("`{property}` has no meaning for a volume");
             context.push(
-                Diagnostic::error(
-                    Code::Conflict,
-                    given.span,
-                    format!("`{property}` has no meaning for a volume"),
-                )
-                .label("applies to files of the host")
-                .also(raw.source.span, format!("`{name}` is a disk of its own"))
-                .help("remove it: a volume keeps owners and modes as the sandbox sets them"),
+                Diagnostic::error(Code::Conflict, given.span, message)
+                    .label("applies to files of the host")
+                    .also(raw.source.span, format!("`{name}` is a disk of its own"))
+                    .help("remove it: a volume keeps owners and modes as the sandbox sets them"),
             );
         }
     }
@@ -224,14 +217,11 @@ fn check_options(context: &mut Context<'_>, raw: &RawMount, source: &MountSource
         && matches!(source, MountSource::Host { .. })
     {
         let (perms_name, stat_name) = (context.spell_name("host-perms"), context.spell_name("stat-virt"));
+        let message = format!("`{perms_name}` changes nothing where `{stat_name}` is `off`");
         context.push(
-            Diagnostic::warning(
-                Code::NoEffect,
-                perms.span,
-                format!("`{perms_name}` changes nothing where `{stat_name}` is `off`"),
-            )
-            .label("the host's own modes are used already")
-            .help("remove it"),
+            Diagnostic::warning(Code::NoEffect, perms.span, message)
+                .label("the host's own modes are used already")
+                .help("remove it"),
         );
     }
 }

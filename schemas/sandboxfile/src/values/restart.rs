@@ -115,14 +115,11 @@ impl Value for Restart {
             );
         }
         if scope.sandbox.role == Role::Job && policy == RestartPolicy::Always {
+            let message = "a job that always starts again never completes";
             return context.refuse(
-                Diagnostic::error(
-                    Code::Conflict,
-                    raw.policy.span,
-                    "a job that always starts again never completes",
-                )
-                .label("no end")
-                .help("let a job restart `on-failure`, or make it a sandbox"),
+                Diagnostic::error(Code::Conflict, raw.policy.span, message)
+                    .label("no end")
+                    .help("let a job restart `on-failure`, or make it a sandbox"),
             );
         }
         Some(policy)

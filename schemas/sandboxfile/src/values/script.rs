@@ -140,14 +140,11 @@ impl Value for Scripts {
                 continue;
             }
             if script.body.value.trim().is_empty() {
+                let message = format!("the script `{name}` is empty");
                 context.push(
-                    Diagnostic::error(
-                        Code::EmptyScript,
-                        script.body.span,
-                        format!("the script `{name}` is empty"),
-                    )
-                    .label("nothing to run")
-                    .help("write its text, or remove it"),
+                    Diagnostic::error(Code::EmptyScript, script.body.span, message)
+                        .label("nothing to run")
+                        .help("write its text, or remove it"),
                 );
                 continue;
             }
