@@ -31,7 +31,7 @@ pub(crate) fn check(
     let mut edges: Vec<Vec<Edge>> = Vec::new();
     let mut checked = Vec::new();
     for sandbox in sandboxes {
-        let mut first = HashMap::new();
+        let mut first = BTreeMap::new();
         let mut outgoing = Vec::new();
         let mut conditions = BTreeMap::new();
         for dependency in &sandbox.depends_on {

@@ -14,7 +14,7 @@ use rules::unit::format_size_mib;
 use schemas::model::Model;
 use schemas::name::{ProjectName, suggest_name};
 use schemas::spec::Role;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// A Sandboxfile as typed, or several of them merged.
 #[derive(Debug, Default)]
@@ -208,7 +208,7 @@ fn check_same_role(context: &mut Context<'_>, over: &RawSandbox, base: &RawSandb
 }
 
 fn check_duplicate_volumes(context: &mut Context<'_>, volumes: &[RawVolume]) {
-    let mut first = HashMap::new();
+    let mut first = BTreeMap::new();
     for RawVolume { name, .. } in volumes {
         if let Some(before) = given_before(&mut first, &name.value, name.span) {
             context.push(same_name("volumes", name, before));

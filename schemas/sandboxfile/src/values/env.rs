@@ -8,7 +8,7 @@ use crate::diagnostics::{Code, Context, Diagnostic, shorten};
 use crate::language::schema;
 use crate::print::{Item as PrintItem, Name, Node, Position, Printed};
 use crate::syntax::{Item, Spanned};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 /// A name and its text as typed.
 type RawPair = Named<Spanned<String>>;
@@ -96,7 +96,7 @@ impl<const IS_ENV: bool> Value for Pairs<IS_ENV> {
     fn check(context: &mut Context<'_>, pairs: &[RawPair], _scope: &Scope<'_>) -> Option<Self::Model> {
         let what = if IS_ENV { "a variable" } else { "a label" };
         let mut checked = BTreeMap::new();
-        let mut first = HashMap::new();
+        let mut first = BTreeMap::new();
         for Named { name: key, value } in pairs {
             let name = key.value.as_str();
             if let Some(problem) = name_problem(name) {

@@ -11,7 +11,7 @@ use crate::language::{HOOKS, Instead, schema};
 use crate::print::{Name, Node, Printed};
 use crate::syntax::{Argument, Item, Spanned};
 use schemas::spec::HookEvent;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 /// The command of a hook as typed, by its moment.
 type RawHook = Named<Vec<Spanned<String>>>;
@@ -77,7 +77,7 @@ impl Value for Hooks {
     }
 
     fn check(context: &mut Context<'_>, hooks: &[RawHook], scope: &Scope<'_>) -> Option<Self::Model> {
-        let mut first = HashMap::new();
+        let mut first = BTreeMap::new();
         let mut checked = BTreeMap::new();
         for Named { name, value: argv } in hooks {
             let Some(event) = check_event(context, name) else { continue };

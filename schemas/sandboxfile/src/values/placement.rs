@@ -9,7 +9,7 @@ use crate::diagnostics::{Code, Context, Diagnostic, shorten};
 use crate::language::Place;
 use crate::merge::Keyed;
 use crate::syntax::{Item, Span, Spanned};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 /// A mount or a copied folder as typed.
 #[derive(Clone, Debug)]
@@ -128,7 +128,7 @@ pub(super) fn check<T: Options, M>(
     placements: &[RawPlacement<T>],
     check: impl Fn(&mut Context<'_>, &RawPlacement<T>) -> Option<M>,
 ) -> BTreeMap<String, M> {
-    let mut first = HashMap::new();
+    let mut first = BTreeMap::new();
     let mut checked = BTreeMap::new();
     for placement in placements {
         let to = guest_path::check(context, &placement.to, "/app");

@@ -2,12 +2,11 @@
 
 use crate::diagnostics::{Code, Diagnostic, shorten};
 use crate::syntax::{Span, Spanned};
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::hash::Hash;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// Returns the span of an earlier use of a key; `None` for its first use, which is recorded.
-pub(crate) fn given_before<K: Eq + Hash>(first: &mut HashMap<K, Span>, key: K, span: Span) -> Option<Span> {
+pub(crate) fn given_before<K: Ord>(first: &mut BTreeMap<K, Span>, key: K, span: Span) -> Option<Span> {
     match first.entry(key) {
         Entry::Occupied(before) => Some(*before.get()),
         Entry::Vacant(free) => {

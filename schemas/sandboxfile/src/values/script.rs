@@ -13,7 +13,7 @@ use crate::syntax::{Item, Span, Spanned};
 use schemas::name::{SandboxName, suggest_name};
 use schemas::spec::defaults;
 use schemas::spec::limits::SCRIPT_BYTES_MAX;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 /// A script as typed.
 #[derive(Clone, Debug)]
@@ -128,7 +128,7 @@ impl Value for Scripts {
     fn check(context: &mut Context<'_>, scripts: &[RawScript], scope: &Scope<'_>) -> Option<Self::Model> {
         let shell = scope.sandbox.shell.as_ref().map_or(defaults::SHELL, |shell| &shell.value);
         let mut checked = BTreeMap::new();
-        let mut first = HashMap::new();
+        let mut first = BTreeMap::new();
         for script in scripts {
             let name = script.name.value.as_str();
             if let Err(reason) = SandboxName::new(name) {

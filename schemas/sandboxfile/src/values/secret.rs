@@ -278,7 +278,7 @@ impl Value for Secrets {
     ) -> Option<Self::Model> {
         let variables: HashMap<&str, Span> =
             scope.sandbox.env.iter().map(|Named { name, .. }| (name.value.as_str(), name.span)).collect();
-        let mut first = HashMap::new();
+        let mut first = BTreeMap::new();
         let mut checked = BTreeMap::new();
         for Named { name, value: RawSecret { from, hosts, on_violation } } in secrets {
             let before = given_before(&mut first, name.value.as_str(), name.span);
