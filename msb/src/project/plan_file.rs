@@ -156,7 +156,7 @@ mod tests {
             "{}",
             "no",
             &text[..text.len() / 2],
-            &text.replace("\"version\":2", "\"version\":1"),
+            &text.replacen(&format!("\"version\":{PLAN_FILE_VERSION}"), "\"version\":1", 1),
             &text.replace("/srv/shop", "/srv/else"),
             &text.replace("\"shop\"", "\"else\""),
             &text.replacen('{', "{\"more\":1,", 1),
