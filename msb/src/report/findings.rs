@@ -93,7 +93,7 @@ fn finding(report: &Report, diagnostic: &Diagnostic) -> Finding {
 }
 
 fn range(report: &Report, Label { span, text, primary }: &Label) -> SourceRange {
-    let sandboxfile::Place { file, line, column, end_line, end_column, bytes } = report.place(*span);
+    let sandboxfile::SourceRange { file, line, column, end_line, end_column, bytes } = report.place(*span);
     SourceRange {
         file: file.to_owned(),
         line,

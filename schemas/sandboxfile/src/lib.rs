@@ -27,7 +27,7 @@ mod syntax;
 mod values;
 mod variables;
 
-pub use diagnostics::{Code, DIAGNOSTICS_MAX, Diagnostic, Label, Located, Place, Report, Severity};
+pub use diagnostics::{Code, DIAGNOSTICS_MAX, Diagnostic, Label, Located, Report, Severity, SourceRange};
 pub use language::{NotFound, find, json_schema};
 pub use merge::{Line, Origin, Origins, Remark};
 pub use syntax::{Span, Spanned, WrittenName, written_name};

@@ -63,7 +63,8 @@ pub async fn out_of_guest(
     match name {
         Some(name) => {
             let path = folder.join(OsStr::from_bytes(&name));
-            copy.one(Source { path: source, stat: &stat }, &Place::new(&directory, &name, &path)?, 0).await?
+            copy.one(Source { path: source, stat: &stat }, &Destination::new(&directory, &name, &path)?, 0)
+                .await?
         }
         None if stat.kind == FileKind::Directory => copy.contents(source, &directory, &folder, 0).await?,
         None => return Err(CopyError::Target { path: shown(source), why: "is no directory in the sandbox" }),
@@ -94,20 +95,20 @@ struct Source<'a> {
 }
 
 /// A name in an open directory of the host.
-struct Place<'a> {
+struct Destination<'a> {
     directory: &'a Directory,
     name: CString,
     /// For messages.
     path: &'a Path,
 }
 
-impl<'a> Place<'a> {
+impl<'a> Destination<'a> {
     fn new(directory: &'a Directory, name: &[u8], path: &'a Path) -> Result<Self, CopyError> {
         let name = c_name(OsStr::from_bytes(name)).map_err(failed("name", path))?;
         Ok(Self { directory, name, path })
     }
 
-    /// Renames a finished temporary file or link to this place.
+    /// Renames a finished temporary file or link to this destination.
     fn take(&self, temporary: &CString) -> Result<(), CopyError> {
         self.directory.replace(temporary, &self.name).map_err(failed("replace", self.path))
     }
@@ -122,29 +123,37 @@ struct Out<'a> {
 }
 
 impl Out<'_> {
-    /// Copies one path of the guest to its place on the host.
-    async fn one(&mut self, source: Source<'_>, place: &Place<'_>, depth: usize) -> Result<(), CopyError> {
+    /// Copies one path of the guest to its destination on the host.
+    async fn one(
+        &mut self,
+        source: Source<'_>,
+        destination: &Destination<'_>,
+        depth: usize,
+    ) -> Result<(), CopyError> {
         if depth > DEPTH_MAX {
             return Err(CopyError::TooDeep { path: shown(source.path) });
         }
         match source.stat.kind {
             FileKind::Directory => {
                 let mode = Mode::from_raw_mode(source.stat.mode & MODE_MASK);
-                let directory = make_directory(place)?;
-                Box::pin(self.contents(source.path, &directory, place.path, depth)).await?;
+                let directory = make_directory(destination)?;
+                Box::pin(self.contents(source.path, &directory, destination.path, depth)).await?;
                 rustix::fs::fchmod(&directory, mode)
-                    .map_err(|error| failed("set the mode of", place.path)(error.into()))
+                    .map_err(|error| failed("set the mode of", destination.path)(error.into()))
             }
             FileKind::Link => {
                 let target = source.stat.target.as_deref().unwrap_or_default();
                 let temporary = self.temporary()?;
-                place.directory.make_link(target, &temporary).map_err(failed("make the link", place.path))?;
-                place.take(&temporary)?;
+                destination
+                    .directory
+                    .make_link(target, &temporary)
+                    .map_err(failed("make the link", destination.path))?;
+                destination.take(&temporary)?;
                 self.progress.copied_one();
                 Ok(())
             }
             // Boxed, so that the stack of a deep recursion is small.
-            FileKind::File => Box::pin(self.file(source.path, place)).await,
+            FileKind::File => Box::pin(self.file(source.path, destination)).await,
             FileKind::Other => {
                 self.skipped.add(shown(source.path));
                 Ok(())
@@ -166,8 +175,8 @@ impl Out<'_> {
                 self.skipped.kernel.push(kernel);
                 continue;
             }
-            let place = Place::new(directory, &entry.name, &path)?;
-            match self.one(Source { path: &source, stat: &entry.stat }, &place, depth + 1).await {
+            let destination = Destination::new(directory, &entry.name, &path)?;
+            match self.one(Source { path: &source, stat: &entry.stat }, &destination, depth + 1).await {
                 // The connection is still good; the other entries are copied.
                 Err(CopyError::Guest { path: _, source: AgentError::Refused { failure } }) => {
                     self.skipped.fail(&source, &failure.message);
@@ -178,13 +187,13 @@ impl Out<'_> {
         Ok(())
     }
 
-    async fn file(&mut self, source: &[u8], place: &Place<'_>) -> Result<(), CopyError> {
+    async fn file(&mut self, source: &[u8], destination: &Destination<'_>) -> Result<(), CopyError> {
         let temporary = self.temporary()?;
-        let created = place.directory.create_file(&temporary, Mode::RUSR | Mode::WUSR);
-        let file = created.map_err(failed("make a file beside", place.path))?;
-        let filled = self.fill(source, file, place.path).await;
-        filled.inspect_err(|_| place.directory.remove_file(&temporary))?;
-        place.take(&temporary)?;
+        let created = destination.directory.create_file(&temporary, Mode::RUSR | Mode::WUSR);
+        let file = created.map_err(failed("make a file beside", destination.path))?;
+        let filled = self.fill(source, file, destination.path).await;
+        filled.inspect_err(|_| destination.directory.remove_file(&temporary))?;
+        destination.take(&temporary)?;
         self.progress.copied_one();
         Ok(())
     }
@@ -224,13 +233,14 @@ impl Out<'_> {
 }
 
 /// Creates a directory, or opens the one that exists; never the target of a link.
-fn make_directory(place: &Place<'_>) -> Result<Directory, CopyError> {
-    place.directory.make_directory(&place.name, FILLING).map_err(|error| {
-        let is_link = place.directory.stat(&place.name).is_ok_and(|stat| Kind::of(&stat) == Kind::Link);
+fn make_directory(destination: &Destination<'_>) -> Result<Directory, CopyError> {
+    destination.directory.make_directory(&destination.name, FILLING).map_err(|error| {
+        let is_link =
+            destination.directory.stat(&destination.name).is_ok_and(|stat| Kind::of(&stat) == Kind::Link);
         if is_link {
-            CopyError::ThroughLink { path: place.path.to_owned() }
+            CopyError::ThroughLink { path: destination.path.to_owned() }
         } else {
-            failed("make the directory", place.path)(error)
+            failed("make the directory", destination.path)(error)
         }
     })
 }

@@ -47,14 +47,14 @@ pub async fn serve(listener: UnixListener, guest: watch::Receiver<Option<ReadyGu
     loop {
         let stream = accept(&listener, "relay").await;
         let slot = free.borrow_mut().pop_first();
-        let place = slot.map(|(slot, first)| Place { slot, ids: first..client_ids(slot).end });
+        let slot = slot.map(|(index, first)| ClientSlot { index, ids: first..client_ids(index).end });
         let (free, guest) = (free.clone(), guest.clone());
         tokio::task::spawn_local(async move {
-            match place {
-                Some(place) => {
-                    let slot = place.slot;
-                    let first = serve_client(stream, place, guest).await;
-                    free.borrow_mut().insert(slot, first);
+            match slot {
+                Some(slot) => {
+                    let index = slot.index;
+                    let first = serve_client(stream, slot, guest).await;
+                    free.borrow_mut().insert(index, first);
                 }
                 None => refuse(stream).await,
             }
@@ -104,9 +104,8 @@ async fn turn_away(writer: &mut (impl AsyncWrite + Unpin), message: String) {
 }
 
 /// A slot for a client.
-#[derive(Clone)]
-struct Place {
-    slot: usize,
+struct ClientSlot {
+    index: usize,
     /// The slot's ids, except for those of an earlier client that the guest may still use.
     ids: Range<u32>,
 }
@@ -124,11 +123,11 @@ enum End {
 /// Serves one client; returns the first id of its slot that the next client may use.
 async fn serve_client(
     stream: UnixStream,
-    place: Place,
+    slot: ClientSlot,
     mut guest: watch::Receiver<Option<ReadyGuest>>,
 ) -> u32 {
-    let Place { slot, ids } = &place;
-    let (slot, first) = (*slot, ids.start);
+    let ClientSlot { index: slot, ids } = slot;
+    let first = ids.start;
     let (mut reader, mut writer) = stream.into_split();
     let Some(ReadyGuest { link, ready }) = greet(&mut reader, &mut writer, &mut guest).await else {
         return first;
@@ -144,7 +143,7 @@ async fn serve_client(
     link.attach_client(slot, ids.clone(), queue.clone());
     let unused = Cell::new(first);
     let end = tokio::select! {
-        end = copy_to_guest(FrameReader::new(reader), (ids, &unused), &link) => end,
+        end = copy_to_guest(FrameReader::new(reader), (&ids, &unused), &link) => end,
         end = copy_to_client(&mut writer, &queue) => end,
         _ = guest.wait_for(Option::is_none) => End::GuestEnded,
     };

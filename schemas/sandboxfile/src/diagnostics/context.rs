@@ -2,7 +2,7 @@
 
 use super::{Code, DIAGNOSTICS_MAX, Diagnostic, Severity};
 use crate::check::Budget;
-use crate::language::{Instead, PLACES, Place, Property};
+use crate::language::{Instead, Property, PropertyTable, TABLES};
 use crate::print::{kdl_string, yaml_string};
 use crate::syntax::{Sources, Span, Spanned, Text};
 use crate::variables::Lookup;
@@ -202,7 +202,7 @@ impl<'a> Context<'a> {
     /// Reports an unknown property; returns the KDL name of the one that was probably meant.
     pub fn unknown_property(
         &mut self,
-        place: &'static Place,
+        place: &'static PropertyTable,
         name: &Spanned<Text<'_>>,
     ) -> Option<&'static str> {
         let spell = |kdl| {
@@ -241,9 +241,10 @@ impl<'a> Context<'a> {
     }
 
     /// Returns a sentence that names the place where the property exists, or else the properties of this place.
-    fn where_else(&self, place: &Place, name: &str) -> String {
-        let holds = |place: &Place| place.properties.iter().any(|property| self.spell(property) == name);
-        if let Some(other) = PLACES.iter().find(|other| other.what != place.what && holds(other)) {
+    fn where_else(&self, place: &PropertyTable, name: &str) -> String {
+        let holds =
+            |place: &PropertyTable| place.properties.iter().any(|property| self.spell(property) == name);
+        if let Some(other) = TABLES.iter().find(|other| other.what != place.what && holds(other)) {
             return format!("`{name}` belongs inside {}", other.what);
         }
         let names = place.properties.iter().map(|property| self.spell(property));

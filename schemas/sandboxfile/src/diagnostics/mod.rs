@@ -8,4 +8,4 @@ mod report;
 pub use code::Code;
 pub(crate) use context::{Context, VariableUse, shorten, shorten_message};
 pub use diagnostic::{Diagnostic, Label, Severity};
-pub use report::{DIAGNOSTICS_MAX, Located, Place, Report};
+pub use report::{DIAGNOSTICS_MAX, Located, Report, SourceRange};

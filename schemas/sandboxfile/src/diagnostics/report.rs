@@ -24,7 +24,7 @@ pub struct Report {
 
 /// A range of a file, in the lines and columns that editors show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place<'a> {
+pub struct SourceRange<'a> {
     /// The name of the file.
     pub file: &'a str,
     /// The line, from 1.
@@ -87,9 +87,9 @@ impl Report {
     }
 
     /// Returns the file and the lines of a label.
-    pub fn place(&self, span: Span) -> Place<'_> {
+    pub fn place(&self, span: Span) -> SourceRange<'_> {
         let Some(file) = self.sources.file_at(span.start) else {
-            return Place {
+            return SourceRange {
                 file: "",
                 line: 1,
                 column: 1,
@@ -100,12 +100,12 @@ impl Report {
         };
         let (bytes, file) = (file.local(span), &file.text);
         let ((line, column), (end_line, end_column)) = (file.position(bytes.start), file.position(bytes.end));
-        Place { file: &file.name, line, column, end_line, end_column, bytes }
+        SourceRange { file: &file.name, line, column, end_line, end_column, bytes }
     }
 
     /// Returns the line and the column of an offset in its file, both from 1; the column counts characters.
     pub fn position(&self, offset: usize) -> (usize, usize) {
-        let Place { line, column, .. } = self.place(Span::new(offset, offset));
+        let SourceRange { line, column, .. } = self.place(Span::new(offset, offset));
         (line, column)
     }
 }

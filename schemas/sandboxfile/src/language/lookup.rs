@@ -4,8 +4,8 @@
 //! those of variables and scripts, are compared as they are, and may contain dots.
 
 use super::{
-    DEPENDENCY, HEALTHCHECK, HOOKS, Instead, LOGS, MOUNT, NETWORK, NETWORK_YAML, PROJECT, Place, Property,
-    RESTART, SANDBOX, SCRIPT, SECRET, SECRET_SOURCE, SYNC, VOLUME,
+    DEPENDENCY, HEALTHCHECK, HOOKS, Instead, LOGS, MOUNT, NETWORK, NETWORK_YAML, PROJECT, Property,
+    PropertyTable, RESTART, SANDBOX, SCRIPT, SECRET, SECRET_SOURCE, SYNC, VOLUME,
 };
 use crate::{Format, Origins};
 use rules::suggest;
@@ -36,15 +36,15 @@ enum Inside {
 /// The properties of a block, and whether the origin of each is recorded, or only that of the block as a whole.
 #[derive(Clone, Copy)]
 struct Block {
-    place: &'static Place,
+    place: &'static PropertyTable,
     is_recorded_each: bool,
 }
 
-const fn recorded_each(place: &'static Place) -> Block {
+const fn recorded_each(place: &'static PropertyTable) -> Block {
     Block { place, is_recorded_each: true }
 }
 
-const fn recorded_whole(place: &'static Place) -> Block {
+const fn recorded_whole(place: &'static PropertyTable) -> Block {
     Block { place, is_recorded_each: false }
 }
 
@@ -72,8 +72,8 @@ fn split(path: &str) -> (&str, Option<&str>) {
 }
 
 /// Returns the property of this name in either spelling.
-fn property(place: &Place, name: &str) -> Option<&'static Property> {
-    let find = |place: &Place| {
+fn property(place: &PropertyTable, name: &str) -> Option<&'static Property> {
+    let find = |place: &PropertyTable| {
         let properties: &'static [Property] = place.properties;
         properties.iter().find(|property| property.kdl == name || property.yaml == name)
     };
@@ -247,7 +247,7 @@ impl<'a> Lookup<'a> {
         })
     }
 
-    fn no_property(&self, place: &Place, shown: &str, word: &str) -> NotFound {
+    fn no_property(&self, place: &PropertyTable, shown: &str, word: &str) -> NotFound {
         let foreign = match place.instead_of(word) {
             Some(Instead::Use(name) | Instead::Differs(name, _)) => property(place, name),
             _ => None,

@@ -4,7 +4,7 @@
 
 /// A place with properties, such as the inside of a sandbox.
 #[derive(Debug)]
-pub struct Place {
+pub struct PropertyTable {
     /// Its description for messages: `a sandbox`.
     pub what: &'static str,
     /// The name of its definition in the JSON Schema; empty where only KDL has it.
@@ -85,7 +85,7 @@ impl Property {
     }
 }
 
-impl Place {
+impl PropertyTable {
     /// Returns the replacement for a word of another tool.
     pub fn instead_of(&self, word: &str) -> Option<Instead> {
         let word = word.to_ascii_lowercase().replace('-', "_");
@@ -115,14 +115,16 @@ pub enum Instead {
 
 mod foreign;
 mod lookup;
-mod outward;
+mod network;
 pub(crate) mod schema;
+mod storage;
 mod vocabulary;
 
 pub use lookup::{NotFound, find};
 
-pub use outward::{HOOKS, MOUNT, NETWORK, NETWORK_RULE, NETWORK_YAML, SECRET, SECRET_SOURCE, SYNC};
+pub use network::{NETWORK, NETWORK_RULE, NETWORK_YAML, SECRET, SECRET_SOURCE};
 pub use schema::json_schema;
+pub use storage::{MOUNT, SYNC, VOLUME};
 pub(crate) use vocabulary::{FOREIGN_RESTART_POLICIES, Foreign, RESTART_POLICIES, Vocabulary};
 
 use crate::values::{self, Value};
@@ -165,7 +167,7 @@ const fn each(
 }
 
 /// The top of the file.
-pub static PROJECT: Place = Place {
+pub static PROJECT: PropertyTable = PropertyTable {
     what: "a Sandboxfile",
     definition: "Sandboxfile",
     doc: "A project: sandboxes, jobs and volumes. Each sandbox is a virtual machine of its own.",
@@ -198,22 +200,6 @@ pub static PROJECT: Place = Place {
     ],
 };
 
-/// Beside a volume's name.
-pub static VOLUME: Place = Place {
-    what: "a volume",
-    definition: "Volume",
-    doc: "A disk that outlives the sandboxes that mount it.",
-    required: &[],
-    properties: &[plain("size", values::Disk::schema, "Its size; the space is taken as it is filled.")],
-    foreign: &[
-        (&["driver", "driver_opts"], Say("a volume is a disk of its own: remove it")),
-        (&["external"], Say("a volume belongs to its project: remove it")),
-        (&["name"], Say("the name in the heading is the volume's name: remove it")),
-        (&["capacity"], Use("size")),
-        (&["labels"], Say("a volume has no labels: remove it")),
-    ],
-};
-
 macro_rules! define_sandbox {
     ($(
         $(#[doc = $doc:literal])+
@@ -227,7 +213,7 @@ macro_rules! define_sandbox {
         };
     )+) => {
         /// Inside a sandbox or a job.
-        pub static SANDBOX: Place = Place {
+        pub static SANDBOX: PropertyTable = PropertyTable {
             what: "a sandbox",
             definition: "Sandbox",
             doc: "A sandbox or a job.",
@@ -259,7 +245,7 @@ macro_rules! define {
 schemas::sandbox_properties!(define);
 
 /// Beside a script's name.
-pub static SCRIPT: Place = Place {
+pub static SCRIPT: PropertyTable = PropertyTable {
     what: "a script",
     definition: "ScriptMap",
     doc: "A script with more to say than its text.",
@@ -275,8 +261,31 @@ pub static SCRIPT: Place = Place {
     ],
 };
 
+/// The moments at which hooks run.
+pub static HOOKS: PropertyTable = PropertyTable {
+    what: "the list of hooks",
+    definition: "Hooks",
+    doc: "Commands that run inside a sandbox at moments of its life.",
+    required: &[],
+    properties: &[
+        one(
+            "post-start",
+            "post_start",
+            schema::words,
+            "After each start, before the sandboxes that depend on it start.",
+        ),
+        one("pre-stop", "pre_stop", schema::words, "Before an orderly stop."),
+    ],
+    foreign: &[
+        (&["start", "started", "on_start", "after_start"], Use("post-start")),
+        (&["stop", "on_stop", "before_stop"], Use("pre-stop")),
+        (&["pre_start"], Say("what has to run first is a job that the sandbox depends on")),
+        (&["post_stop"], Say("nothing runs in a sandbox that has stopped")),
+    ],
+};
+
 /// Beside a dependency's name.
-pub static DEPENDENCY: Place = Place {
+pub static DEPENDENCY: PropertyTable = PropertyTable {
     what: "a dependency",
     definition: "Dependency",
     doc: "What must hold before a sandbox starts.",
@@ -290,7 +299,7 @@ pub static DEPENDENCY: Place = Place {
 };
 
 /// Beside a restart policy.
-pub static RESTART: Place = Place {
+pub static RESTART: PropertyTable = PropertyTable {
     what: "a restart policy",
     definition: "Restart",
     doc: "What happens when a sandbox ends by itself.",
@@ -305,8 +314,8 @@ pub static RESTART: Place = Place {
     ],
 };
 
-/// All places.
-pub static PLACES: &[&Place] = &[
+/// All tables.
+pub static TABLES: &[&PropertyTable] = &[
     &PROJECT,
     &VOLUME,
     &SANDBOX,

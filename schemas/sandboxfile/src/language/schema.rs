@@ -3,7 +3,7 @@
 //! Every value but the text of a script may contain variables, whose values an editor does not know. So each kind of
 //! value accepts any text with a dollar sign.
 
-use super::{PLACES, PROJECT, Place, Property, RESTART_POLICIES, SANDBOX};
+use super::{PROJECT, Property, PropertyTable, RESTART_POLICIES, SANDBOX, TABLES};
 use rules::Word;
 use rules::pool::{Ipv4Pool, Ipv6Pool};
 use rules::rule::{Action, Direction, Group, Protocol};
@@ -30,13 +30,13 @@ pub fn json_schema() -> String {
     root["$schema"] = json!("http://json-schema.org/draft-07/schema#");
     root["title"] = json!(PROJECT.definition);
     let defined =
-        PLACES.iter().filter(|place| !place.definition.is_empty() && !std::ptr::eq(**place, &PROJECT));
+        TABLES.iter().filter(|place| !place.definition.is_empty() && !std::ptr::eq(**place, &PROJECT));
     root["definitions"] = defined.map(|place| (place.definition.to_owned(), block(place))).collect();
     format!("{root:#}\n")
 }
 
 /// Returns the schema of a block. Hardly any property is required, because a file may be one of several layers.
-fn block(place: &Place) -> Value {
+fn block(place: &PropertyTable) -> Value {
     let schema = |property: &Property| with((property.schema)(), "description", property.description());
     let properties = place.properties.iter().map(|property| (property.yaml.to_owned(), schema(property)));
     let mut block = json!({

@@ -109,7 +109,7 @@ fn every_compose_property_exists_or_has_a_hint() {
 
 #[test]
 fn the_tables_agree_with_themselves() {
-    for place in PLACES {
+    for place in TABLES {
         let names = |name: &str| place.properties.iter().filter(|property| property.kdl == name).count();
         for property in place.properties {
             assert_eq!(names(property.kdl), 1, "{}: {}", place.what, property.kdl);

@@ -90,7 +90,7 @@ macro_rules! block {
         )+
     ) => {
         $(#[$place_doc])+
-        pub static $place: $crate::language::Place = $crate::language::Place {
+        pub static $place: $crate::language::PropertyTable = $crate::language::PropertyTable {
             properties: &[
                 $( $crate::language::Property {
                     instead: &$instead,

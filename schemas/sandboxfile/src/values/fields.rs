@@ -5,12 +5,12 @@ use super::read::{Help, Takes, text_of};
 use super::repeats::given_twice;
 use crate::Format;
 use crate::diagnostics::{Code, Context, Diagnostic, shorten};
-use crate::language::Place;
+use crate::language::PropertyTable;
 use crate::syntax::{Argument, Item, Span, Spanned, Value};
 
 /// The properties of one item, by their KDL names; unknown and repeated ones are reported.
 pub(crate) struct Fields<'t> {
-    place: &'static Place,
+    place: &'static PropertyTable,
     known: Vec<(&'static str, &'t Item<'t>)>,
     meant: Vec<&'static str>,
     /// Whether there is a value where only properties can be: it may have been meant for any of them.
@@ -19,7 +19,7 @@ pub(crate) struct Fields<'t> {
 
 impl<'t> Fields<'t> {
     /// Finds the property of each item of a place.
-    pub fn read(context: &mut Context<'_>, place: &'static Place, items: &'t [Item<'t>]) -> Self {
+    pub fn read(context: &mut Context<'_>, place: &'static PropertyTable, items: &'t [Item<'t>]) -> Self {
         let mut known: Vec<(&'static str, &'t Item<'t>)> = Vec::new();
         let mut meant = Vec::new();
         let mut first: Vec<Option<Span>> = vec![None; place.properties.len()];

@@ -8,7 +8,7 @@ use super::word::{check_word, read_word};
 use super::{PrintScope, Scope, Value};
 use crate::check::Weight;
 use crate::diagnostics::{Code, Context, Diagnostic, shorten, shorten_message};
-use crate::language::{MOUNT, Place, schema};
+use crate::language::{MOUNT, PropertyTable, schema};
 use crate::print::{Item as PrintItem, Node, Printed, Scalar};
 use crate::syntax::{Item, Spanned};
 use crate::{FileKind, Format};
@@ -49,7 +49,7 @@ impl Options for MountOptions {
         twice: ("two things are mounted at", "keep one of the two, or mount one of them elsewhere"),
     };
 
-    const PLACE: &'static Place = &MOUNT;
+    const TABLE: &'static PropertyTable = &MOUNT;
 
     fn read(context: &mut Context<'_>, fields: &Fields<'_>) -> Self {
         let mut is_set = |name: &str| {

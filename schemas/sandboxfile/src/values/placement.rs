@@ -6,7 +6,7 @@ use super::repeats::given_before;
 use crate::Format;
 use crate::check::Weight;
 use crate::diagnostics::{Code, Context, Diagnostic, shorten};
-use crate::language::Place;
+use crate::language::PropertyTable;
 use crate::merge::Keyed;
 use crate::syntax::{Item, Span, Spanned};
 use std::collections::BTreeMap;
@@ -61,7 +61,7 @@ pub(super) trait Options: Sized {
     const WORDS: Words;
 
     /// The names inside it.
-    const PLACE: &'static Place;
+    const TABLE: &'static PropertyTable;
 
     /// Reads the options as typed.
     fn read(context: &mut Context<'_>, fields: &Fields<'_>) -> Self;
@@ -92,7 +92,7 @@ fn read_one<T: Options>(
     help: &dyn Help,
 ) -> Parsed<T> {
     let Words { source, verb, placed, too_many, .. } = T::WORDS;
-    let fields = Fields::read(context, T::PLACE, element.items);
+    let fields = Fields::read(context, T::TABLE, element.items);
     let options = T::read(context, &fields);
     let missing = || {
         Diagnostic::error(Code::MissingProperty, element.span, format!("nothing is {verb}"))

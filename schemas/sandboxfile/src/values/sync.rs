@@ -7,7 +7,7 @@ use super::read::{Fields, words};
 use super::{PrintScope, Scope, Value};
 use crate::FileKind;
 use crate::diagnostics::{Code, Context, Diagnostic, shorten};
-use crate::language::{Place, SYNC, schema};
+use crate::language::{PropertyTable, SYNC, schema};
 use crate::print::{Item as PrintItem, Node, Printed, Scalar};
 use crate::syntax::{Item, Spanned};
 use schemas::spec::Sync;
@@ -27,7 +27,7 @@ impl Options for Vec<Spanned<String>> {
         twice: ("two folders are copied to", "copy one of them elsewhere"),
     };
 
-    const PLACE: &'static Place = &SYNC;
+    const TABLE: &'static PropertyTable = &SYNC;
 
     fn read(context: &mut Context<'_>, fields: &Fields<'_>) -> Self {
         let help = |context: &Context<'_>| {

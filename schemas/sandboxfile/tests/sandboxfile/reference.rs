@@ -2,7 +2,7 @@
 //! `UPDATE_GOLDEN=1 cargo test -p sandboxfile --test sandboxfile reference` writes it.
 
 use rules::rule::{Action, Direction, Group, Protocol};
-use sandboxfile::language::{NETWORK_YAML, PLACES, Place, Property, SANDBOX};
+use sandboxfile::language::{NETWORK_YAML, Property, PropertyTable, SANDBOX, TABLES};
 use schemas::report::ChangeKind;
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -95,7 +95,7 @@ fn row(property: &Property) -> Vec<String> {
     ]
 }
 
-fn heading(place: &Place) -> String {
+fn heading(place: &PropertyTable) -> String {
     let words = place.what.strip_prefix("the ").or_else(|| place.what.split_once(' ').map(|(_, rest)| rest));
     let words = words.unwrap_or(place.what);
     words[..1].to_uppercase() + &words[1..]
@@ -103,9 +103,9 @@ fn heading(place: &Place) -> String {
 
 fn generate() -> String {
     let mut page = HEAD.to_owned();
-    for place in PLACES.iter().filter(|place| !std::ptr::eq(**place, &NETWORK_YAML)) {
+    for place in TABLES.iter().filter(|place| !std::ptr::eq(**place, &NETWORK_YAML)) {
         let _ = write!(page, "\n## {}\n\n", heading(place));
-        let doc = PLACES.iter().find(|other| other.what == place.what && !other.doc.is_empty());
+        let doc = TABLES.iter().find(|other| other.what == place.what && !other.doc.is_empty());
         if let Some(doc) = doc.map(|other| other.doc) {
             let _ = write!(page, "{doc}\n\n");
         }
@@ -118,7 +118,7 @@ fn generate() -> String {
         }
         let mut rows: Vec<Vec<String>> = place.properties.iter().map(row).collect();
         if let Some(yaml) =
-            PLACES.iter().find(|other| other.what == place.what && !std::ptr::eq(**other, *place))
+            TABLES.iter().find(|other| other.what == place.what && !std::ptr::eq(**other, *place))
         {
             let known = |property: &&Property| !place.properties.iter().any(|own| own.yaml == property.yaml);
             rows.extend(yaml.properties.iter().filter(known).map(|property| {

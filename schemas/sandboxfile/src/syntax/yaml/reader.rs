@@ -9,7 +9,9 @@
 use super::problem::{Problem, ProblemKind};
 use super::scalar::scalar_kind;
 use crate::syntax::{Argument, Document, Item, Scalar, ScalarKind, Span, Spanned, Text, Value};
-use granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, ScanError, Span as Place, StrInput, Tag};
+use granit_parser::{
+    ErrorKind, Event, Marker, Parser, ScalarStyle, ScanError, Span as YamlSpan, StrInput, Tag,
+};
 use schemas::spec::limits;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -76,11 +78,11 @@ impl<'t> Reader<'t> {
         }
     }
 
-    fn next(&mut self) -> Result<(Event<'t>, Place), Fatal> {
+    fn next(&mut self) -> Result<(Event<'t>, YamlSpan), Fatal> {
         match self.events.next_event() {
             Some(Ok(event)) => Ok(event),
             Some(Err(error)) => Err(self.syntax_error(&error)),
-            None => Ok((Event::StreamEnd, Place::default())),
+            None => Ok((Event::StreamEnd, YamlSpan::default())),
         }
     }
 
@@ -106,17 +108,17 @@ impl<'t> Reader<'t> {
     }
 
     /// Returns the bytes that an event covers; a parser that reads from a string knows them.
-    fn span(&self, place: Place) -> Span {
+    fn span(&self, place: YamlSpan) -> Span {
         let byte = |marker: &Marker| marker.byte_offset().unwrap_or_default();
         Span::new(byte(&place.start), byte(&place.end)).clamp_to(self.text)
     }
 
-    fn fatal(&self, kind: ProblemKind, place: Place) -> Fatal {
+    fn fatal(&self, kind: ProblemKind, place: YamlSpan) -> Fatal {
         Fatal(Problem { kind, span: self.span(place) })
     }
 
     /// Reads the node that begins with an event.
-    fn node(&mut self, event: Event<'t>, place: Place, depth: usize) -> Result<Argument<'t>, Fatal> {
+    fn node(&mut self, event: Event<'t>, place: YamlSpan, depth: usize) -> Result<Argument<'t>, Fatal> {
         let span = self.span(place);
         self.count(1, span)?;
         let is_collection = matches!(event, Event::SequenceStart(..) | Event::MappingStart(..));

@@ -5,8 +5,8 @@ mod validator;
 
 use sandboxfile::json_schema;
 use sandboxfile::language::{
-    DEPENDENCY, HEALTHCHECK, HOOKS, LOGS, MOUNT, NETWORK, NETWORK_RULE, NETWORK_YAML, PLACES, PROJECT, Place,
-    RESTART, SANDBOX, SCRIPT, SECRET, SECRET_SOURCE, SYNC, VOLUME,
+    DEPENDENCY, HEALTHCHECK, HOOKS, LOGS, MOUNT, NETWORK, NETWORK_RULE, NETWORK_YAML, PROJECT, PropertyTable,
+    RESTART, SANDBOX, SCRIPT, SECRET, SECRET_SOURCE, SYNC, TABLES, VOLUME,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -14,7 +14,7 @@ use std::path::Path;
 use validator::refusals;
 
 /// Each place of the language, and the part of the schema that describes it.
-const PARTS: [(&Place, &str); 14] = [
+const PARTS: [(&PropertyTable, &str); 14] = [
     (&PROJECT, ""),
     (&VOLUME, "/definitions/Volume"),
     (&SANDBOX, "/definitions/Sandbox"),
@@ -72,9 +72,9 @@ fn it_has_the_names_of_the_language_and_no_others() {
     }
     // These two have a spelling of their own in YAML.
     let only_kdl = [&NETWORK, &NETWORK_RULE];
-    let known: Vec<*const Place> =
+    let known: Vec<*const PropertyTable> =
         PARTS.iter().map(|(place, _)| *place).chain(only_kdl).map(std::ptr::from_ref).collect();
-    for place in PLACES {
+    for place in TABLES {
         assert!(known.contains(&std::ptr::from_ref(*place)), "{} has no part in the schema", place.what);
     }
 }
