@@ -10,7 +10,7 @@ use crate::syntax::{Argument, Item, Span, Spanned, Value};
 
 /// The properties of one item, by their KDL names; unknown and repeated ones are reported.
 pub(crate) struct Fields<'t> {
-    place: &'static PropertyTable,
+    table: &'static PropertyTable,
     known: Vec<(&'static str, &'t Item<'t>)>,
     meant: Vec<&'static str>,
     /// Whether there is a value where only properties can be: it may have been meant for any of them.
@@ -18,16 +18,16 @@ pub(crate) struct Fields<'t> {
 }
 
 impl<'t> Fields<'t> {
-    /// Finds the property of each item of a place.
-    pub fn read(context: &mut Context<'_>, place: &'static PropertyTable, items: &'t [Item<'t>]) -> Self {
+    /// Finds the property of each item in a table.
+    pub fn read(context: &mut Context<'_>, table: &'static PropertyTable, items: &'t [Item<'t>]) -> Self {
         let mut known: Vec<(&'static str, &'t Item<'t>)> = Vec::new();
         let mut meant = Vec::new();
-        let mut first: Vec<Option<Span>> = vec![None; place.properties.len()];
+        let mut first: Vec<Option<Span>> = vec![None; table.properties.len()];
         for item in items {
-            let mut properties = place.properties.iter().enumerate();
+            let mut properties = table.properties.iter().enumerate();
             let found = properties.find(|(_, property)| context.spell(property) == item.name.value);
             let Some((index, property)) = found else {
-                meant.extend(context.unknown_property(place, &item.name));
+                meant.extend(context.unknown_property(table, &item.name));
                 continue;
             };
             let repeats = property.repeats && context.format == Format::Kdl;
@@ -40,7 +40,7 @@ impl<'t> Fields<'t> {
             first[index].get_or_insert(item.name.span);
             known.push((property.kdl, item));
         }
-        Self { place, known, meant, is_suspect: false }
+        Self { table, known, meant, is_suspect: false }
     }
 
     /// Returns whether a property was probably meant by a name that was reported: it is then not missing as well.
@@ -70,8 +70,11 @@ impl<'t> Fields<'t> {
 
     /// Returns all properties of this name.
     pub fn all<'s>(&'s self, kdl: &'s str) -> impl Iterator<Item = &'t Item<'t>> + use<'s, 't> {
-        let exists = self.place.properties.iter().any(|property| property.kdl == kdl);
-        debug_assert!(exists, "{} has no property `{kdl}`", self.place.what);
+        debug_assert!(
+            self.table.properties.iter().any(|property| property.kdl == kdl),
+            "{} has no property `{kdl}`",
+            self.table.what
+        );
         self.known.iter().filter(move |(name, _)| *name == kdl).map(|(_, item)| *item)
     }
 }
