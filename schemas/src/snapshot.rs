@@ -118,7 +118,7 @@ pub enum Status {
         /// How it ended.
         exit: Exit,
     },
-    /// It should run, but its supervisor is gone.
+    /// It should run, but its supervisor has ended.
     Lost,
 }
 

@@ -26,7 +26,7 @@ pub fn find(home: &Path) -> Vec<String> {
 /// Asserts that nothing is left.
 pub fn assert_none(home: &Path) {
     let found = find(home);
-    assert!(found.is_empty(), "left behind:\n  {}", found.join("\n  "));
+    assert!(found.is_empty(), "not removed:\n  {}", found.join("\n  "));
 }
 
 /// Finds the files of sandboxes and projects. The catalog and the image cache may stay.

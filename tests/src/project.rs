@@ -323,7 +323,7 @@ impl Drop for Project {
                 Ok(run) => drop(run.ok()),
                 Err(cause) => std::panic::resume_unwind(cause),
             }
-            assert!(left.is_empty(), "left behind:\n  {}", left.join("\n  "));
+            assert!(left.is_empty(), "not removed:\n  {}", left.join("\n  "));
         }
     }
 }

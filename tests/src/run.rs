@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 /// More than any command of these tests takes on an emulated host inside an emulated host.
 const TIMEOUT: Duration = Duration::from_secs(240);
-/// How long output may stay open after the end of the command: a process that keeps it open was left behind.
+/// How long output may stay open after the end of the command: a process that it started may keep it open.
 const OUTPUT_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(2);
 
@@ -139,7 +139,7 @@ impl Running {
             }
         };
         let held =
-            |name| panic!("`{}` has ended, but a process that it left behind holds its {name}", self.shown);
+            |name| panic!("`{}` has ended, but a process that it started holds its {name}", self.shown);
         let stdout = self.stdout.recv_timeout(OUTPUT_TIMEOUT).unwrap_or_else(|_| held("stdout"));
         let stderr = self.stderr.recv_timeout(OUTPUT_TIMEOUT).unwrap_or_else(|_| held("stderr"));
         Run { shown: self.shown, code: exit_code(status), stdout, stderr }

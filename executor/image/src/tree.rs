@@ -128,7 +128,7 @@ pub enum TreeError {
     #[error("a name in it is longer than {NAME_BYTES_MAX} bytes")]
     NameTooLong,
     /// It is below more than [`DEPTH_MAX`] directories.
-    #[error("it lies more than {DEPTH_MAX} directories deep")]
+    #[error("it is more than {DEPTH_MAX} directories deep")]
     TooDeep,
     /// A path contains `..`.
     #[error("its path contains '..'")]

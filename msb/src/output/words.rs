@@ -13,14 +13,14 @@ pub fn count<N: Copy + Display + PartialEq + From<u8>>(count: N, singular: &str,
     format!("{count} {}", if count == N::from(1) { singular } else { plural })
 }
 
-/// Words a sandbox's reason as one clause: `image changed`, `its supervisor is gone`.
+/// Words a sandbox's reason as one clause: `image changed`, `its supervisor has ended`.
 pub fn reason(reason: &Reason) -> String {
     let text = match reason {
         Reason::NotCreated => "not there yet",
         Reason::AsDeclared => "as declared",
         Reason::Completed => "completed",
         Reason::CreationInterrupted => "its creation was interrupted",
-        Reason::DiskMissing => "its disk is gone",
+        Reason::DiskMissing => "its disk is missing",
         Reason::PostStartPending => "its post-start hook has yet to run",
         Reason::RecordOnly => "only its record changes",
         Reason::Down { state } => return down_state(state),
@@ -70,7 +70,7 @@ fn fields_changed(fields: &[String], down: Option<&DownState>, effect: Effect) -
 fn down_state(state: &DownState) -> String {
     match state {
         DownState::Stopped => "stopped".to_owned(),
-        DownState::SupervisorGone => "its supervisor is gone".to_owned(),
+        DownState::SupervisorGone => "its supervisor has ended".to_owned(),
         DownState::Exited { exit } => exit.to_string(),
     }
 }

@@ -71,6 +71,9 @@ impl<'a> Ports<'a> {
         selected: &[&'a Sandbox],
         start: bool,
     ) -> Self {
+        if observed.held_ports.is_empty() {
+            return Self { observed, selection, conflicts: BTreeMap::new() };
+        }
         let conflicts = |sandbox: &&'a Sandbox| {
             let recorded = observed.sandboxes.get(sandbox.name());
             let digest = observed.image(sandbox.image()).map(|image| image.digest.clone());
@@ -82,8 +85,7 @@ impl<'a> Ports<'a> {
                 .collect();
             (!held.is_empty()).then_some((sandbox.name(), held))
         };
-        let is_any_held = !observed.held_ports.is_empty();
-        let conflicts = selected.iter().filter(|_| is_any_held).filter_map(conflicts).collect();
+        let conflicts = selected.iter().filter_map(conflicts).collect();
         Self { observed, selection, conflicts }
     }
 

@@ -108,7 +108,7 @@ pub enum CopyError {
         path: PathBuf,
     },
     /// The directories are too deep.
-    #[error("refused {path}: it lies more than {DEPTH_MAX} directories deep")]
+    #[error("refused {path}: it is more than {DEPTH_MAX} directories deep")]
     TooDeep {
         /// The path.
         path: String,

@@ -141,7 +141,7 @@ impl Scan<'_> {
         }
         self.add(path.to_owned(), stat, || Err(io::ErrorKind::NotFound.into()))?;
         if depth > DEPTH_MAX {
-            let text = format!("it lies more than {DEPTH_MAX} directories deep");
+            let text = format!("it is more than {DEPTH_MAX} directories deep");
             self.fail(path, io::Error::new(io::ErrorKind::InvalidInput, text));
             return Ok(());
         }

@@ -20,7 +20,7 @@ fn made(bytes: &[u8]) -> Made {
     let result = make(&archive, &store);
     if result.is_err() && store.exists() {
         let files = walk(&store);
-        assert!(files.is_empty(), "left behind: {files:?}");
+        assert!(files.is_empty(), "not removed: {files:?}");
     }
     // Nothing may appear beside the archive and the store.
     assert!(std::fs::read_dir(folder.path()).unwrap().count() <= 2);

@@ -225,7 +225,7 @@ fn errors_name_the_entry() {
     let deep = source.path().join(vec!["d"; 300].join("/"));
     fs::create_dir_all(deep).unwrap();
     let error = make(source.path(), store.path()).unwrap_err();
-    assert!(message(&error).ends_with("it lies more than 256 directories deep"), "{}", message(&error));
+    assert!(message(&error).ends_with("it is more than 256 directories deep"), "{}", message(&error));
     let layout = folder();
     write(layout.path(), "oci-layout", b"{}", 0o644);
     let error = make(layout.path(), store.path()).unwrap_err();

@@ -44,7 +44,7 @@ impl Store {
         assert_eq!(self.blobs.list().unwrap(), before);
         if result.is_err() {
             let left = files(&self.folder.path().join("rootfs"));
-            assert!(left.is_empty(), "left behind: {left:?}");
+            assert!(left.is_empty(), "not removed: {left:?}");
         }
         result
     }

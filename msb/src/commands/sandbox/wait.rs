@@ -38,7 +38,7 @@ pub fn run(global: &Global, Args { name }: &Args) -> Result<ExitCode, CliError> 
             Err(CliError::new(format!("{name} was stopped before its main process ended")))
         }
         Some(Phase::Booting | Phase::Running | Phase::Backoff { .. }) => {
-            Err(CliError::new(format!("the supervisor of {name} is gone, so its exit code is unknown"))
+            Err(CliError::new(format!("the supervisor of {name} has ended, so its exit code is unknown"))
                 .hint(format!("`msb start {name}` starts it")))
         }
         None => {
