@@ -91,6 +91,7 @@ fn boot(options: Options) -> Result<(), Box<dyn Error>> {
         disks: options.disks,
         ports,
         network,
+        mounts: None,
         console: OwnedFd::from(console_inside),
     };
     let command = VmmCommand {

@@ -1,7 +1,7 @@
 //! The configuration of the VM's process: the specification, with descriptors by number.
 
 use crate::driver::Backend;
-use crate::spec::{ConsolePort, Disk, NetworkLink};
+use crate::spec::{ConsolePort, Disk, MountsLink, NetworkLink};
 use serde::{Deserialize, Serialize};
 use std::os::fd::RawFd;
 
@@ -29,6 +29,8 @@ pub struct VmConfig {
     pub ports: Vec<ConsolePort<RawFd>>,
     /// The network link, if there is one.
     pub network: Option<NetworkLink<RawFd>>,
+    /// The link to the file server of its mounts, if it has mounts.
+    pub mounts: Option<MountsLink<RawFd>>,
     /// The pipe for the console's output.
     pub console: RawFd,
     /// The stream socket for events, if the driver reports any.

@@ -1,6 +1,19 @@
-//! Addresses of a VM's devices, as its guest finds them.
+//! The number of a VM's devices, and their addresses, as its guest finds them.
 
 use crate::spec::Disk;
+
+/// The tag of the virtio-fs device that carries all mounts of a VM.
+pub const MOUNTS_TAG: &str = "msb-mounts";
+/// The slots for devices: QEMU's `microvm` has eight, and libkrun more.
+const SLOTS: usize = 8;
+/// The slots of console ports, the network link and the random number generator. VMs without a network do not get
+/// another disk instead.
+const SLOTS_TAKEN: usize = 3;
+
+/// Returns the largest number of disks of a VM with or without mounts.
+pub const fn disks_max(mounts: bool) -> usize {
+    SLOTS - SLOTS_TAKEN - if mounts { 1 } else { 0 }
+}
 
 /// How the guests of a driver find their disks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 use crate::config::VmConfig;
 use crate::devices::DiskAddressing;
+use crate::krun::fuse::{FuseProblem, can_mount_fuse};
 use crate::vmm::VmmError;
 use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
@@ -97,6 +98,18 @@ pub struct Features {
     pub mtu: u16,
     /// How guests find their disks.
     pub disk_addressing: DiskAddressing,
+    /// What a mounts link carries.
+    pub mounts: MountsTransport,
+}
+
+/// The protocol of a mounts link between a VM's process and its file server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MountsTransport {
+    /// The vhost-user protocol, with the VM's process as the front end.
+    VhostUser,
+    /// One message from the VM's process, with the descriptor of a mounted FUSE device.
+    Fuse,
 }
 
 /// The two halves of a driver. The launcher asks for features, command line and monitor while it writes the
@@ -119,6 +132,18 @@ impl Backend {
     /// Returns the properties of its driver.
     pub fn features(&self) -> Features {
         self.driver().features()
+    }
+
+    /// Checks that its VMs can have mounts on this host. For some drivers this starts a process.
+    ///
+    /// # Errors
+    ///
+    /// The step that fails.
+    pub fn check_mounts(&self) -> Result<(), FuseProblem> {
+        match self.features().mounts {
+            MountsTransport::VhostUser => Ok(()),
+            MountsTransport::Fuse => can_mount_fuse(),
+        }
     }
 
     /// Returns its implementation.

@@ -36,12 +36,13 @@ pub mod spec;
 pub mod vmm;
 
 pub use choose::{Choice, ChooseError, choose};
-pub use devices::{DeviceMap, DiskAddress, DiskAddressing};
-pub use driver::{Accelerator, Backend, DriverKind, Features, UnknownDriver};
+pub use devices::{DeviceMap, DiskAddress, DiskAddressing, MOUNTS_TAG, disks_max};
+pub use driver::{Accelerator, Backend, DriverKind, Features, MountsTransport, UnknownDriver};
 pub use host::{HostFacts, KvmState, QemuState};
+pub use krun::fuse::{FuseProblem, FuseStep};
 pub use launch::{LaunchError, Launched, VmmCommand, launch};
 pub use monitor::{Monitor, MonitorProtocol, VmEvent};
 pub use process::{VmExit, VmProcess};
 pub use report::HostReport;
-pub use spec::{ConsolePort, Disk, MacAddress, NetworkLink, SpecError, VmSpec};
+pub use spec::{ConsolePort, Disk, MacAddress, MountsLink, NetworkLink, SpecError, VmSpec};
 pub use vmm::{VmmError, run_vmm};

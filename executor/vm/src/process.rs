@@ -1,17 +1,16 @@
 //! The VM's process, as its launcher sees it.
 
 use crate::monitor::Monitor;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use executor_host::child::ChildProcess;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ExitStatus};
+use std::process::ExitStatus;
 
 /// A running VM. Dropping it kills the VM.
 #[derive(Debug)]
 pub struct VmProcess {
-    child: Child,
-    pidfd: OwnedFd,
+    child: ChildProcess,
     monitor: Option<Monitor>,
 }
 
@@ -43,29 +42,18 @@ impl From<ExitStatus> for VmExit {
 }
 
 impl VmProcess {
-    /// Wraps a child that has just been spawned and not been waited for.
-    pub(crate) fn new(mut child: Child, monitor: Option<Monitor>) -> io::Result<Self> {
-        // The pid is not reused before the child is waited for.
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        let opened = pid.ok_or(io::Error::from(io::ErrorKind::InvalidInput));
-        match opened.and_then(|pid| Ok(pidfd_open(pid, PidfdFlags::empty())?)) {
-            Ok(pidfd) => Ok(Self { child, pidfd, monitor }),
-            Err(error) => {
-                let _ = child.kill();
-                let _ = child.wait();
-                Err(error)
-            }
-        }
+    pub(crate) fn new(child: ChildProcess, monitor: Option<Monitor>) -> Self {
+        Self { child, monitor }
     }
 
     /// Returns its pid, valid until [`VmProcess::wait`] or [`VmProcess::try_wait`] has returned its end.
     pub fn pid(&self) -> i32 {
-        self.child.id().cast_signed()
+        self.child.pid()
     }
 
     /// Returns a pidfd, which becomes readable when the process ends. For `AsyncFd`, clone it with `try_clone_to_owned`.
     pub fn pidfd(&self) -> BorrowedFd<'_> {
-        self.pidfd.as_fd()
+        self.child.pidfd()
     }
 
     /// Takes the connection for its events; `None` if its driver reports none, or if it was taken before.
@@ -98,13 +86,5 @@ impl VmProcess {
     /// If the kernel refuses.
     pub fn kill(&mut self) -> io::Result<()> {
         self.child.kill()
-    }
-}
-
-impl Drop for VmProcess {
-    fn drop(&mut self) {
-        // Both are no-ops after the process has been waited for.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

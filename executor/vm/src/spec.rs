@@ -1,5 +1,6 @@
 //! The specification of a VM, for any driver. The configuration of its process has descriptors by number in it.
 
+use crate::devices::disks_max;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -15,9 +16,6 @@ pub const DISK_ID_BYTES_MAX: usize = 20;
 pub const PORT_NAME_BYTES_MAX: usize = 32;
 /// The most console ports: a virtio-serial bus of QEMU has 31 ports, and port 0 is reserved for a console.
 pub const PORTS_MAX: usize = 30;
-/// The most disks: the bus of QEMU's `microvm` has eight slots, and console ports, the network link and the random
-/// number generator take three of them.
-pub const DISKS_MAX: usize = 5;
 /// The longest extra command line in bytes: x86 kernels read 2048 bytes, and the drivers' own words and devices need the
 /// rest.
 pub const EXTRA_CMDLINE_BYTES_MAX: usize = 1024;
@@ -41,6 +39,8 @@ pub struct VmSpec {
     pub ports: Vec<ConsolePort>,
     /// The network link; `None` for a VM without network.
     pub network: Option<NetworkLink>,
+    /// The link to the file server of its mounts; `None` for a VM without mounts.
+    pub mounts: Option<MountsLink>,
     /// The write end of a pipe for the output of the guest's kernel and `/dev/console`. The guest blocks while the pipe is
     /// full; the output is lost after its read end has been closed.
     pub console: OwnedFd,
@@ -76,6 +76,15 @@ pub struct NetworkLink<F = OwnedFd> {
     pub socket: F,
     /// The guest's hardware address.
     pub mac: MacAddress,
+}
+
+/// The link to the file server of a VM's mounts, for a virtio-fs device with the tag [`crate::devices::MOUNTS_TAG`]. The
+/// driver's [`crate::driver::Features`] say what it carries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MountsLink<F = OwnedFd> {
+    /// One end of a stream socket pair.
+    pub socket: F,
 }
 
 /// An ethernet hardware address.
@@ -160,7 +169,7 @@ impl VmSpec {
             return Err(SpecError::Memory { memory_mib: self.memory_mib });
         }
         let ids: Vec<&str> = self.disks.iter().map(|disk| disk.id.as_str()).collect();
-        check_names("disk", &ids, DISK_ID_BYTES_MAX, DISKS_MAX)?;
+        check_names("disk", &ids, DISK_ID_BYTES_MAX, disks_max(self.mounts.is_some()))?;
         let names: Vec<&str> = self.ports.iter().map(|port| port.name.as_str()).collect();
         check_names("console port", &names, PORT_NAME_BYTES_MAX, PORTS_MAX)?;
         for word in &self.extra_cmdline {
@@ -207,6 +216,7 @@ mod tests {
             disks: vec![disk("base"), disk("writable")],
             ports: vec![],
             network: None,
+            mounts: None,
             console: null(),
         }
     }
@@ -242,5 +252,10 @@ mod tests {
         ));
         let many = of(|spec| (0..9).for_each(|n| spec.disks.push(disk(&n.to_string()))));
         assert!(matches!(many, SpecError::TooMany { what: "disk", given: 11, max: 5 }));
+        let mounts_and_disks = of(|spec| {
+            spec.mounts = Some(MountsLink { socket: null() });
+            (0..3).for_each(|n| spec.disks.push(disk(&n.to_string())));
+        });
+        assert!(matches!(mounts_and_disks, SpecError::TooMany { what: "disk", given: 5, max: 4 }));
     }
 }

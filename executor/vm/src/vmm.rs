@@ -1,16 +1,12 @@
 //! The VM's own process: reads its configuration and becomes the VM.
-#![allow(unsafe_code, reason = "descriptors come in by number")]
 
 use crate::config::VmConfig;
-use rustix::process::{Signal, getppid};
+use crate::krun::fuse::FuseProblem;
+use executor_host::child::{read_config, tie_to_launcher};
 use std::convert::Infallible;
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::io;
+use std::os::fd::RawFd;
 use std::path::PathBuf;
-
-/// The largest configuration in bytes.
-const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
 
 /// A failure to become a VM.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +25,19 @@ pub enum VmmError {
     /// The kernel refused to send a signal at the launcher's end.
     #[error("cannot tie this VM to its launcher")]
     Tie {
+        /// The cause.
+        source: io::Error,
+    },
+    /// The mounts' file system cannot be mounted for libkrun.
+    #[error("cannot mount the file system of the mounts")]
+    Mounts {
+        /// The failed step.
+        #[from]
+        source: FuseProblem,
+    },
+    /// The file server ended before it had the mounts' file system.
+    #[error("cannot pass the mounts to their file server")]
+    MountsServer {
         /// The cause.
         source: io::Error,
     },
@@ -59,25 +68,18 @@ pub enum VmmError {
 ///
 /// If the descriptor contains no configuration, the launcher has ended, or the driver fails.
 pub fn run_vmm(config_descriptor: RawFd) -> Result<Infallible, VmmError> {
-    let config = read_config(config_descriptor)
+    let config: VmConfig = read_config(config_descriptor)
         .map_err(|source| VmmError::Config { descriptor: config_descriptor, source })?;
     // An exec keeps the death signal, but a fork in between does not.
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
-        .map_err(|error| VmmError::Tie { source: error.into() })?;
-    if getppid().map(|parent| parent.as_raw_nonzero().get()) != Some(config.parent_pid) {
-        return Err(VmmError::Orphaned);
-    }
+    tie(config.parent_pid)?;
     config.backend.driver().enter(&config)
 }
 
-fn read_config(descriptor: RawFd) -> io::Result<VmConfig> {
-    if descriptor < 3 {
-        return Err(rustix::io::Errno::BADF.into());
+/// Ties this process to its launcher.
+pub(crate) fn tie(launcher_pid: i32) -> Result<(), VmmError> {
+    match tie_to_launcher(launcher_pid) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(VmmError::Orphaned),
+        Err(source) => Err(VmmError::Tie { source }),
     }
-    // SAFETY: the launcher left this descriptor open for us alone; nothing else in this process knows it.
-    // Reading a number that is not open fails, which is handled.
-    let file = File::from(unsafe { OwnedFd::from_raw_fd(descriptor) });
-    let mut text = Vec::new();
-    file.take(CONFIG_BYTES_MAX).read_to_end(&mut text)?;
-    Ok(serde_json::from_slice(&text)?)
 }

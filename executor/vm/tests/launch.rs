@@ -17,6 +17,7 @@ fn spec() -> VmSpec {
         disks: vec![Disk { id: "base".into(), file: null(), read_only: true }],
         ports: vec![],
         network: None,
+        mounts: None,
         console: null(),
     }
 }

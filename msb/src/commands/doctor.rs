@@ -4,7 +4,8 @@ use crate::cli::Global;
 use crate::error::CliError;
 use crate::host::{self, GuestFile};
 use crate::output::{print, print_json};
-use executor_vm::HostReport;
+use executor_vm::report::Check;
+use executor_vm::{Backend, HostReport};
 use serde::Serialize;
 use std::process::ExitCode;
 
@@ -23,6 +24,8 @@ const VERSION: u32 = 1;
 struct Document {
     version: u32,
     host: HostReport,
+    /// The finding about mounts with the chosen driver.
+    mounts: Option<Check>,
     files: Vec<FileCheck>,
     home: String,
     ok: bool,
@@ -49,11 +52,19 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
             variable,
         })
         .collect();
+    let problem = report.chosen.as_ref().map(Backend::check_mounts);
+    let mounts = problem.map(|problem| Check {
+        usable: problem.is_ok(),
+        detail: problem.map_or_else(
+            |problem| problem.to_string(),
+            |()| "folders of this host can be mounted".to_owned(),
+        ),
+    });
     let ok = report.chosen.is_some() && files.iter().all(|file| file.found);
     let code = if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     if arguments.json {
         let home = home.root().display().to_string();
-        print_json(&Document { version: VERSION, host: report, files, home, ok });
+        print_json(&Document { version: VERSION, host: report, mounts, files, home, ok });
         return Ok(code);
     }
     let mut text = String::new();
@@ -67,6 +78,9 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     line(report.kvm.usable, "kvm", &report.kvm.detail);
     line(report.krun.usable, "krun", &report.krun.detail);
     line(report.qemu.usable, "qemu", &report.qemu.detail);
+    if let Some(Check { usable, detail }) = &mounts {
+        line(*usable, "mounts", detail);
+    }
     for file in &files {
         line(file.found, file.what, &file.path);
     }
@@ -74,6 +88,9 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     for missing in &report.missing {
         let weight = if missing.fatal { "needed" } else { "optional" };
         text.push_str(&format!("\n{weight}: {}\n  {}\n", missing.what, missing.next_step));
+    }
+    if let Some(Err(problem)) = problem {
+        text.push_str(&format!("\noptional: for mounts: {problem}\n  {}\n", problem.help()));
     }
     for file in files.iter().filter(|file| !file.found) {
         text.push_str(&format!(

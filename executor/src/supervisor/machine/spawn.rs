@@ -74,6 +74,7 @@ impl Machine<'_> {
             disks,
             ports: vec![ConsolePort { name: AGENT_PORT_NAME.to_owned(), socket: theirs.into() }],
             network,
+            mounts: None,
             console: console_end.into(),
         };
         let vm = self.launcher.launch(&self.launch.boot.backend, vm, log.into()).map_err(SpawnError::Vm)?;

@@ -99,6 +99,14 @@ impl Machine {
         check("krun_add_net_unixstream", answer).map(drop)
     }
 
+    pub(super) fn add_file_system(&self, tag: &str, folder: &str) -> Result<(), VmmError> {
+        let call = "krun_add_virtiofs";
+        let (tag, folder) = (text(call, tag)?, text(call, folder)?);
+        // SAFETY: two C strings that outlive the call, which copies them.
+        let answer = unsafe { krun::krun_add_virtiofs(self.context, tag.as_ptr(), folder.as_ptr()) };
+        check(call, answer).map(drop)
+    }
+
     /// Runs the guest; the process ends with it.
     pub(super) fn start(self) -> Result<Infallible, VmmError> {
         let answer = krun::krun_start_enter(self.context);

@@ -1,11 +1,12 @@
 //! libkrun: the process itself becomes the VM. Needs KVM.
 
+pub(crate) mod fuse;
 mod machine;
 
 use crate::config::{VmConfig, descriptor_path};
-use crate::devices::DiskAddressing;
-use crate::driver::{Driver, Features};
-use crate::spec::{ConsolePort, Disk, NetworkLink};
+use crate::devices::{DiskAddressing, MOUNTS_TAG};
+use crate::driver::{Driver, Features, MountsTransport};
+use crate::spec::{ConsolePort, Disk, MountsLink, NetworkLink};
 use crate::vmm::VmmError;
 use machine::Machine;
 use std::convert::Infallible;
@@ -35,7 +36,7 @@ pub(crate) struct Krun;
 impl Driver for Krun {
     /// Its guests have no receive buffers for more than ethernet's own packets.
     fn features(&self) -> Features {
-        Features { mtu: 1500, disk_addressing: DiskAddressing::Index }
+        Features { mtu: 1500, disk_addressing: DiskAddressing::Index, mounts: MountsTransport::Fuse }
     }
 
     fn kernel_cmdline(&self, _vcpus: u8, extra: &[String]) -> String {
@@ -49,6 +50,10 @@ impl Driver for Krun {
     }
 
     fn enter(&self, config: &VmConfig) -> Result<Infallible, VmmError> {
+        if let Some(MountsLink { socket }) = &config.mounts {
+            // Before libkrun starts threads, with which a process cannot enter a user namespace.
+            fuse::mount_for(*socket, config.parent_pid)?;
+        }
         let machine = Machine::new()?;
         machine.set_size(config.vcpus, config.memory_mib)?;
         let (kernel, initramfs) = (descriptor_path(config.kernel), descriptor_path(config.initramfs));
@@ -67,6 +72,9 @@ impl Driver for Krun {
         }
         if let Some(NetworkLink { socket, mac }) = &config.network {
             machine.add_network(*socket, *mac)?;
+        }
+        if config.mounts.is_some() {
+            machine.add_file_system(MOUNTS_TAG, fuse::FOLDER)?;
         }
         machine.start()
     }

@@ -1,8 +1,9 @@
 //! The arguments of QEMU: a pure function of the configuration.
 
 use crate::config::{VmConfig, descriptor_path};
+use crate::devices::MOUNTS_TAG;
 use crate::driver::Accelerator;
-use crate::spec::{ConsolePort, Disk, NetworkLink};
+use crate::spec::{ConsolePort, Disk, MountsLink, NetworkLink};
 use std::os::fd::RawFd;
 
 /// The memory for translated code in MiB. QEMU's default is an eighth of the host's memory per VM.
@@ -12,10 +13,15 @@ const TRANSLATIONS_MIB: u32 = 256;
 /// and a guest that uses them copies and clears memory five times slower.
 const TRANSLATED_CPU: &str = "max,-erms";
 
+/// The most descriptors of requests to the file server at a time: a request of 1 MiB takes 256 of them where its pages
+/// are not adjacent and the guest has no indirect descriptors.
+const MOUNTS_QUEUE_SIZE: u16 = 1024;
+
 pub(super) fn arguments(config: &VmConfig, accelerator: Accelerator) -> Vec<String> {
     let mut line = Line::default();
     // The PIT and the PIC stay on: without them the kernel hangs while it calibrates under TCG.
-    line.add("-machine", "microvm,acpi=off,rtc=on");
+    let memory = if config.mounts.is_some() { ",memory-backend=memory" } else { "" };
+    line.add("-machine", format!("microvm,acpi=off,rtc=on{memory}"));
     match accelerator {
         Accelerator::Kvm => {
             line.add("-accel", "kvm");
@@ -28,6 +34,11 @@ pub(super) fn arguments(config: &VmConfig, accelerator: Accelerator) -> Vec<Stri
     }
     line.add("-smp", config.vcpus.to_string());
     line.add("-m", format!("{}M", config.memory_mib));
+    if config.mounts.is_some() {
+        // The file server maps the guest's memory. Private memory is a little faster, so others keep it.
+        let size = config.memory_mib;
+        line.add("-object", format!("memory-backend-memfd,id=memory,size={size}M,share=on"));
+    }
     // No devices and no configuration files besides these arguments.
     line.flag("-no-user-config");
     line.flag("-nodefaults");
@@ -68,6 +79,13 @@ pub(super) fn arguments(config: &VmConfig, accelerator: Accelerator) -> Vec<Stri
     if let Some(NetworkLink { socket, mac }) = &config.network {
         line.add("-netdev", format!("stream,id=network,addr.type=fd,addr.str={socket}"));
         line.add("-device", format!("virtio-net-device,netdev=network,mac={mac}"));
+    }
+    if let Some(MountsLink { socket }) = &config.mounts {
+        line.add("-chardev", format!("socket,id=mounts,fd={socket}"));
+        line.add(
+            "-device",
+            format!("vhost-user-fs-device,chardev=mounts,tag={MOUNTS_TAG},queue-size={MOUNTS_QUEUE_SIZE}"),
+        );
     }
     line.add("-device", "virtio-rng-device");
     line.words
@@ -130,6 +148,7 @@ mod tests {
             ],
             ports: vec![ConsolePort { name: "msb.agent".to_owned(), socket: 14 }],
             network: Some(NetworkLink { socket: 15, mac: MacAddress([0x52, 0x54, 0, 1, 2, 3]) }),
+            mounts: None,
             console: 16,
             monitor: Some(17),
         }
@@ -173,6 +192,25 @@ mod tests {
 -device virtio-net-device,netdev=network,mac=52:54:00:01:02:03
 -device virtio-rng-device";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn mounts_share_the_memory_with_their_server() {
+        let without = arguments(&config(), Accelerator::Tcg);
+        let config = VmConfig { mounts: Some(MountsLink { socket: 18 }), ..config() };
+        let with = arguments(&config, Accelerator::Tcg);
+        let added: Vec<&str> =
+            with.iter().filter(|word| !without.contains(word)).map(String::as_str).collect();
+        assert_eq!(
+            added,
+            [
+                "microvm,acpi=off,rtc=on,memory-backend=memory",
+                "-object",
+                "memory-backend-memfd,id=memory,size=512M,share=on",
+                "socket,id=mounts,fd=18",
+                "vhost-user-fs-device,chardev=mounts,tag=msb-mounts,queue-size=1024",
+            ]
+        );
     }
 
     #[test]

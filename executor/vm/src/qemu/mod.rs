@@ -7,7 +7,7 @@ pub(crate) mod qmp;
 use crate::arch;
 use crate::config::VmConfig;
 use crate::devices::DiskAddressing;
-use crate::driver::{Accelerator, Driver, Features};
+use crate::driver::{Accelerator, Driver, Features, MountsTransport};
 use crate::vmm::VmmError;
 use std::convert::Infallible;
 use std::os::unix::process::CommandExt;
@@ -25,7 +25,7 @@ pub(crate) struct Qemu<'a> {
 impl Driver for Qemu<'_> {
     /// Both ends of its link take the largest packets, and the larger they are, the fewer.
     fn features(&self) -> Features {
-        Features { mtu: 65_520, disk_addressing: DiskAddressing::Serial }
+        Features { mtu: 65_520, disk_addressing: DiskAddressing::Serial, mounts: MountsTransport::VhostUser }
     }
 
     fn kernel_cmdline(&self, vcpus: u8, extra: &[String]) -> String {

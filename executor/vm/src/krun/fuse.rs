@@ -1,0 +1,279 @@
+//! The mounts of a VM under libkrun: its process mounts a FUSE file system where no other process sees it, passes the device
+//! to the file server, and exports the mount.
+//!
+//! libkrun opens whatever file its guest names, with the rights of the VM's process. The mount is `nodev`, so that a
+//! device node that the guest has made is never a device of the host.
+#![allow(unsafe_code, reason = "namespaces have no safe interface")]
+
+use crate::vmm::{VmmError, tie};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::process::{getegid, geteuid};
+use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags, set_capabilities, unshare_unsafe};
+use serde::Serialize;
+use std::ffi::CStr;
+use std::io::{self, IoSlice, PipeReader, PipeWriter, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// The folder that the file system is mounted on. The VM's process uses no other file in it by its path.
+pub(super) const FOLDER: &str = "/tmp";
+/// The device of FUSE.
+const DEVICE: &str = "/dev/fuse";
+
+/// The reason for which libkrun cannot serve mounts on this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[error("{step} ({})", io::Error::from_raw_os_error(*errno))]
+pub struct FuseProblem {
+    /// The failed step.
+    pub step: FuseStep,
+    /// The kernel's error number.
+    pub errno: i32,
+}
+
+/// A step on the way to a FUSE mount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum FuseStep {
+    /// A process of its own did not start.
+    #[error("no process can be started")]
+    Process,
+    /// A user and mount namespace.
+    #[error("this user may not create user namespaces")]
+    Namespace,
+    /// The user's ids in the user namespace.
+    #[error("a user namespace cannot be set up")]
+    Ids,
+    /// Mounts that other namespaces do not see.
+    #[error("mounts cannot be made private")]
+    Private,
+    /// The device.
+    #[error("{DEVICE} cannot be opened")]
+    Device,
+    /// The mount itself.
+    #[error("FUSE cannot be mounted on {FOLDER}")]
+    Mount,
+}
+
+impl FuseStep {
+    const ALL: [Self; 6] =
+        [Self::Process, Self::Namespace, Self::Ids, Self::Private, Self::Device, Self::Mount];
+
+    /// Names a system call's failure.
+    fn failed(self) -> impl FnOnce(Errno) -> FuseProblem {
+        move |errno| FuseProblem { step: self, errno: errno.raw_os_error() }
+    }
+}
+
+impl FuseProblem {
+    /// Returns the next step.
+    pub fn help(&self) -> &'static str {
+        match self.step {
+            FuseStep::Namespace | FuseStep::Ids | FuseStep::Private | FuseStep::Mount => {
+                "allow user namespaces (`sysctl user.max_user_namespaces`, \
+                 `kernel.apparmor_restrict_unprivileged_userns=0`), or run msb as root, or use --driver qemu"
+            }
+            FuseStep::Device if self.errno == Errno::NOENT.raw_os_error() => {
+                "load the module with `modprobe fuse`, or use --driver qemu"
+            }
+            FuseStep::Device => "make /dev/fuse readable and writable for this user, or use --driver qemu",
+            FuseStep::Process => "see `ulimit -u`",
+        }
+    }
+}
+
+/// Whether libkrun can serve mounts on this host: tries it in a process of its own.
+///
+/// # Errors
+///
+/// The step that fails.
+pub(crate) fn can_mount_fuse() -> Result<(), FuseProblem> {
+    let no_process = |error: io::Error| FuseProblem {
+        step: FuseStep::Process,
+        errno: error.raw_os_error().unwrap_or_default(),
+    };
+    let (reader, writer) = io::pipe().map_err(no_process)?;
+    let ids = IdMaps::of_this_process();
+    // Never executed: the child ends as soon as it has reported.
+    let mut command = Command::new("/proc/self/exe");
+    let try_it = move || {
+        report(&writer, mount_privately(&ids).map(drop));
+        Err(Errno::CANCELED.into())
+    };
+    // SAFETY: between fork and exec only system calls are made, nothing is allocated and no lock is taken.
+    unsafe { command.pre_exec(try_it) };
+    let error = command.spawn().err().unwrap_or_else(|| Errno::CANCELED.into());
+    // The other end of the pipe.
+    drop(command);
+    read_report(reader).unwrap_or_else(|| Err(no_process(error)))
+}
+
+/// Writes an outcome in the child.
+fn report(mut writer: &PipeWriter, outcome: Result<(), FuseProblem>) {
+    let (step, errno) = match outcome {
+        Ok(()) => (u8::MAX, 0),
+        Err(FuseProblem { step, errno }) => (step as u8, errno),
+    };
+    let [a, b, c, d] = errno.to_ne_bytes();
+    let _ = writer.write_all(&[step, a, b, c, d]);
+}
+
+/// Reads an outcome; `None` if the child could not write one.
+fn read_report(mut reader: PipeReader) -> Option<Result<(), FuseProblem>> {
+    let mut bytes = [0; 5];
+    reader.read_exact(&mut bytes).ok()?;
+    let [step, errno @ ..] = bytes;
+    let errno = i32::from_ne_bytes(errno);
+    let step = FuseStep::ALL.into_iter().find(|known| *known as u8 == step);
+    Some(step.map_or(Ok(()), |step| Err(FuseProblem { step, errno })))
+}
+
+/// Mounts the file system of a VM's mounts on [`FOLDER`], and passes its device to the file server.
+///
+/// # Errors
+///
+/// If this user may not, or the server has ended.
+pub(super) fn mount_for(server: RawFd, launcher_pid: i32) -> Result<(), VmmError> {
+    let ids = IdMaps::of_this_process();
+    let Mounted { device, in_user_namespace } = mount_privately(&ids)?;
+    if in_user_namespace {
+        // They were for the mount alone; an attacker in this process must not have them.
+        let none = CapabilitySets {
+            effective: CapabilitySet::empty(),
+            permitted: CapabilitySet::empty(),
+            inheritable: CapabilitySet::empty(),
+        };
+        set_capabilities(None, none).map_err(FuseStep::Ids.failed())?;
+        // New credentials may have cleared it.
+        tie(launcher_pid)?;
+    }
+    // SAFETY: the configuration names an open socket that nothing else in this process closes.
+    let server = unsafe { BorrowedFd::borrow_raw(server) };
+    send(server, device.as_fd()).map_err(|error| VmmError::MountsServer { source: error.into() })
+}
+
+/// Sends a descriptor with one byte.
+fn send(socket: BorrowedFd<'_>, descriptor: BorrowedFd<'_>) -> Result<(), Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let descriptors = [descriptor];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+        return Err(Errno::NOBUFS);
+    }
+    let sent = retry_on_intr(|| sendmsg(socket, &[IoSlice::new(&[0])], &mut control, SendFlags::NOSIGNAL))?;
+    if sent == 1 { Ok(()) } else { Err(Errno::PIPE) }
+}
+
+/// A mount that only this process sees.
+struct Mounted {
+    device: OwnedFd,
+    in_user_namespace: bool,
+}
+
+/// The contents of the files that map this user to the root of a user namespace.
+struct IdMaps {
+    uid: String,
+    gid: String,
+}
+
+impl IdMaps {
+    fn of_this_process() -> Self {
+        Self { uid: format!("0 {} 1", geteuid().as_raw()), gid: format!("0 {} 1", getegid().as_raw()) }
+    }
+}
+
+/// Mounts FUSE on [`FOLDER`] in a mount namespace of this process.
+///
+/// Only makes system calls, so it may be called between fork and exec.
+fn mount_privately(ids: &IdMaps) -> Result<Mounted, FuseProblem> {
+    let in_user_namespace = enter_namespaces(ids)?;
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    mount_change("/", private).map_err(FuseStep::Private.failed())?;
+    // In the new user namespace: FUSE refuses a device that another one has opened.
+    let device = rustix::fs::open(DEVICE, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        .map_err(FuseStep::Device.failed())?;
+    let mut text = [0; 128];
+    let options = mount_options(&mut text, device.as_fd()).map_err(FuseStep::Mount.failed())?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount("msb-mounts", FOLDER, "fuse", flags, options).map_err(FuseStep::Mount.failed())?;
+    Ok(Mounted { device, in_user_namespace })
+}
+
+/// Enters a mount namespace, and a user namespace if this user may not mount otherwise; returns whether it did that.
+///
+/// Root does without: libkrun acts as the guest's users, whom a user namespace would have to map.
+fn enter_namespaces(ids: &IdMaps) -> Result<bool, FuseProblem> {
+    // SAFETY: the table of descriptors stays shared.
+    if unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.is_ok() {
+        return Ok(false);
+    }
+    // SAFETY: as above.
+    unsafe { unshare_unsafe(UnshareFlags::NEWUSER | UnshareFlags::NEWNS) }
+        .map_err(FuseStep::Namespace.failed())?;
+    // A group's map can only be written without the right to leave groups.
+    write_file("/proc/self/setgroups", "deny").map_err(FuseStep::Ids.failed())?;
+    write_file("/proc/self/uid_map", &ids.uid).map_err(FuseStep::Ids.failed())?;
+    write_file("/proc/self/gid_map", &ids.gid).map_err(FuseStep::Ids.failed())?;
+    Ok(true)
+}
+
+fn write_file(path: &str, text: &str) -> Result<(), Errno> {
+    let file = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::io::write(&file, text.as_bytes()).map(drop)
+}
+
+/// Writes the options of the mount. All users may access it: libkrun acts as the guest's users, and the guest's kernel
+/// checks permissions.
+fn mount_options<'a>(text: &'a mut [u8; 128], device: BorrowedFd<'_>) -> Result<&'a CStr, Errno> {
+    use std::os::fd::AsRawFd;
+    let mut rest = &mut text[..];
+    write!(
+        rest,
+        "fd={},rootmode=40000,user_id={},group_id={},allow_other\0",
+        device.as_raw_fd(),
+        geteuid().as_raw(),
+        getegid().as_raw()
+    )
+    .map_err(|_| Errno::NAMETOOLONG)?;
+    CStr::from_bytes_until_nul(text).map_err(|_| Errno::INVAL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outcome_passes_through_the_pipe() {
+        let problem = FuseStep::Device.failed()(Errno::ACCESS);
+        for outcome in [Ok(()), Err(problem), Err(FuseStep::Process.failed()(Errno::AGAIN))] {
+            let (reader, writer) = io::pipe().unwrap();
+            report(&writer, outcome);
+            assert_eq!(read_report(reader), Some(outcome));
+        }
+        let (reader, writer) = io::pipe().unwrap();
+        drop(writer);
+        assert_eq!(read_report(reader), None);
+        assert_eq!(problem.to_string(), "/dev/fuse cannot be opened (Permission denied (os error 13))");
+        assert!(problem.help().contains("readable"), "{}", problem.help());
+    }
+
+    #[test]
+    fn the_probe_leaves_this_process_in_its_namespaces() {
+        let namespaces =
+            || ["mnt", "user"].map(|name| std::fs::read_link(format!("/proc/self/ns/{name}")).unwrap());
+        let mounts = || std::fs::read_to_string("/proc/self/mounts").unwrap().contains("msb-mounts");
+        let before = namespaces();
+        let outcome = can_mount_fuse();
+        assert_eq!(namespaces(), before);
+        assert!(!mounts());
+        // Root of a host with FUSE always may.
+        if geteuid().is_root() && std::fs::File::open(DEVICE).is_ok() {
+            assert_eq!(outcome, Ok(()));
+        }
+    }
+}
