@@ -8,7 +8,13 @@
 #![warn(missing_docs)]
 
 mod fs;
+pub mod fuse;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod policy;
+pub mod server;
+pub mod vhost_user;
 
 pub use fs::ShareFs;
 pub use policy::{Limits, Owner, Share, ShareError, SharePolicy};
+pub use server::{ServerError, ServerSpec, ShareProcess, Transport, launch, run_share_server};

@@ -11,7 +11,7 @@ mod schema;
 use crate::cli::Cli;
 use crate::error::{CliError, Context};
 use clap::Subcommand;
-use internal::{supervise, vmm};
+use internal::{share, supervise, vmm};
 use project::{config, down, graph, init, lock, plan, trust, up, validate};
 use sandbox::{cp, create, events, exec, inspect, logs, net, ps, rm, run, start, stop, wait};
 use std::process::ExitCode;
@@ -78,6 +78,9 @@ pub enum Command {
     /// Supervise one sandbox.
     #[command(hide = true)]
     Supervise(supervise::Args),
+    /// Serve the mounts of a VM.
+    #[command(hide = true)]
+    Share(share::Args),
     /// Become a VM.
     #[command(hide = true)]
     Vmm(vmm::Args),
@@ -116,6 +119,7 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Completion(arguments) => Ok(completion::run(&arguments)),
         Command::Doctor(arguments) => doctor::run(&global, &arguments),
         Command::Supervise(arguments) => supervise::run(&arguments),
+        Command::Share(arguments) => share::run(&arguments),
         Command::Vmm(arguments) => vmm::run(&arguments),
     }
 }

@@ -13,6 +13,7 @@ mod network;
 mod protocol;
 mod registry;
 mod sandboxfile;
+mod share;
 mod stack;
 
 use std::sync::OnceLock;
@@ -47,6 +48,8 @@ const TARGETS: &[(&str, Target, usize)] = &[
     ("dns-session", network::dns_session, 64),
     ("wire", network::wire, 64),
     ("stack", network::stack, 256),
+    ("vhost-user", share::vhost_user, 64),
+    ("vring", share::vring, 64),
 ];
 
 static CHOSEN: OnceLock<Target> = OnceLock::new();

@@ -1,0 +1,93 @@
+//! Boots a kernel and an initramfs with folders of the host, and shows the console.
+//!
+//!   mounted [--driver krun|qemu] [--vcpus N] [--memory MIB] [--read-only] KERNEL INITRAMFS FOLDER...
+//!
+//! The guest finds the folders as `0`, `1` and so on in the virtio-fs with the tag `msb-mounts`.
+
+use executor_share::{Limits, ServerSpec, Share, SharePolicy, Transport};
+use executor_vm::{DriverKind, MountsLink, MountsTransport, VmSpec, VmmCommand};
+use rustix::fs::{Mode, OFlags};
+use std::error::Error;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::time::Instant;
+
+#[derive(Default)]
+struct Options {
+    driver: Option<DriverKind>,
+    vcpus: Option<u8>,
+    memory_mib: Option<u32>,
+    read_only: bool,
+    positional: Vec<String>,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let mut options = Options::default();
+    while let Some(word) = arguments.next() {
+        let mut value = || arguments.next().ok_or(format!("{word} needs a value"));
+        match word.as_str() {
+            // The words that make this program one of the processes that it starts.
+            "vmm" => {
+                executor_vm::run_vmm(value()?.parse()?)?;
+            }
+            "share" => return Ok(executor_share::run_share_server(value()?.parse()?)?),
+            "--driver" => options.driver = Some(value()?.parse()?),
+            "--vcpus" => options.vcpus = Some(value()?.parse()?),
+            "--memory" => options.memory_mib = Some(value()?.parse()?),
+            "--read-only" => options.read_only = true,
+            _ => options.positional.push(word),
+        }
+    }
+    boot(&options)
+}
+
+fn boot(options: &Options) -> Result<(), Box<dyn Error>> {
+    let [kernel, initramfs, folders @ ..] = options.positional.as_slice() else {
+        return Err("mounted [OPTIONS] KERNEL INITRAMFS FOLDER...".into());
+    };
+    let facts = executor_vm::host::observe(std::env::var_os("PATH").as_deref());
+    let choice = executor_vm::choose(&facts, options.driver)?;
+    let policy = SharePolicy { read_only: options.read_only, ..SharePolicy::default() };
+    let mut shares = Vec::new();
+    for folder in folders {
+        let source = rustix::fs::open(folder.as_str(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        shares.push(Share { name: folder.clone(), source, policy });
+    }
+    let transport = match choice.backend.features().mounts {
+        MountsTransport::VhostUser => Transport::VhostUser,
+        MountsTransport::Fuse => Transport::Fuse,
+    };
+    let command = |word: &str| -> Result<VmmCommand, Box<dyn Error>> {
+        let log = rustix::io::dup(std::io::stderr())?;
+        Ok(VmmCommand { executable: std::env::current_exe()?, arguments: vec![word.into()], log })
+    };
+    let (socket, of_vm) = UnixStream::pair()?;
+    let server = ServerSpec { transport, socket: socket.into(), shares, limits: Limits::default() };
+    let mut server = executor_share::launch(command("share")?, server)?;
+    let (mut console, console_inside) = std::io::pipe()?;
+    let spec = VmSpec {
+        kernel: kernel.into(),
+        initramfs: initramfs.into(),
+        extra_cmdline: Vec::new(),
+        vcpus: options.vcpus.unwrap_or(1),
+        memory_mib: options.memory_mib.unwrap_or(256),
+        disks: Vec::new(),
+        ports: Vec::new(),
+        network: None,
+        mounts: Some(MountsLink { socket: of_vm.into() }),
+        console: OwnedFd::from(console_inside),
+    };
+    let started = Instant::now();
+    let mut vm = executor_vm::launch(command("vmm")?, &choice.backend, spec)?.process;
+    let mut buffer = [0; 4096];
+    while let length @ 1.. = console.read(&mut buffer)? {
+        std::io::stdout().write_all(&buffer[..length])?;
+    }
+    let exit = vm.wait()?;
+    eprintln!("mounted: {exit:?} after {:.3} s", started.elapsed().as_secs_f64());
+    let served = server.wait()?;
+    eprintln!("mounted: the file server ended with {served}");
+    Ok(())
+}

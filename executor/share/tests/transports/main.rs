@@ -1,0 +1,7 @@
+//! Both transports with a file system behind them, without a VM.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod fuse;
+mod guest;
+mod server;
+mod vhost_user;
