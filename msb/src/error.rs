@@ -281,8 +281,14 @@ impl From<ImagesError> for CliError {
 impl From<PlanError> for CliError {
     fn from(error: PlanError) -> Self {
         let failure = Self::from_error(&error);
-        let PlanError::Unreadable { name, reason: _ } = error else { return failure };
-        failure.hint(format!("use the msb that wrote it, or remove it and its disk with `msb down {name}`"))
+        match error {
+            PlanError::Unreadable { name, reason: _ } => failure
+                .hint(format!("use the msb that wrote it, or remove it and its disk with `msb down {name}`")),
+            PlanError::VolumeMounted { name: _, user } => {
+                failure.hint(format!("remove the sandbox first: `msb rm {user}`, or `msb down {user}`"))
+            }
+            _ => failure,
+        }
     }
 }
 

@@ -24,7 +24,7 @@ mod staleness;
 
 pub use decide::select::families;
 pub use graph::check;
-pub use lifecycle::{LifecycleAction, plan_lifecycle};
+pub use lifecycle::{LifecycleAction, plan_lifecycle, plan_volume_removal};
 #[cfg(any(test, fuzzing))]
 pub use plan_file::sealed;
 pub use plan_file::{PLAN_FILE_VERSION, PlanFile, PlanFileError};
@@ -34,7 +34,7 @@ pub use schemas::snapshot::State;
 pub use staleness::{Change, Staleness, Subject, staleness};
 
 use schemas::model::Model;
-use schemas::name::{ProjectName, SandboxName};
+use schemas::name::{ProjectName, SandboxName, VolumeName};
 use schemas::plan::PlanGraph;
 use schemas::report::{Blocked, Report};
 use schemas::snapshot::Snapshot;
@@ -64,6 +64,20 @@ pub enum PlanError {
     UnknownTarget {
         /// The target.
         name: SandboxName,
+    },
+    /// There is no volume of this name to remove.
+    #[error("there is no volume {name:?}")]
+    UnknownVolume {
+        /// The target.
+        name: VolumeName,
+    },
+    /// A sandbox mounts a volume that is to be removed.
+    #[error("the volume {name} is mounted by {user}")]
+    VolumeMounted {
+        /// The volume.
+        name: VolumeName,
+        /// The sandbox, which may be stopped.
+        user: SandboxName,
     },
     /// What is recorded of a sandbox cannot be compared with what is desired.
     #[error("the record of {name} cannot be read: {reason}")]

@@ -1,13 +1,13 @@
-//! Plans that start, stop, restart or remove recorded sandboxes, each by itself.
+//! Plans that start, stop, restart or remove recorded sandboxes, or remove recorded volumes, each by itself.
 //!
 //! There is no model: nothing is compared or created, and dependents are not included.
 
-use crate::decide::volumes::runs;
+use crate::decide::volumes::{VolumeDecision, runs, users};
 use crate::decide::{Decision, SpecUpdate, TargetState, Teardown, TeardownKind, identity_of};
 use crate::{PlanError, Policy, graph};
-use schemas::name::SandboxName;
+use schemas::name::{SandboxName, VolumeName};
 use schemas::plan::PlanGraph;
-use schemas::report::{Action, Reason, Report};
+use schemas::report::{Action, Reason, Report, VolumeReason};
 use schemas::snapshot::{ObservedSandbox, Snapshot, Status};
 use schemas::spec::HookEvent;
 use std::collections::BTreeSet;
@@ -54,6 +54,35 @@ pub fn plan_lifecycle(
     debug_assert_eq!(crate::graph::check::check(&plan), Ok(()), "a finished plan is sound");
     let changes = decisions.into_iter().map(Decision::into_change).collect();
     Ok((plan, Report { changes, ..Report::default() }))
+}
+
+/// Plans the removal of these recorded volumes.
+///
+/// # Errors
+///
+/// Fails where a target is not recorded, a recorded sandbox mounts it, or a record that might say so cannot be read.
+pub fn plan_volume_removal(
+    observed: &Snapshot,
+    targets: &BTreeSet<VolumeName>,
+) -> Result<(PlanGraph, Report), PlanError> {
+    if let Some((name, unreadable)) = observed.unreadable.first_key_value() {
+        return Err(PlanError::Unreadable { name: name.clone(), reason: unreadable.reason.clone() });
+    }
+    let users = users(observed, |_| true);
+    for name in targets {
+        if !observed.volumes.contains_key(name) {
+            return Err(PlanError::UnknownVolume { name: name.clone() });
+        }
+        if let Some(user) = users.get(name).and_then(|users| users.first()) {
+            return Err(PlanError::VolumeMounted { name: name.clone(), user: (*user).clone() });
+        }
+    }
+    let removed = |name| VolumeDecision::removed(name, VolumeReason::RemoveRequested);
+    let decisions: Vec<_> = targets.iter().map(removed).collect();
+    let plan = graph::build(&[], &decisions, observed, &Policy::default());
+    debug_assert_eq!(crate::graph::check::check(&plan), Ok(()), "a finished plan is sound");
+    let volumes = decisions.into_iter().map(VolumeDecision::into_change).collect();
+    Ok((plan, Report { volumes, ..Report::default() }))
 }
 
 fn decide<'a>(name: &SandboxName, sandbox: &'a ObservedSandbox, action: LifecycleAction) -> Decision<'a> {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// The version of the format.
-pub const PLAN_FILE_VERSION: u32 = 3;
+pub const PLAN_FILE_VERSION: u32 = 4;
 
 /// A plan with everything that applying it needs.
 #[derive(Debug, Serialize, Deserialize)]

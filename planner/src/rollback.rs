@@ -7,7 +7,7 @@
 //! Ends are ordered in reverse of the starts that they roll back, and starts in reverse of the ends.
 
 use crate::decide::identity_of;
-use crate::decide::volumes::{mounted, runs, users};
+use crate::decide::volumes::{exclusive_users, mounted, runs};
 use crate::graph::order;
 use schemas::name::{SandboxName, VolumeName};
 use schemas::plan::{Ensure, Identity, PLAN_VERSION, PlanGraph, Step, StepId};
@@ -175,9 +175,9 @@ impl RollbackBuilder {
         }
     }
 
-    /// Orders starts after the ends of sandboxes that still use their volumes.
+    /// Orders starts after the ends of sandboxes that still use their disks.
     fn order_volumes(&mut self, before: &Snapshot, now: &Snapshot) {
-        let users = users(now, runs);
+        let users = exclusive_users(now);
         for (name, (start, _)) in &self.starts {
             let Some(old) = before.sandboxes.get(name) else { continue };
             let shared = mounted(&old.spec.definition).into_iter().filter_map(|volume| users.get(volume));

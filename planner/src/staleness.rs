@@ -2,6 +2,7 @@
 
 use schemas::name::{SandboxName, VolumeName};
 use schemas::snapshot::{ObservedImage, ObservedSandbox, ObservedVolume, Snapshot, State};
+use schemas::spec::VolumeSpec;
 use schemas::spec::diff::changes;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -56,12 +57,12 @@ pub enum Change {
     Unreadable,
     /// The sandbox's record could not be read, and is readable or gone.
     NoLongerUnreadable,
-    /// The volume has another size, in MiB.
-    Resized {
-        /// Its size in the first snapshot.
-        from_mib: u32,
-        /// Its size now.
-        to_mib: u32,
+    /// The volume has another kind or size.
+    VolumeChanged {
+        /// Its spec in the first snapshot.
+        from: VolumeSpec,
+        /// Its spec now.
+        to: VolumeSpec,
     },
     /// The volume was created again.
     Recreated,
@@ -71,7 +72,8 @@ pub enum Change {
 
 /// Returns what differs between two snapshots of a project, sorted by subject.
 pub fn staleness(then: &Snapshot, now: &Snapshot) -> Vec<Staleness> {
-    let Snapshot { project: _, sandboxes, unreadable, volumes, images, held_ports: _ } = then;
+    let Snapshot { project: _, sandboxes, unreadable, volumes, images, held_ports: _, mount_obstacle: _ } =
+        then;
     let mut found = differences([sandboxes, &now.sandboxes], Subject::Sandbox, |then, now| {
         compare(then, now, compare_sandboxes)
     });
@@ -136,9 +138,8 @@ fn compare_sandboxes(then: &ObservedSandbox, now: &ObservedSandbox) -> Option<Ch
 }
 
 fn compare_volumes(then: &ObservedVolume, now: &ObservedVolume) -> Option<Change> {
-    let (from_mib, to_mib) = (then.spec.size_mib, now.spec.size_mib);
-    if from_mib != to_mib {
-        return Some(Change::Resized { from_mib, to_mib });
+    if then.spec != now.spec {
+        return Some(Change::VolumeChanged { from: then.spec.clone(), to: now.spec.clone() });
     }
     (then.created != now.created).then_some(Change::Recreated)
 }

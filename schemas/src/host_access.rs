@@ -24,8 +24,12 @@ pub enum HostAccessKind {
     File,
     /// The image of a sandbox.
     Image,
-    /// A mounted file or folder.
+    /// A file or folder that is mounted, and that the sandbox can write to.
     Mount,
+    /// A file or folder that is mounted read-only.
+    ReadonlyMount,
+    /// A file or folder that is mounted so that the sandbox decides on modes and links of the host.
+    ModesOfMount,
     /// A folder that is copied into a sandbox.
     Sync,
     /// A file with a secret.
@@ -46,7 +50,9 @@ impl HostAccessKind {
         match self {
             Self::File => "reads the file",
             Self::Image => "boots from",
-            Self::Mount => "mounts",
+            Self::Mount => "mounts, and may change,",
+            Self::ReadonlyMount => "mounts read-only",
+            Self::ModesOfMount => "may set modes of files, or make links, on this host in",
             Self::Sync => "copies from",
             Self::SecretFile => "takes a secret from the file",
             Self::SecretVariable => "takes a secret from the variable",
@@ -56,9 +62,19 @@ impl HostAccessKind {
         }
     }
 
+    fn is_mount(self) -> bool {
+        matches!(self, Self::Mount | Self::ReadonlyMount)
+    }
+
     fn is_path(self) -> bool {
         match self {
-            Self::File | Self::Image | Self::Mount | Self::Sync | Self::SecretFile => true,
+            Self::File
+            | Self::Image
+            | Self::Mount
+            | Self::ReadonlyMount
+            | Self::ModesOfMount
+            | Self::Sync
+            | Self::SecretFile => true,
             Self::SecretVariable | Self::SecretCommand | Self::Network | Self::Port => false,
         }
     }
@@ -73,6 +89,9 @@ pub struct HostAccess {
     pub value: String,
     /// The path after its links, if it differs.
     pub leads_to: Option<String>,
+    /// The reason to look twice, if there is one. The path says it already.
+    #[serde(skip)]
+    pub exposure: Option<Exposure>,
     /// The names of its sandboxes in the Sandboxfile.
     pub sandboxes: BTreeSet<String>,
     /// The paths of its properties in the Sandboxfile, such as `web.image`.
@@ -83,16 +102,71 @@ pub struct HostAccess {
 impl HostAccess {
     /// Describes it in one line.
     pub fn describe(&self) -> String {
-        let Self { kind, value, leads_to, sandboxes, paths: _ } = self;
+        let Self { kind, value, leads_to, exposure, sandboxes, paths: _ } = self;
         let mut text = format!("{} {value}", kind.title());
         if let Some(leads_to) = leads_to {
             text.push_str(&format!(", which is {leads_to}"));
+        }
+        if let Some(exposure) = exposure {
+            text.push_str(&format!(": {}", exposure.words()));
         }
         if !sandboxes.is_empty() {
             let named = listing::lines(sandboxes, USERS_NAMED_MAX, String::clone);
             text.push_str(&format!(" (for {})", named.join(", ")));
         }
         text
+    }
+}
+
+/// A part of the host that is more than a project needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exposure {
+    /// All files of the host.
+    Everything,
+    /// The files of a user, or of several.
+    Home,
+    /// Keys and passwords of the user.
+    Keys,
+    /// The host's system: its settings, programs, devices, and sockets of its services.
+    System,
+}
+
+/// The folders of a home in which programs keep keys and passwords.
+const KEYS: [&str; 8] =
+    [".ssh", ".gnupg", ".aws", ".azure", ".kube", ".docker", ".config/gcloud", ".password-store"];
+/// The folders of the system.
+const SYSTEM: [&str; 12] =
+    ["/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr", "/var/run"];
+
+impl Exposure {
+    /// Returns what a path without links exposes; `home` is the home folder of the user.
+    fn of(path: &Path, home: Option<&Path>) -> Option<Self> {
+        let is_within = |folder: &Path| path.starts_with(folder);
+        if path == Path::new("/") {
+            return Some(Self::Everything);
+        }
+        if let Some(home) = home {
+            if home.starts_with(path) {
+                return Some(Self::Home);
+            }
+            if KEYS.iter().any(|keys| is_within(&home.join(keys))) {
+                return Some(Self::Keys);
+            }
+        }
+        let others = ["/home", "/root"].map(Path::new);
+        if others.contains(&path) {
+            return Some(Self::Home);
+        }
+        SYSTEM.iter().any(|folder| is_within(Path::new(folder))).then_some(Self::System)
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Everything => "everything on this host",
+            Self::Home => "everything in a home folder",
+            Self::Keys => "keys and passwords are kept there",
+            Self::System => "a part of this host's system",
+        }
     }
 }
 
@@ -107,11 +181,13 @@ pub enum ResolvedPath {
 
 /// Returns the accesses of a project beyond its folder, sorted.
 ///
-/// `files` are the absolute paths of the files that other files include; `folder` is a path without links.
+/// `files` are the absolute paths of the files that other files include; `folder` and `home`, the user's home folder, are
+/// paths without links.
 pub fn outside_folder(
     model: &Model,
     files: &[String],
     folder: &Path,
+    home: Option<&Path>,
     leads: &dyn Fn(&str) -> ResolvedPath,
 ) -> Vec<HostAccess> {
     let mut all: BTreeMap<(HostAccessKind, String), Users> = BTreeMap::new();
@@ -133,7 +209,9 @@ pub fn outside_folder(
             Some(ResolvedPath::To(path)) => Some(path.display().to_string()).filter(|path| *path != value),
             Some(ResolvedPath::Unknown) => Some("an unknown place".to_owned()),
         };
-        Some(HostAccess { kind, value, leads_to, sandboxes, paths })
+        let target = leads_to.as_deref().unwrap_or(&value);
+        let exposure = if kind.is_mount() { Exposure::of(Path::new(target), home) } else { None };
+        Some(HostAccess { kind, value, leads_to, exposure, sandboxes, paths })
     };
     all.into_iter().filter_map(outside).collect()
 }

@@ -3,7 +3,7 @@
 //! It has no `Deserialize`, as only the front end creates it, with [`Model::new`] and [`Sandbox::new`].
 
 use crate::name::{ProjectName, SandboxName, VolumeName};
-use crate::spec::{Definition, ImageReference, VolumeSpec};
+use crate::spec::{Definition, ImageReference, Mount, MountSource, VolumeKind, VolumeSpec};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -76,6 +76,19 @@ impl Model {
             .binary_search_by(|sandbox| sandbox.name.cmp(name))
             .ok()
             .map(|index| &self.sandboxes[index])
+    }
+
+    /// Returns the path in a sandbox of its first mount that is served by the host: of a path of the host, or of a volume
+    /// that is a directory. `None` without one.
+    pub fn first_served_mount<'a>(&self, sandbox: &'a Sandbox) -> Option<&'a str> {
+        let is_disk =
+            |name: &VolumeName| self.volumes.get(name).is_some_and(|volume| volume.kind == VolumeKind::Disk);
+        let is_served = |mount: &Mount| match &mount.source {
+            MountSource::Host { path: _ } => true,
+            MountSource::Volume { name } => !is_disk(name),
+        };
+        let (path, _) = sandbox.definition.mounts.iter().find(|(_, mount)| is_served(mount))?;
+        Some(path)
     }
 
     /// Returns the sandboxes of a name in the Sandboxfile: the sandbox itself, or all its replicas.

@@ -24,6 +24,18 @@ pub struct Snapshot {
     /// The ports of the model that are in use on this host.
     #[serde(default)]
     pub held_ports: BTreeSet<HeldPort>,
+    /// Why the driver cannot serve mounts on this host; `None` if it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mount_obstacle: Option<MountObstacle>,
+}
+
+/// Why the driver cannot serve mounts of the host's files and of directory volumes on this host, in its own words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountObstacle {
+    /// The problem.
+    pub problem: String,
+    /// The next step.
+    pub help: String,
 }
 
 /// A port of the host that is in use.
@@ -234,10 +246,10 @@ pub struct ObservedImage {
 }
 
 impl Snapshot {
-    /// Returns the digest of the state that a plan depends on, which is all but health and ports in use: a port that is
-    /// taken blocks the sandbox in the plan, and one that is taken later fails its start.
+    /// Returns the digest of the state that a plan depends on, which is all but health, ports in use and abilities of
+    /// the host: a port that is taken blocks the sandbox in the plan, and one that is taken later fails its start.
     pub fn digest(&self) -> Digest {
-        let Self { project, sandboxes, unreadable, volumes, images, held_ports: _ } = self;
+        let Self { project, sandboxes, unreadable, volumes, images, held_ports: _, mount_obstacle: _ } = self;
         let sandboxes: Vec<_> = sandboxes
             .iter()
             .map(|(name, sandbox)| {

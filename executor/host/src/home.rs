@@ -4,6 +4,7 @@ use crate::reserve::Reserve;
 pub use executor_fs::file::make_private_folder;
 use rustix::fs::Mode;
 use schemas::name::{ProjectName, SandboxId, VolumeName, full_volume_name, run_folder_name};
+use schemas::spec::VolumeKind;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -156,10 +157,22 @@ folder! {
 folder! {
     /// `volumes/<project>-<name>/`: persistent files of a volume.
     VolumeFolder {
-        /// Returns the path of the disk.
+        /// Returns the path of the disk, if it is one.
         disk = "disk.ext4",
-        /// Returns the folder with one file per sandbox that uses the disk.
+        /// Returns the path of the directory, if it is one.
+        directory = "data",
+        /// Returns the folder with one file per sandbox that uses the volume.
         holders = "holders",
+    }
+}
+
+impl VolumeFolder {
+    /// Returns the path of what sandboxes mount.
+    pub fn contents(&self, kind: VolumeKind) -> PathBuf {
+        match kind {
+            VolumeKind::Disk => self.disk(),
+            VolumeKind::Directory => self.directory(),
+        }
     }
 }
 

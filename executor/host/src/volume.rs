@@ -1,8 +1,9 @@
-//! Locks on the disk of a volume, which one sandbox may write to, or several may read.
+//! Locks on volumes: on a disk, which one sandbox may write to, or several may read, and on a directory, which any number
+//! of sandboxes use.
 //!
-//! The lock is on the opened disk itself. A virtual machine inherits the descriptor, so the lock ends when both the
+//! The lock is on the opened disk or directory itself. A virtual machine inherits the descriptor, so the lock ends when both the
 //! supervisor and the machine have ended: no second machine mounts a disk that the first one may still write to. Files
-//! beside the disk name its users, for messages only.
+//! beside it name its users, for messages only.
 
 use crate::home::{VolumeFolder, make_private_folder};
 use crate::process::ProcessIdentity;
@@ -11,6 +12,7 @@ use executor_fs::atomic::{self, Sync};
 use executor_fs::file::{if_present, is_at, try_lock};
 use rustix::fs::FlockOperation;
 use schemas::name::VolumeName;
+use schemas::spec::VolumeKind;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,33 +26,37 @@ pub enum Access {
     Write,
 }
 
-/// A failure to lock a volume's disk.
+/// A failure to lock a volume.
 #[derive(Debug, thiserror::Error)]
 pub enum VolumeError {
     /// Another sandbox uses it.
-    #[error("the volume {volume} is in use{}: {}", by(holders), rule(*access))]
+    #[error("the volume {volume} is in use{}: {}", by(holders), rule(*kind, *access))]
     InUse {
         /// The volume.
         volume: VolumeName,
+        /// Its kind.
+        kind: VolumeKind,
         /// The requested access.
         access: Access,
         /// The full names of the sandboxes that use it, as far as they are known.
         holders: Vec<String>,
     },
-    /// Its disk does not exist.
-    #[error("the volume {volume} has no disk at {}", path.display())]
+    /// It does not exist.
+    #[error("the volume {volume} has no {kind} at {}", path.display())]
     Missing {
         /// The volume.
         volume: VolumeName,
+        /// Its kind.
+        kind: VolumeKind,
         /// The expected path.
         path: PathBuf,
     },
     /// It cannot be opened or locked.
-    #[error("cannot use the disk {} of the volume {volume}", path.display())]
+    #[error("cannot use {} of the volume {volume}", path.display())]
     Io {
         /// The volume.
         volume: VolumeName,
-        /// Its disk.
+        /// Its disk or directory.
         path: PathBuf,
         /// The cause.
         source: io::Error,
@@ -64,22 +70,26 @@ fn by(holders: &[String]) -> String {
     }
 }
 
-fn rule(access: Access) -> &'static str {
-    match access {
-        Access::Read => "while one sandbox may write to it, no other has it",
-        Access::Write => "a sandbox that may write to it must be the only one that has it",
+fn rule(kind: VolumeKind, access: Access) -> &'static str {
+    match (kind, access) {
+        (VolumeKind::Disk, Access::Read) => "while one sandbox may write to it, no other has it",
+        (VolumeKind::Disk, Access::Write) => {
+            "a sandbox that may write to it must be the only one that has it"
+        }
+        (VolumeKind::Directory, Access::Read) => "it is being removed",
+        (VolumeKind::Directory, Access::Write) => "it can be removed once no sandbox runs with it",
     }
 }
 
-/// A volume's disk, opened and locked.
+/// A volume, opened and locked.
 #[derive(Debug)]
 pub struct HeldVolume {
-    disk: File,
+    file: File,
     note: Option<PathBuf>,
 }
 
 impl HeldVolume {
-    /// Opens and locks the disk without waiting. `holder` is the full name of the sandbox, noted for messages; `None` notes
+    /// Opens and locks a disk without waiting. `holder` is the full name of the sandbox, noted for messages; `None` notes
     /// nothing.
     ///
     /// # Errors
@@ -91,30 +101,58 @@ impl HeldVolume {
         access: Access,
         holder: Option<&str>,
     ) -> Result<Self, VolumeError> {
-        let path = folder.disk();
+        Self::open(volume, folder, VolumeKind::Disk, access, holder)
+    }
+
+    /// Opens and locks a directory without waiting: shared with [`Access::Read`], whatever a sandbox does with it, and
+    /// with [`Access::Write`] to remove it. `holder` is the full name of the sandbox, noted for messages; `None` notes
+    /// nothing.
+    ///
+    /// # Errors
+    ///
+    /// If the directory is being removed, is in use and would be removed, is missing, or cannot be opened.
+    pub fn take_directory(
+        volume: &VolumeName,
+        folder: &VolumeFolder,
+        access: Access,
+        holder: Option<&str>,
+    ) -> Result<Self, VolumeError> {
+        Self::open(volume, folder, VolumeKind::Directory, access, holder)
+    }
+
+    fn open(
+        volume: &VolumeName,
+        folder: &VolumeFolder,
+        kind: VolumeKind,
+        access: Access,
+        holder: Option<&str>,
+    ) -> Result<Self, VolumeError> {
+        let path = folder.contents(kind);
         let failed =
             |source: io::Error| VolumeError::Io { volume: volume.clone(), path: path.clone(), source };
-        let missing = || VolumeError::Missing { volume: volume.clone(), path: path.clone() };
-        let opened = OpenOptions::new().read(true).write(access == Access::Write).open(&path);
-        let disk = if_present(opened).map_err(failed)?.ok_or_else(missing)?;
+        let missing = || VolumeError::Missing { volume: volume.clone(), kind, path: path.clone() };
+        let writes = kind == VolumeKind::Disk && access == Access::Write;
+        let opened = OpenOptions::new().read(true).write(writes).open(&path);
+        let file = if_present(opened).map_err(failed)?.ok_or_else(missing)?;
         let operation = match access {
             Access::Read => FlockOperation::NonBlockingLockShared,
             Access::Write => FlockOperation::NonBlockingLockExclusive,
         };
-        if !try_lock(&disk, operation).map_err(failed)? {
-            return Err(VolumeError::InUse { volume: volume.clone(), access, holders: holders(folder) });
+        if !try_lock(&file, operation).map_err(failed)? {
+            let (volume, holders) = (volume.clone(), holders(folder));
+            return Err(VolumeError::InUse { volume, kind, access, holders });
         }
         // It may have been removed between open and lock.
-        if !is_at(&disk, &path).map_err(failed)? {
+        if !is_at(&file, &path).map_err(failed)? {
             return Err(missing());
         }
         let note = holder.map(|holder| write_note(folder, holder)).transpose().map_err(failed)?;
-        Ok(Self { disk, note })
+        Ok(Self { file, note })
     }
 
-    /// Returns the disk. The lock is held until every duplicate of the descriptor is closed.
+    /// Returns the disk or the directory. The lock is held until every duplicate of the descriptor is closed.
     pub fn disk(&self) -> &File {
-        &self.disk
+        &self.file
     }
 }
 
@@ -196,6 +234,28 @@ mod tests {
         }
         drop(of_the_machine);
         HeldVolume::take(&name, &folder, Access::Write, None).unwrap();
+    }
+
+    #[test]
+    fn several_use_a_directory_until_it_is_removed() {
+        let (_scratch, name, folder) = volume();
+        make_private_folder(&folder.directory()).unwrap();
+        let take = |access, holder| HeldVolume::take_directory(&name, &folder, access, holder);
+        let users =
+            [take(Access::Read, Some("shop-a")).unwrap(), take(Access::Read, Some("shop-b")).unwrap()];
+        let error = take(Access::Write, None).unwrap_err().to_string();
+        assert!(
+            error.starts_with("the volume data is in use by shop-a, shop-b: it can be removed"),
+            "{error}"
+        );
+        drop(users);
+        let removal = take(Access::Write, None).unwrap();
+        let error = take(Access::Read, Some("shop-a")).unwrap_err().to_string();
+        assert_eq!(error, "the volume data is in use: it is being removed");
+        drop(removal);
+        std::fs::remove_dir(folder.directory()).unwrap();
+        let error = take(Access::Read, None).unwrap_err().to_string();
+        assert!(error.starts_with("the volume data has no directory at /"), "{error}");
     }
 
     #[test]

@@ -131,6 +131,7 @@ impl World {
             pull: Pull::Never,
             registries: Arc::default(),
             ports: BTreeSet::new(),
+            mount_obstacle: None,
         };
         let mut before: Option<StepId> = None;
         let steps = ensures.into_iter().map(|ensure| {

@@ -1,12 +1,12 @@
-//! Creates, grows and removes volumes: disks that outlive the sandboxes that mount them.
+//! Creates, resizes and removes volumes: directories and disks that outlive the sandboxes that mount them.
 
-use super::steps::make_disk;
+use super::steps::{make_disk, make_folder};
 use super::stop::remove_tree;
 use super::{Applier, Outcome, StepFailure};
 use crate::catalog::VolumeRow;
 use executor_host::volume::{Access, HeldVolume, VolumeError};
 use schemas::name::{ProjectName, VolumeName, full_volume_name};
-use schemas::spec::VolumeSpec;
+use schemas::spec::{VolumeKind, VolumeSpec};
 use std::fs::OpenOptions;
 use std::io;
 use std::path::Path;
@@ -23,16 +23,31 @@ impl Applier {
         let row = self.catalog.volume(project, name)?;
         if let Some(row) = &row
             && row.created
-            && folder.disk().exists()
+            && row.spec.kind == spec.kind
+            && folder.contents(spec.kind).exists()
         {
-            let grown = grow(&folder.disk(), u64::from(spec.size_mib) << 20).map_err(|error| {
-                StepFailure::new(format!("cannot make {} larger: {error}", folder.disk().display()))
-            })?;
+            let grown = match spec.disk_mib() {
+                Some(mib) => grow(&folder.disk(), u64::from(mib) << 20).map_err(|error| {
+                    StepFailure::new(format!("cannot make {} larger: {error}", folder.disk().display()))
+                })?,
+                None => false,
+            };
             if row.spec == *spec && !grown {
                 return Ok(Outcome::NotNeeded);
             }
             self.catalog.finish_volume(project, name, spec)?;
             return Ok(Outcome::Updated);
+        }
+        // The planner refuses to change the kind of a volume with contents. Without them, leftovers are removed.
+        if let Some(row) = &row
+            && row.spec.kind != spec.kind
+        {
+            if !row.created || !folder.contents(row.spec.kind).exists() {
+                remove_tree(folder.path())?;
+            } else {
+                let message = format!("the volume {name} is a {}, not a {}", row.spec.kind, spec.kind);
+                return Err(StepFailure::new(message));
+            }
         }
         if let Some(other) = self.catalog.full_volume_name_taken_by(project, name)? {
             let name = full_volume_name(project, name);
@@ -42,7 +57,10 @@ impl Applier {
         let row =
             VolumeRow { project: project.clone(), name: name.clone(), spec: spec.clone(), created: false };
         self.catalog.begin_volume(&row)?;
-        make_disk(folder.disk(), spec.size_mib).await?;
+        match spec.disk_mib() {
+            Some(mib) => make_disk(folder.disk(), mib).await?,
+            None => make_folder(&folder.directory())?,
+        }
         self.catalog.finish_volume(project, name, spec)?;
         Ok(Outcome::Added)
     }
@@ -52,12 +70,14 @@ impl Applier {
         project: &ProjectName,
         name: &VolumeName,
     ) -> Result<Outcome, StepFailure> {
-        if self.catalog.volume(project, name)?.is_none() {
-            return Ok(Outcome::NotNeeded);
-        }
+        let Some(row) = self.catalog.volume(project, name)? else { return Ok(Outcome::NotNeeded) };
         let folder = self.home.volume(project, name);
         // Held until it is removed, so that no sandbox opens it in between.
-        let _held = match HeldVolume::take(name, &folder, Access::Write, None) {
+        let held = match row.spec.kind {
+            VolumeKind::Disk => HeldVolume::take(name, &folder, Access::Write, None),
+            VolumeKind::Directory => HeldVolume::take_directory(name, &folder, Access::Write, None),
+        };
+        let _held = match held {
             Ok(held) => Some(held),
             Err(VolumeError::Missing { .. }) => None,
             Err(error) => return Err(error.into()),
@@ -130,7 +150,11 @@ mod tests {
         }
 
         async fn ensure(&self, size_mib: u32) -> Result<Outcome, StepFailure> {
-            self.applier.ensure_volume(&self.project, &self.name, &VolumeSpec { size_mib }).await
+            self.ensure_spec(&VolumeSpec::disk(size_mib)).await
+        }
+
+        async fn ensure_spec(&self, spec: &VolumeSpec) -> Result<Outcome, StepFailure> {
+            self.applier.ensure_volume(&self.project, &self.name, spec).await
         }
 
         async fn remove(&self) -> Result<Outcome, StepFailure> {
@@ -148,7 +172,7 @@ mod tests {
         let world = World::new();
         assert_eq!(world.ensure(64).await, Ok(Outcome::Added));
         assert_eq!(world.ensure(64).await, Ok(Outcome::NotNeeded));
-        let observed = |size_mib| Some(ObservedVolume { spec: VolumeSpec { size_mib }, created: true });
+        let observed = |size_mib| Some(ObservedVolume { spec: VolumeSpec::disk(size_mib), created: true });
         assert_eq!(world.observed(), observed(64));
         let length = || std::fs::metadata(world.folder().disk()).unwrap().len();
         assert_eq!(length(), 64 << 20);
@@ -163,12 +187,46 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_directory_keeps_its_contents_whatever_its_limit_and_is_removed_unless_in_use() {
+        let world = World::new();
+        for (limit, outcome) in [
+            (None, Outcome::Added),
+            (None, Outcome::NotNeeded),
+            (Some(64), Outcome::Updated),
+            (Some(64), Outcome::NotNeeded),
+            (Some(32), Outcome::Updated),
+            (None, Outcome::Updated),
+        ] {
+            let spec = VolumeSpec::directory(limit);
+            assert_eq!(world.ensure_spec(&spec).await, Ok(outcome), "{limit:?}");
+            assert_eq!(world.observed(), Some(ObservedVolume { spec, created: true }));
+            let file = world.folder().directory().join("file");
+            if outcome == Outcome::Added {
+                std::fs::write(file, "kept").unwrap();
+            } else {
+                assert_eq!(std::fs::read_to_string(file).unwrap(), "kept");
+            }
+        }
+        let failure = world.ensure(64).await.unwrap_err();
+        assert_eq!(failure.message, "the volume data is a directory, not a disk");
+        let take =
+            || HeldVolume::take_directory(&world.name, &world.folder(), Access::Read, Some("shop-web"));
+        let held = [take().unwrap(), take().unwrap()];
+        let failure = world.remove().await.unwrap_err();
+        assert!(failure.message.starts_with("the volume data is in use by shop-web:"), "{failure:?}");
+        drop(held);
+        assert_eq!(world.remove().await, Ok(Outcome::Updated));
+        assert_eq!(world.remove().await, Ok(Outcome::NotNeeded));
+        assert!(!world.folder().path().exists());
+    }
+
+    #[tokio::test]
     async fn an_interrupted_creation_starts_over() {
         let world = World::new();
         let row = VolumeRow {
             project: world.project.clone(),
             name: world.name.clone(),
-            spec: VolumeSpec { size_mib: 64 },
+            spec: VolumeSpec::disk(64),
             created: false,
         };
         world.applier.catalog.begin_volume(&row).unwrap();
@@ -205,7 +263,7 @@ mod tests {
         let project = ProjectName::new("shop-data").unwrap();
         let applier = &world.applier;
         // `shop` with `data` and `shop-data` with `x` have different full names; with `data-x` they would not.
-        let spec = VolumeSpec { size_mib: 64 };
+        let spec = VolumeSpec::disk(64);
         let x = VolumeName::new("x").unwrap();
         applier.ensure_volume(&project, &x, &spec).await.unwrap();
         let clash = VolumeName::new("data-x").unwrap();

@@ -5,7 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use std::path::Path;
 
 /// Migration n upgrades `user_version` n to n + 1.
-const MIGRATIONS: [&str; 11] = [
+const MIGRATIONS: [&str; 12] = [
     "
     CREATE TABLE sandboxes (
         id            TEXT PRIMARY KEY,
@@ -117,6 +117,21 @@ const MIGRATIONS: [&str; 11] = [
     ALTER TABLE sandboxes RENAME COLUMN made TO created;
     ALTER TABLE sandboxes RENAME COLUMN wanted TO should_run;
     ALTER TABLE volumes RENAME COLUMN made TO created;
+",
+    // All volumes of earlier versions are disks. A directory has no size unless it has a limit.
+    "
+    CREATE TABLE volumes_of_both_kinds (
+        project   TEXT NOT NULL,
+        name      TEXT NOT NULL,
+        kind      TEXT NOT NULL,
+        size_mib  INTEGER,
+        created   INTEGER NOT NULL,
+        PRIMARY KEY (project, name)
+    ) STRICT;
+    INSERT INTO volumes_of_both_kinds (project, name, kind, size_mib, created)
+        SELECT project, name, 'disk', size_mib, created FROM volumes;
+    DROP TABLE volumes;
+    ALTER TABLE volumes_of_both_kinds RENAME TO volumes;
 ",
 ];
 

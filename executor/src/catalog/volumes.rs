@@ -3,7 +3,7 @@
 use super::{Catalog, CatalogError, failed};
 use rusqlite::{Row, params};
 use schemas::name::{ProjectName, VolumeName, full_volume_name};
-use schemas::spec::VolumeSpec;
+use schemas::spec::{VolumeKind, VolumeSpec};
 
 /// One recorded volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub struct VolumeRow {
     pub created: bool,
 }
 
-const COLUMNS: &str = "project, name, size_mib, created";
+const COLUMNS: &str = "project, name, kind, size_mib, created";
 
 impl Catalog {
     /// Lists the volumes of one project, sorted by name.
@@ -29,6 +29,17 @@ impl Catalog {
     pub fn volumes(&self, project: &ProjectName) -> Result<Vec<VolumeRow>, CatalogError> {
         let sql = format!("SELECT {COLUMNS} FROM volumes WHERE project = ?1 ORDER BY name");
         let rows = self.query(&sql, params![project.as_str()], "list volumes", |row| Ok(read_row(row)))?;
+        rows.into_iter().collect()
+    }
+
+    /// Lists the volumes of all projects, sorted by project and name.
+    ///
+    /// # Errors
+    ///
+    /// If the catalog fails.
+    pub fn all_volumes(&self) -> Result<Vec<VolumeRow>, CatalogError> {
+        let sql = format!("SELECT {COLUMNS} FROM volumes ORDER BY project, name");
+        let rows = self.query(&sql, [], "list volumes", |row| Ok(read_row(row)))?;
         rows.into_iter().collect()
     }
 
@@ -68,16 +79,16 @@ impl Catalog {
     ///
     /// If the catalog fails.
     pub fn begin_volume(&self, row: &VolumeRow) -> Result<(), CatalogError> {
-        let VolumeRow { project, name, spec: VolumeSpec { size_mib }, created: _ } = row;
+        let VolumeRow { project, name, spec: VolumeSpec { kind, size_mib }, created: _ } = row;
         self.update(
-            "INSERT INTO volumes (project, name, size_mib, created) VALUES (?1, ?2, ?3, 0)
-             ON CONFLICT (project, name) DO UPDATE SET size_mib = ?3, created = 0",
-            params![project.as_str(), name.as_str(), size_mib],
+            "INSERT INTO volumes (project, name, kind, size_mib, created) VALUES (?1, ?2, ?3, ?4, 0)
+             ON CONFLICT (project, name) DO UPDATE SET kind = ?3, size_mib = ?4, created = 0",
+            params![project.as_str(), name.as_str(), kind.as_str(), size_mib],
             "record a volume",
         )
     }
 
-    /// Records that a volume's disk exists with the size of its spec.
+    /// Records that a volume exists with the size of its spec.
     ///
     /// # Errors
     ///
@@ -88,10 +99,10 @@ impl Catalog {
         name: &VolumeName,
         spec: &VolumeSpec,
     ) -> Result<(), CatalogError> {
-        let VolumeSpec { size_mib } = spec;
+        let VolumeSpec { kind, size_mib } = spec;
         self.update(
-            "UPDATE volumes SET created = 1, size_mib = ?3 WHERE project = ?1 AND name = ?2",
-            params![project.as_str(), name.as_str(), size_mib],
+            "UPDATE volumes SET created = 1, kind = ?3, size_mib = ?4 WHERE project = ?1 AND name = ?2",
+            params![project.as_str(), name.as_str(), kind.as_str(), size_mib],
             "record that a volume is made",
         )
     }
@@ -112,8 +123,8 @@ impl Catalog {
 
 fn read_row(row: &Row<'_>) -> Result<VolumeRow, CatalogError> {
     let text = |index: usize| row.get::<_, String>(index).map_err(failed("read a volume"));
-    let number = |index: usize| row.get::<_, u32>(index).map_err(failed("read a volume"));
-    let (project, name) = (text(0)?, text(1)?);
+    let number = |index: usize| row.get::<_, Option<u32>>(index).map_err(failed("read a volume"));
+    let (project, name, kind) = (text(0)?, text(1)?, text(2)?);
     let corrupt = |source: Box<dyn std::error::Error + Send + Sync>| CatalogError::Corrupt {
         what: format!("volume {name:?} of project {project:?}"),
         source,
@@ -121,7 +132,11 @@ fn read_row(row: &Row<'_>) -> Result<VolumeRow, CatalogError> {
     Ok(VolumeRow {
         project: ProjectName::try_from(project.clone()).map_err(|error| corrupt(error.into()))?,
         name: VolumeName::new(name.clone()).map_err(|error| corrupt(error.into()))?,
-        spec: VolumeSpec { size_mib: number(2)? },
-        created: number(3)? != 0,
+        spec: VolumeSpec {
+            kind: VolumeKind::from_word(&kind)
+                .ok_or_else(|| corrupt(format!("its kind is {kind:?}").into()))?,
+            size_mib: number(3)?,
+        },
+        created: number(4)?.is_some_and(|created| created != 0),
     })
 }

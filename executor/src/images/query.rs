@@ -9,7 +9,7 @@ use executor_registry::{Registry, Settings};
 use rules::reference::Reference;
 use schemas::digest::Digest;
 use schemas::lockfile::Platform;
-use schemas::snapshot::ObservedImage;
+use schemas::snapshot::{MountObstacle, ObservedImage};
 use schemas::spec::{ImageReference, Port};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -27,7 +27,7 @@ pub enum Pull {
     Never,
 }
 
-/// The images and ports to observe, and the settings of the lookup.
+/// The images and ports to observe, the settings of the lookup, and what is known of the host.
 #[derive(Clone, Debug, Default)]
 pub struct ImageQuery {
     /// The references of the images.
@@ -40,6 +40,8 @@ pub struct ImageQuery {
     pub registries: Arc<Settings>,
     /// The ports of the host whose users are observed.
     pub ports: BTreeSet<Port>,
+    /// Why the driver cannot serve mounts on this host; `None` if it can, or need not.
+    pub mount_obstacle: Option<MountObstacle>,
 }
 
 impl ImageQuery {

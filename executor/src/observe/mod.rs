@@ -86,7 +86,15 @@ pub fn observe(
     }
     let volumes = observe_volumes(home, catalog, project)?;
     let held_ports = held_ports(home, catalog, project, &query.ports)?;
-    let snapshot = Snapshot { project: project.clone(), sandboxes, unreadable, volumes, images, held_ports };
+    let snapshot = Snapshot {
+        project: project.clone(),
+        sandboxes,
+        unreadable,
+        volumes,
+        images,
+        held_ports,
+        mount_obstacle: query.mount_obstacle.clone(),
+    };
     if failures.is_empty() {
         Ok(snapshot)
     } else {
@@ -175,7 +183,7 @@ fn observe_volumes(
 ) -> Result<BTreeMap<VolumeName, ObservedVolume>, CatalogError> {
     let volumes = catalog.volumes(project)?.into_iter().map(|row| {
         let VolumeRow { project, name, spec, created } = row;
-        let created = created && home.volume(&project, &name).disk().exists();
+        let created = created && home.volume(&project, &name).contents(spec.kind).exists();
         (name, ObservedVolume { spec, created })
     });
     Ok(volumes.collect())

@@ -7,6 +7,7 @@ mod internal;
 pub mod project;
 mod sandbox;
 mod schema;
+mod volume;
 
 use crate::cli::Cli;
 use crate::error::{CliError, Context};
@@ -37,6 +38,8 @@ pub enum Command {
     Lock(lock::Args),
     /// List, pull, load, save, inspect and remove images.
     Image(image::Args),
+    /// List, inspect and remove volumes.
+    Volume(volume::Args),
     /// Allow the Sandboxfile to reach beyond its folder until it changes.
     Trust(trust::Args),
     /// List sandboxes.
@@ -99,6 +102,7 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Down(arguments) => down::run(&global, &arguments),
         Command::Lock(arguments) => lock::run(&global, &arguments),
         Command::Image(arguments) => image::run(&global, &arguments),
+        Command::Volume(arguments) => volume::run(&global, &arguments),
         Command::Trust(arguments) => trust::run(&global, &arguments),
         Command::Ps(arguments) => ps::run(&global, &arguments),
         Command::Run(arguments) => run::run(&global, &arguments),

@@ -3,6 +3,7 @@
 //! Flags and files thus share one grammar, one set of checks and one planner. The generated text is never written to a
 //! file; error reports show its lines.
 
+mod mount;
 mod property;
 mod script;
 mod text;
@@ -19,7 +20,7 @@ use sandboxfile::{
     ENV_FILE_BYTES_MAX, EnvFile, Format, Input, Source, Variables, load as load_source, read_env_file,
 };
 use schemas::model::Model;
-use schemas::name::{ProjectName, SandboxName, suggest_name};
+use schemas::name::{ProjectName, SandboxName};
 use script::{Script, scripts};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -31,6 +32,8 @@ const SOURCE_NAME: &str = "the command line, as a Sandboxfile";
 
 /// YAML name of the property that `--env-file` also sets.
 const ENV: &str = "env";
+/// YAML name of the property that `--mount` also sets.
+const MOUNTS: &str = "mounts";
 
 /// The flags that describe a sandbox.
 #[derive(Debug, clap::Args)]
@@ -43,6 +46,9 @@ pub struct SandboxFlags {
     // It replaces the global option of this id.
     #[arg(id = "env_files", long = "env-file", value_name = "FILE")]
     env_files: Vec<PathBuf>,
+    /// Path of the host that is mounted at /TAG; takes the options of `--volume`.
+    #[arg(long, value_name = "TAG:HOST[:ro][,OPTIONS]")]
+    mount: Vec<String>,
     /// Script for its PATH; \n, \t, \r, \\, \" and \' are decoded, and the interpreter line is added.
     #[arg(long, value_name = "NAME=BODY")]
     script: Vec<String>,
@@ -123,8 +129,10 @@ impl SandboxFlags {
         let mut properties = Properties::new();
         set(&mut properties, "image", literal(&self.image));
         let mut env = env_of_files(global)?;
+        let mounts = mount::declared(self.properties.values("mount"), &self.mount)?;
         for FlagValues { property, flag, values } in &self.properties.given {
             let value = match (flag.kind, values.as_slice()) {
+                _ if property.yaml == MOUNTS => continue,
                 (FlagKind::Text, [text]) => literal(text),
                 (FlagKind::Number, [number]) => number.parse().unwrap_or_else(|_| literal(number)),
                 (FlagKind::Text | FlagKind::Number | FlagKind::List, values) => list(values),
@@ -137,6 +145,7 @@ impl SandboxFlags {
             set(&mut properties, property.yaml, value);
         }
         set(&mut properties, ENV, map(&env));
+        set(&mut properties, MOUNTS, mounts.mounts);
         // Dollar signs in a script belong to the shell, as in any Sandboxfile.
         let scripts =
             scripts.iter().map(|(name, Script { body, raw })| (name, json!({ "body": body, "raw": raw })));
@@ -144,7 +153,7 @@ impl SandboxFlags {
         set(&mut properties, "start", list(start.unwrap_or_default()));
         set(&mut properties, "network", self.network());
         set(&mut properties, "secrets", self.secrets()?);
-        Ok(text::sandboxfile(name, &self.volumes(), properties))
+        Ok(text::sandboxfile(name, mounts.volumes, properties))
     }
 
     fn network(&self) -> Properties {
@@ -155,16 +164,6 @@ impl SandboxFlags {
         set(&mut network, "ipv6_pool", self.net_ipv6_pool.as_deref().map(literal));
         set(&mut network, "rules", list(&self.net_rule));
         network
-    }
-
-    /// Returns the names of mounted volumes; the sandbox's own project declares them.
-    fn volumes(&self) -> Vec<&str> {
-        let sources = self.properties.values("mount").filter_map(|volume| volume.split(':').next());
-        let mut names: Vec<_> =
-            sources.filter(|source| suggest_name(source).as_deref() == Some(source)).collect();
-        names.sort_unstable();
-        names.dedup();
-        names
     }
 
     /// Returns the secrets, whose values are read from the variables of their names.

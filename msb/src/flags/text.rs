@@ -2,7 +2,7 @@
 
 use schemas::name::SandboxName;
 use schemas::terminal::steers;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -38,8 +38,7 @@ pub fn map(values: &BTreeMap<String, String>) -> Value {
 }
 
 /// Returns the Sandboxfile of a sandbox with these volumes and properties.
-pub fn sandboxfile(name: &SandboxName, volumes: &[&str], properties: Properties) -> String {
-    let volumes: Properties = volumes.iter().map(|volume| ((*volume).to_owned(), json!({}))).collect();
+pub fn sandboxfile(name: &SandboxName, volumes: Properties, properties: Properties) -> String {
     let mut document = Properties::new();
     set(&mut document, "volumes", volumes);
     set(&mut document, "sandboxes", Properties::from_iter([(name.to_string(), properties.into())]));
@@ -61,10 +60,11 @@ mod tests {
     use sandboxfile::{AssumePresent, Format, Input, Source, load};
     use schemas::model::Model;
     use schemas::name::ProjectName;
+    use serde_json::json;
 
     fn model(properties: Properties) -> Model {
         let name = SandboxName::new("web").unwrap();
-        let text = sandboxfile(&name, &[], properties);
+        let text = sandboxfile(&name, Properties::new(), properties);
         let source =
             Source { name: "flags", path: None, bytes: text.as_bytes(), format: Format::Yaml, folder: "/" };
         let input = Input { project: Some(ProjectName::of_one(&name)), ..Input::of(source) };
@@ -99,7 +99,8 @@ mod tests {
         set(&mut properties, "network", Properties::new());
         set(&mut properties, "ports", list(&[]));
         set(&mut properties, "workdir", None::<String>);
-        let text = sandboxfile(&SandboxName::new("web").unwrap(), &["data"], properties);
+        let volumes = Properties::from_iter([("data".to_owned(), json!({}))]);
+        let text = sandboxfile(&SandboxName::new("web").unwrap(), volumes, properties);
         let expected = json!({ "volumes": { "data": {} }, "sandboxes": { "web": { "image": "./image" } } });
         assert_eq!(text.parse::<Value>().unwrap(), expected);
     }

@@ -126,9 +126,9 @@ fn push_rows(text: &mut String, rows: &[Row<'_>], style: Style) {
     }
 }
 
-/// Returns the verb for an action on a volume, whose only live change is growth.
+/// Returns the verb for an action on a volume, whose only live change is that of its size.
 fn volume_verb(action: Action) -> &'static str {
-    if action == Action::Live { "grow" } else { verb(action) }
+    if action == Action::Live { "resize" } else { verb(action) }
 }
 
 fn push_fields(text: &mut String, fields: &[FieldChange], style: Style) {
@@ -198,6 +198,7 @@ pub mod tests {
     use schemas::plan::PLAN_VERSION;
     use schemas::report::{BlockReason, DownState, Drift, Effect, OrphanCause, Reason, VolumeReason};
     use schemas::snapshot::Exit;
+    use schemas::spec::VolumeSpec;
     use std::collections::BTreeMap;
 
     fn empty_plan() -> PlanGraph {
@@ -307,6 +308,7 @@ pub mod tests {
             action,
             reason,
         };
+        let created = |VolumeSpec { kind, size_mib }| VolumeReason::NotCreated { kind, size_mib };
         let db_blocked = BlockReason::Dependency { name: name("db") };
         let secret = BlockReason::Secret { name: "TOKEN".to_owned() };
         let drifted = SandboxChange {
@@ -321,8 +323,14 @@ pub mod tests {
                 drifted,
             ],
             volumes: vec![
-                volume("data", Action::Create, VolumeReason::NotCreated { size_mib: 1024 }),
+                volume("cache", Action::Create, created(VolumeSpec::directory(None))),
+                volume("data", Action::Create, created(VolumeSpec::disk(1024))),
                 volume("logs", Action::Live, VolumeReason::Grows { from_mib: 1024, to_mib: 2048 }),
+                volume(
+                    "mail",
+                    Action::Live,
+                    VolumeReason::LimitChanged { from_mib: None, to_mib: Some(1024) },
+                ),
                 volume("old", Action::Unchanged, VolumeReason::Orphaned),
                 volume("same", Action::Unchanged, VolumeReason::AsDeclared),
             ],
@@ -333,16 +341,18 @@ pub mod tests {
         };
         let shown = text(&empty_plan(), &report, Style::default());
         insta::assert_snapshot!(shown, @r"
-          > start   web          stopped
-          + create  volume data  not there yet, 1G
-          ~ grow    volume logs  from 1G to 2G
+          > start   web           stopped
+          + create  volume cache  not there yet, directory
+          + create  volume data   not there yet, 1G
+          ~ resize  volume logs   from 1G to 2G
+          ~ resize  volume mail   from no limit to at most 1G
           = 1 unchanged
           = volume old  no longer in the Sandboxfile, kept: `msb down -v` removes it
           drift: web was stopped, though it should run
           ! blocked  api  db is blocked
           ! blocked  db  secrets cannot be used yet, and it has TOKEN
 
-        Plan: 1 to start, 1 volume to create, 1 volume to grow, 1 unchanged, 2 blocked, 1 drifted.
+        Plan: 1 to start, 2 volumes to create, 2 volumes to resize, 1 unchanged, 2 blocked, 1 drifted.
         ");
     }
 

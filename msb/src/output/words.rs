@@ -4,7 +4,8 @@ use planner::{Change, Staleness, State, Subject};
 use rules::unit::format_size_mib;
 use schemas::name::full_name;
 use schemas::report::{BlockReason, DownState, Drift, Effect, Loss, OrphanCause, Reason, VolumeReason};
-use schemas::snapshot::{Exit, PortHolder};
+use schemas::snapshot::{Exit, MountObstacle, PortHolder};
+use schemas::spec::VolumeSpec;
 use std::fmt::Display;
 use std::net::IpAddr;
 
@@ -105,16 +106,26 @@ pub fn drift(drift: &Drift) -> String {
 /// Words a volume's reason as one clause.
 pub fn volume_reason(reason: &VolumeReason) -> String {
     let text = match reason {
-        VolumeReason::NotCreated { size_mib } => return format!("not there yet, {}", size(*size_mib)),
-        VolumeReason::CreationInterrupted { size_mib } => {
-            return format!("its creation was interrupted, {}", size(*size_mib));
+        VolumeReason::NotCreated { kind, size_mib } => {
+            return format!("not there yet, {}", VolumeSpec { kind: *kind, size_mib: *size_mib });
+        }
+        VolumeReason::CreationInterrupted { kind, size_mib } => {
+            let spec = VolumeSpec { kind: *kind, size_mib: *size_mib };
+            return format!("its creation was interrupted, {spec}");
         }
         VolumeReason::Grows { from_mib, to_mib } => return grows(*from_mib, *to_mib),
         VolumeReason::GrowthDeferred { from_mib, to_mib, user } => {
             return format!("{}, but {user} uses it and keeps running", grows(*from_mib, *to_mib));
         }
         VolumeReason::CannotShrink { size_mib } => {
-            return format!("a volume cannot shrink: it keeps its {}", size(*size_mib));
+            return format!("a disk cannot shrink: it keeps its {}", size(*size_mib));
+        }
+        VolumeReason::LimitChanged { from_mib, to_mib } => return limit_changes(*from_mib, *to_mib),
+        VolumeReason::LimitDeferred { from_mib, to_mib, user } => {
+            return format!("{}, but {user} uses it and keeps running", limit_changes(*from_mib, *to_mib));
+        }
+        VolumeReason::CannotConvert { kind } => {
+            return format!("it stays a {kind}, as its contents would be lost");
         }
         VolumeReason::AsDeclared => "as declared",
         VolumeReason::NotMounted => "no sandbox that is brought up mounts it",
@@ -126,12 +137,19 @@ pub fn volume_reason(reason: &VolumeReason) -> String {
         }
         VolumeReason::KeptOtherTargets => "kept: none of these sandboxes mounts it",
         VolumeReason::TakenDown => "taken down with its sandboxes",
+        VolumeReason::RemoveRequested => "to be removed",
     };
     text.to_owned()
 }
 
 fn grows(from_mib: u32, to_mib: u32) -> String {
     format!("from {} to {}", size(from_mib), size(to_mib))
+}
+
+fn limit_changes(from_mib: Option<u32>, to_mib: Option<u32>) -> String {
+    let limit =
+        |mib: Option<u32>| mib.map_or_else(|| "no limit".to_owned(), |mib| format!("at most {}", size(mib)));
+    format!("from {} to {}", limit(from_mib), limit(to_mib))
 }
 
 fn size(mib: u32) -> String {
@@ -143,6 +161,10 @@ pub fn volume_hint(reason: &VolumeReason) -> Option<&'static str> {
     match reason {
         VolumeReason::Orphaned | VolumeReason::Kept => Some("`msb down -v` removes it"),
         VolumeReason::GrowthDeferred { .. } => Some("`msb up` without --no-start lets it grow"),
+        VolumeReason::LimitDeferred { .. } => Some("`msb up` of all its sandboxes changes it"),
+        VolumeReason::CannotConvert { .. } => {
+            Some("give the other kind another name, and copy its files in a sandbox that mounts both")
+        }
         _ => None,
     }
 }
@@ -150,15 +172,19 @@ pub fn volume_hint(reason: &VolumeReason) -> Option<&'static str> {
 /// Words why a sandbox is blocked, as one clause.
 pub fn block_reason(reason: &BlockReason) -> String {
     match reason {
-        BlockReason::HostMount { path, source } => {
-            format!("paths of the host cannot be mounted yet, and {path} would show {source}")
+        BlockReason::MountsUnavailable { path, obstacle } => {
+            let MountObstacle { problem, help } = obstacle;
+            format!("{path} cannot be mounted on this host: {problem}: {help}")
         }
         BlockReason::Secret { name } => format!("secrets cannot be used yet, and it has {name}"),
         BlockReason::VolumeCannotShrink { volume, from_mib, to_mib } => {
-            format!("a volume cannot shrink, and {volume} would go {}", grows(*from_mib, *to_mib))
+            format!("a disk cannot shrink, and {volume} would go {}", grows(*from_mib, *to_mib))
+        }
+        BlockReason::VolumeCannotConvert { volume, from, to } => {
+            format!("{volume} is a {from}, and its contents would be lost if it became a {to}")
         }
         BlockReason::VolumeShared { volume, other } => {
-            format!("two sandboxes cannot mount one volume yet, and {other} mounts {volume} too")
+            format!("two sandboxes cannot mount one disk, and {other} mounts {volume} too")
         }
         BlockReason::VolumeInUse { volume, by } => {
             format!("its volume {volume} is in use by {by}, which is not changed")
@@ -215,7 +241,7 @@ pub fn staleness(Staleness { subject, change }: &Staleness) -> String {
         Change::NoLongerUnreadable => {
             "had a record that could not be read, and that is readable or gone now".to_owned()
         }
-        Change::Resized { from_mib, to_mib } => format!("had {}, and has {}", size(*from_mib), size(*to_mib)),
+        Change::VolumeChanged { from, to } => format!("changed from {from} to {to}"),
         Change::Recreated => "was created again".to_owned(),
         Change::ContentsChanged => "has other contents".to_owned(),
     };
@@ -296,7 +322,7 @@ mod tests {
         let volume = VolumeName::new("data").unwrap();
         assert_eq!(
             block_reason(&BlockReason::VolumeCannotShrink { volume, from_mib: 2048, to_mib: 1024 }),
-            "a volume cannot shrink, and data would go from 2G to 1G"
+            "a disk cannot shrink, and data would go from 2G to 1G"
         );
     }
 
@@ -312,11 +338,11 @@ mod tests {
             words(Change::StateChanged { from: State::Running, to: State::Stopped }),
             "web was running, and is stopped"
         );
-        let resized = Change::Resized { from_mib: 64, to_mib: 128 };
+        let resized = Change::VolumeChanged { from: VolumeSpec::disk(64), to: VolumeSpec::directory(None) };
         let subject = Subject::Volume(VolumeName::new("data").unwrap());
         assert_eq!(
             staleness(&Staleness { subject, change: resized }),
-            "the volume data had 64M, and has 128M"
+            "the volume data changed from 64M to directory"
         );
     }
 }

@@ -267,7 +267,7 @@ mod tests {
                 .begin_volume(&VolumeRow {
                     project: project.clone(),
                     name: VolumeName::new("data").unwrap(),
-                    spec: VolumeSpec { size_mib: 1 },
+                    spec: VolumeSpec::disk(1),
                     created: true,
                 })
                 .unwrap();

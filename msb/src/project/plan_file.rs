@@ -90,6 +90,8 @@ pub fn images(file: &PlanFile, home: &Home) -> Result<ImageQuery, CliError> {
         registries: Arc::new(host::registries(home)?),
         // Port conflicts are reported when the plan is made, and by the start that needs the port.
         ports: BTreeSet::new(),
+        // What the driver can serve, too.
+        mount_obstacle: None,
     })
 }
 
@@ -124,6 +126,7 @@ mod tests {
             volumes: BTreeMap::new(),
             images: BTreeMap::new(),
             held_ports: BTreeSet::new(),
+            mount_obstacle: None,
         }
     }
 

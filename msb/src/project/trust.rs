@@ -4,6 +4,7 @@
 
 use crate::cli::Global;
 use crate::error::{CliError, Exit};
+use crate::host;
 use crate::output::{OutputOptions, escape_controls};
 use crate::project::load::{self, Loaded};
 use executor::catalog::Catalog;
@@ -52,7 +53,9 @@ impl OutsideAccess {
         // `.env` is read without being named, and may be a link to any file.
         let beside = loaded.env_files.first().filter(|file| file.is_file());
         files.extend(beside.and_then(|file| file.to_str()).map(str::to_owned));
-        let reached = host_access::outside_folder(&loaded.model, &files, &loaded.folder, &leads);
+        let home = host::path_variable("HOME").and_then(|home| std::fs::canonicalize(home).ok());
+        let reached =
+            host_access::outside_folder(&loaded.model, &files, &loaded.folder, home.as_deref(), &leads);
         let fingerprint = host_access::fingerprint(&loaded.files, &reached);
         let folder = loaded.folder.to_string_lossy().into_owned();
         // Relative to the project's folder, so that the working directory does not matter.

@@ -28,6 +28,23 @@ fn flags_are_checked_like_a_sandboxfile() {
     refused(&["--no-net", "--net-default", "deny"], 64, "cannot be used with");
     refused(&["-p", "99999:80"], 64, "99999");
     refused(&["-v", "data"], 64, "data");
+    refused(&["-v", "./image:/app:size=1"], 64, "expected a size such as `512M`");
+    refused(&["-v", "./image:/app:kind=dir"], 64, "`kind` has no meaning for a path of the host");
+    refused(&["-v", "./image:/app:ro,size=1G"], 64, "`size` has no meaning for a read-only mount");
+    refused(
+        &["-v", "./image:/app:stat-virt=off,uid=1"],
+        64,
+        "`uid` has no meaning where `stat_virt` is `off`",
+    );
+    refused(&["-v", "./image:/app:cached"], 64, "the options are `ro`, `rw`, `noexec`");
+    refused(&["-v", "data:/data:uid=1"], 64, "`uid` has no meaning for a volume");
+    refused(&["-v", "data:/data:size=1M,kind=disk"], 64, "a disk cannot be of this size");
+    refused(&["-v", "data:/a:size=1G", "-v", "data:/b:size=2G"], 64, "two declarations");
+    refused(&["--mount", "src"], 64, "it is not TAG:HOST");
+    refused(&["--mount", "src:data"], 64, "a path of the host begins with");
+    refused(&["--mount", "src:./missing"], 64, "there is no `./missing` that could be mounted");
+    refused(&["--mount", "src:./image:ro,stat-virt=on"], 64, "`stat-virt` cannot be `on`");
+    refused(&["--mount", "src:./image", "-v", ".:/src"], 64, "two things are mounted at `/src`");
     refused(&["-e", "NOVALUE"], 64, "NOVALUE");
     refused(&["--restart", "sometimes"], 64, "sometimes");
     project.run(&["create", "./image", "--name", "Not A Name"]).exits(64).says("not-a-name");

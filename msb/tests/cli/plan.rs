@@ -144,13 +144,17 @@ fn shells_complete_commands_and_options() {
 fn all_missing_images_and_blocked_sandboxes_are_reported() {
     let project = Project::without_guest(
         "sandbox \"a\" { image \"localhost/a:1\" }\nsandbox \"b\" { image \"localhost/b:1\" }\n\
-         sandbox \"c\" { image \"@image\"; mount \"./data\" to=\"/data\" }\n\
+         sandbox \"c\" { image \"@image\"; secret \"K\" { from env=\"K\"; hosts \"a.example\" } }\n\
          sandbox \"d\" { image \"@image\"; depends-on \"c\" }\n",
     );
-    project.write("data", "");
-    let refused = project.run(&["plan", "--pull", "never"]).exits(1).prints("").says("cannot read 2 images");
+    let refused =
+        project.run(&["plan", "--trust", "--pull", "never"]).exits(1).prints("").says("cannot read 2 images");
     let refused =
         refused.says("localhost/a:1: the image").says("localhost/b:1: the image").says("msb image pull");
-    refused.says("blocked: c: paths of the host cannot be mounted yet").says("blocked: d: c is blocked");
-    project.run(&["up", "-d", "--pull", "never"]).exits(1).says("localhost/a:1").says("localhost/b:1");
+    refused.says("blocked: c: secrets cannot be used yet").says("blocked: d: c is blocked");
+    project
+        .run(&["up", "-d", "--trust", "--pull", "never"])
+        .exits(1)
+        .says("localhost/a:1")
+        .says("localhost/b:1");
 }

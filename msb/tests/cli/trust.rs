@@ -94,6 +94,30 @@ fn every_line_that_needs_trust_is_shown() {
 }
 
 #[test]
+fn mounts_outside_the_directory_need_trust_and_say_what_they_allow() {
+    let project = project(INSIDE);
+    let mounting = |options: &str| {
+        format!(
+            "project \"trust\"\nsandbox \"web\" {{ image \"./image\"; mount \"../outside\" to=\"/all\" {options} }}\n"
+        )
+    };
+    project.write("Sandboxfile", &mounting("readonly=#true"));
+    project.run(&["plan"]).exits(3).says("mounts read-only").says("/outside (for web)");
+    project.ok(&["trust", "--yes"]);
+    project.ok(&["plan"]);
+    // More rights need consent again.
+    project.write("Sandboxfile", &mounting(""));
+    project.run(&["plan"]).exits(3).says("has changed since").says("mounts, and may change,");
+    project.write("Sandboxfile", &mounting("host-perms=\"mirror\""));
+    project.run(&["plan"]).exits(3).says("may set modes of files, or make links, on this host in");
+    project.write(
+        "Sandboxfile",
+        "project \"trust\"\nsandbox \"web\" { image \"./image\"; mount \"/\" to=\"/host\" }\n",
+    );
+    project.run(&["plan"]).exits(3).says("mounts, and may change, /: everything on this host (for web)");
+}
+
+#[test]
 fn env_files_outside_the_directory_need_trust() {
     let project =
         project("project \"trust\"\nsandbox \"web\" { image \"./image\"; env { A \"${A:-none}\" } }\n");

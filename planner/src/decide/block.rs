@@ -3,12 +3,12 @@
 use crate::Policy;
 use crate::decide::ports::Ports;
 use crate::decide::select::Selection;
-use crate::decide::volumes::{mounted, runs, users};
+use crate::decide::volumes::{DataLoss, exclusive_users, loss, mounted, runs};
 use schemas::model::{Model, Sandbox};
 use schemas::name::{SandboxName, VolumeName};
 use schemas::report::BlockReason;
 use schemas::snapshot::Snapshot;
-use schemas::spec::MountSource;
+use schemas::spec::VolumeKind;
 use std::collections::{BTreeMap, VecDeque};
 
 /// The blocked sandboxes, each with its reason.
@@ -23,6 +23,7 @@ pub fn blocks(model: &Model, observed: &Snapshot, policy: &Policy, selection: &S
     let mut blocks = Blocks::new();
     for sandbox in &selected {
         let reason = unsupported(sandbox)
+            .or_else(|| unavailable(sandbox, model, observed))
             .or_else(|| volumes.reason(sandbox))
             .or_else(|| volumes.in_use(sandbox, selection))
             .or_else(|| ports.reason(sandbox.name()));
@@ -61,23 +62,28 @@ fn in_use(volume: &VolumeName, by: &SandboxName) -> BlockReason {
 
 /// Returns a property that this version does not implement.
 fn unsupported(sandbox: &Sandbox) -> Option<BlockReason> {
-    let definition = sandbox.definition();
-    let host_mount = definition.mounts.iter().find_map(|(path, mount)| match &mount.source {
-        MountSource::Host { path: source } => {
-            Some(BlockReason::HostMount { path: path.clone(), source: source.clone() })
-        }
-        MountSource::Volume { name: _ } => None,
-    });
-    host_mount.or_else(|| Some(BlockReason::Secret { name: definition.secrets.keys().next()?.clone() }))
+    Some(BlockReason::Secret { name: sandbox.definition().secrets.keys().next()?.clone() })
+}
+
+/// Returns a mount that the driver cannot serve on this host.
+fn unavailable(sandbox: &Sandbox, model: &Model, observed: &Snapshot) -> Option<BlockReason> {
+    let obstacle = observed.mount_obstacle.as_ref()?;
+    let path = model.first_served_mount(sandbox)?;
+    Some(BlockReason::MountsUnavailable { path: path.to_owned(), obstacle: obstacle.clone() })
+}
+
+/// Returns whether a volume is declared as a disk.
+fn is_disk(model: &Model, name: &VolumeName) -> bool {
+    model.volumes().get(name).is_some_and(|spec| spec.kind == VolumeKind::Disk)
 }
 
 /// The sandboxes that declare or use each volume.
 struct Volumes<'a> {
     model: &'a Model,
     observed: &'a Snapshot,
-    /// The selected sandboxes that declare a mount of each volume.
+    /// The selected sandboxes that declare a mount of each disk.
     declared_by: BTreeMap<&'a VolumeName, Vec<&'a SandboxName>>,
-    /// The recorded sandboxes that run with each volume.
+    /// The recorded sandboxes that run with each disk.
     running_with: BTreeMap<&'a VolumeName, Vec<&'a SandboxName>>,
 }
 
@@ -85,27 +91,29 @@ impl<'a> Volumes<'a> {
     fn new(model: &'a Model, observed: &'a Snapshot, selected: &[&'a Sandbox]) -> Self {
         let mut declared_by: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for sandbox in selected {
-            for volume in mounted(sandbox.definition()) {
+            for volume in mounted(sandbox.definition()).into_iter().filter(|volume| is_disk(model, volume)) {
                 declared_by.entry(volume).or_default().push(sandbox.name());
             }
         }
-        let running_with = users(observed, runs);
+        let running_with = exclusive_users(observed);
         Self { model, observed, declared_by, running_with }
     }
 
     /// Returns why a sandbox cannot have its volumes, whatever happens to the others.
     fn reason(&self, sandbox: &Sandbox) -> Option<BlockReason> {
         mounted(sandbox.definition()).into_iter().find_map(|volume| {
-            // A volume that was never created holds no data, so it can have any size.
-            let made = self.observed.volumes.get(volume).filter(|seen| seen.created);
-            let sizes = [made.map(|seen| &seen.spec), self.model.volumes().get(volume)];
-            if let [Some(old), Some(new)] = sizes
-                && new.size_mib < old.size_mib
+            let both = self.observed.volumes.get(volume).zip(self.model.volumes().get(volume));
+            if let Some((recorded, spec)) = both
+                && let Some(loss) = loss(recorded, spec)
             {
-                return Some(BlockReason::VolumeCannotShrink {
-                    volume: volume.clone(),
-                    from_mib: old.size_mib,
-                    to_mib: new.size_mib,
+                let volume = volume.clone();
+                return Some(match loss {
+                    DataLoss::Kind => {
+                        BlockReason::VolumeCannotConvert { volume, from: recorded.spec.kind, to: spec.kind }
+                    }
+                    DataLoss::Size { from_mib, to_mib } => {
+                        BlockReason::VolumeCannotShrink { volume, from_mib, to_mib }
+                    }
                 });
             }
             let other = self.declared_by.get(volume)?.iter().find(|other| **other != sandbox.name())?;

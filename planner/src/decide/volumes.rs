@@ -1,23 +1,25 @@
 //! Decides the action on each volume. Volumes are created before the sandboxes that mount them, and removed after.
 //!
 //! ```text
-//! recorded      desired, mounted by one that is brought up   on the way down
-//! ───────────── ──────────────────────────────────────────── ───────────────────────────────
-//! no            create
-//! cut off       create again                                 with `remove_volumes`: remove, once
-//! smaller       grow, while no sandbox runs with it           no sandbox is left that mounts it
-//! same          nothing
-//! larger        blocked: see `block`
+//! recorded          desired, mounted by one that is brought up   on the way down
+//! ───────────────── ──────────────────────────────────────────── ───────────────────────────────
+//! no                create
+//! cut off           create again                                 with `remove_volumes`: remove, once
+//! smaller disk      grow, while no sandbox runs with it           no sandbox is left that mounts it
+//! directory with    change it, while no sandbox runs with it
+//!   another limit
+//! same              nothing
+//! larger disk, or   blocked: see `block`
+//!   another kind
 //! ```
 
 use crate::Policy;
 use crate::decide::select::Selection;
-use rules::unit::format_size_mib;
 use schemas::model::Model;
 use schemas::name::{SandboxName, VolumeName};
 use schemas::report::{Action, ChangeKind, FieldChange, VolumeChange, VolumeReason};
 use schemas::snapshot::{ObservedVolume, Snapshot, Status};
-use schemas::spec::{Definition, MountSource, VolumeSpec};
+use schemas::spec::{Definition, MountSource, VolumeKind, VolumeSpec};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The decision on one volume.
@@ -35,12 +37,12 @@ pub struct VolumeDecision {
 pub enum Task {
     /// Nothing.
     Nothing,
-    /// Create it, or let it grow.
+    /// Create it, or change its size.
     Make {
         /// Its desired state.
         spec: VolumeSpec,
-        /// Its present size in MiB; `None` when it is new.
-        old_mib: Option<u32>,
+        /// Its present state; `None` when it is new.
+        old: Option<VolumeSpec>,
     },
     /// Remove it.
     Remove,
@@ -53,16 +55,52 @@ impl VolumeDecision {
         VolumeChange { name, action, reason }
     }
 
+    /// Removes the volume.
+    pub fn removed(name: &VolumeName, reason: VolumeReason) -> Self {
+        Self { name: name.clone(), task: Task::Remove, action: Action::Remove, reason }
+    }
+
     /// Leaves the volume as it is.
     fn left(name: &VolumeName, reason: VolumeReason) -> Self {
         Self { name: name.clone(), task: Task::Nothing, action: Action::Unchanged, reason }
     }
 
-    fn made(name: &VolumeName, spec: &VolumeSpec, old_mib: Option<u32>, reason: VolumeReason) -> Self {
-        let action = if old_mib.is_some() { Action::Live } else { Action::Create };
-        let task = Task::Make { spec: spec.clone(), old_mib };
-        Self { name: name.clone(), task, action, reason }
+    fn created(name: &VolumeName, spec: &VolumeSpec, reason: VolumeReason) -> Self {
+        let task = Task::Make { spec: spec.clone(), old: None };
+        Self { name: name.clone(), task, action: Action::Create, reason }
     }
+
+    fn resized(name: &VolumeName, spec: &VolumeSpec, old: &VolumeSpec, reason: VolumeReason) -> Self {
+        let task = Task::Make { spec: spec.clone(), old: Some(old.clone()) };
+        Self { name: name.clone(), task, action: Action::Live, reason }
+    }
+}
+
+/// Why the data of a volume do not survive a change of its spec.
+pub enum DataLoss {
+    /// It would become one of the other kind.
+    Kind,
+    /// It is a disk that would shrink.
+    Size {
+        /// Its size in MiB.
+        from_mib: u32,
+        /// Its declared size in MiB.
+        to_mib: u32,
+    },
+}
+
+/// Returns why the data of a volume do not survive its declared spec; `None` if they do. A volume that was never created
+/// has no data.
+pub fn loss(recorded: &ObservedVolume, spec: &VolumeSpec) -> Option<DataLoss> {
+    let ObservedVolume { spec: old, created } = recorded;
+    if !created {
+        return None;
+    }
+    if old.kind != spec.kind {
+        return Some(DataLoss::Kind);
+    }
+    let (from_mib, to_mib) = (old.disk_mib()?, spec.disk_mib()?);
+    (to_mib < from_mib).then_some(DataLoss::Size { from_mib, to_mib })
 }
 
 /// Returns the volumes that a sandbox mounts.
@@ -88,18 +126,28 @@ pub fn up(
     let used: BTreeSet<_> = mounting.flat_map(|sandbox| mounted(sandbox.definition())).collect();
     let names: BTreeSet<_> = model.volumes().keys().chain(observed.volumes.keys()).collect();
     let running = users(observed, runs);
-    let decide = |name: &VolumeName| match (model.volumes().get(name), observed.volumes.get(name)) {
-        (Some(spec), Some(recorded)) if recorded.created && spec.size_mib < recorded.spec.size_mib => {
-            VolumeDecision::left(name, VolumeReason::CannotShrink { size_mib: recorded.spec.size_mib })
+    let decide = |name: &VolumeName| {
+        let Some(spec) = model.volumes().get(name) else {
+            return VolumeDecision::left(name, VolumeReason::Orphaned);
+        };
+        let recorded = observed.volumes.get(name);
+        match recorded.and_then(|recorded| Some((loss(recorded, spec)?, recorded))) {
+            Some((DataLoss::Size { from_mib, to_mib: _ }, _)) => {
+                return VolumeDecision::left(name, VolumeReason::CannotShrink { size_mib: from_mib });
+            }
+            Some((DataLoss::Kind, recorded)) => {
+                return VolumeDecision::left(name, VolumeReason::CannotConvert { kind: recorded.spec.kind });
+            }
+            None => {}
         }
-        (Some(spec), recorded) if used.contains(name) => {
-            // When nothing is started, running sandboxes stay as they are, unless they are removed.
-            let mut users = running.get(name).into_iter().flatten().filter(|_| !policy.start);
-            let busy = users.find(|user| !selection.removes(user));
-            make(name, spec, recorded, busy.copied())
+        if !used.contains(name) {
+            return VolumeDecision::left(name, VolumeReason::NotMounted);
         }
-        (Some(_), _) => VolumeDecision::left(name, VolumeReason::NotMounted),
-        (None, _) => VolumeDecision::left(name, VolumeReason::Orphaned),
+        // A running sandbox that is not started again stays as it is, unless it is removed.
+        let restarts = |user: &SandboxName| policy.start && active.contains(user);
+        let mut users = running.get(name).into_iter().flatten().copied();
+        let busy = users.find(|user| !restarts(user) && !selection.removes(user));
+        make(name, spec, recorded, busy)
     };
     names.into_iter().map(decide).collect()
 }
@@ -110,21 +158,25 @@ fn make(
     recorded: Option<&ObservedVolume>,
     busy: Option<&SandboxName>,
 ) -> VolumeDecision {
-    let VolumeSpec { size_mib } = *spec;
-    let Some(ObservedVolume { spec: VolumeSpec { size_mib: old_mib }, created }) = recorded else {
-        return VolumeDecision::made(name, spec, None, VolumeReason::NotCreated { size_mib });
+    let VolumeSpec { kind, size_mib } = *spec;
+    let Some(ObservedVolume { spec: old, created }) = recorded else {
+        return VolumeDecision::created(name, spec, VolumeReason::NotCreated { kind, size_mib });
     };
-    let (from_mib, to_mib) = (*old_mib, size_mib);
+    if !created {
+        return VolumeDecision::created(name, spec, VolumeReason::CreationInterrupted { kind, size_mib });
+    }
+    if old == spec {
+        return VolumeDecision::left(name, VolumeReason::AsDeclared);
+    }
+    let reason = match (old.disk_mib(), spec.disk_mib(), busy.cloned()) {
+        (Some(from_mib), Some(to_mib), None) => VolumeReason::Grows { from_mib, to_mib },
+        (Some(from_mib), Some(to_mib), Some(user)) => VolumeReason::GrowthDeferred { from_mib, to_mib, user },
+        (_, _, None) => VolumeReason::LimitChanged { from_mib: old.size_mib, to_mib: size_mib },
+        (_, _, Some(user)) => VolumeReason::LimitDeferred { from_mib: old.size_mib, to_mib: size_mib, user },
+    };
     match busy {
-        _ if !created => {
-            VolumeDecision::made(name, spec, None, VolumeReason::CreationInterrupted { size_mib })
-        }
-        _ if from_mib >= to_mib => VolumeDecision::left(name, VolumeReason::AsDeclared),
-        None => VolumeDecision::made(name, spec, Some(from_mib), VolumeReason::Grows { from_mib, to_mib }),
-        Some(user) => {
-            let user = user.clone();
-            VolumeDecision::left(name, VolumeReason::GrowthDeferred { from_mib, to_mib, user })
-        }
+        None => VolumeDecision::resized(name, spec, old, reason),
+        Some(_) => VolumeDecision::left(name, reason),
     }
 }
 
@@ -146,25 +198,20 @@ pub fn down(observed: &Snapshot, policy: &Policy, removed: &BTreeSet<SandboxName
             (None, None) if !policy.targets.is_empty() && users.is_empty() => {
                 VolumeDecision::left(name, VolumeReason::KeptOtherTargets)
             }
-            (None, None) => VolumeDecision {
-                name: name.clone(),
-                task: Task::Remove,
-                action: Action::Remove,
-                reason: VolumeReason::TakenDown,
-            },
+            (None, None) => VolumeDecision::removed(name, VolumeReason::TakenDown),
         }
     };
     observed.volumes.keys().map(decide).collect()
 }
 
-/// Returns the volumes that are created or grow, as changes that restart a running sandbox with such a mount:
-/// a guest reads the size of a disk when it boots.
+/// Returns the volumes that are created or change their size, as changes that restart a running sandbox with such a
+/// mount: a guest reads the size of a disk when it boots, and the limit of a directory is set when it is shared.
 pub fn restarts(decisions: &[VolumeDecision]) -> BTreeMap<&VolumeName, FieldChange> {
     let change = |decision: &'_ VolumeDecision| match &decision.task {
-        Task::Make { spec, old_mib } => Some(FieldChange {
+        Task::Make { spec, old } => Some(FieldChange {
             field: format!("volume.{}", decision.name),
-            old: old_mib.map(|mib| format_size_mib(mib.into())),
-            new: Some(format_size_mib(spec.size_mib.into())),
+            old: old.as_ref().map(VolumeSpec::to_string),
+            new: Some(spec.to_string()),
             kind: ChangeKind::Restart,
         }),
         Task::Nothing | Task::Remove => None,
@@ -184,6 +231,18 @@ pub fn users(
         }
     }
     users
+}
+
+/// Returns the recorded sandboxes that run with each volume that only one sandbox can use at a time: a disk.
+pub fn exclusive_users(observed: &Snapshot) -> BTreeMap<&VolumeName, Vec<&SandboxName>> {
+    let mut users = users(observed, runs);
+    users.retain(|name, _| !is_directory(observed, name));
+    users
+}
+
+/// Returns whether a recorded volume is a directory, which sandboxes can share.
+pub fn is_directory(observed: &Snapshot, name: &VolumeName) -> bool {
+    observed.volumes.get(name).is_some_and(|volume| volume.spec.kind == VolumeKind::Directory)
 }
 
 /// Returns whether a sandbox runs, and so uses its volumes and ports.

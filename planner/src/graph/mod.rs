@@ -18,7 +18,7 @@ pub mod check;
 use crate::Policy;
 use crate::decide::ports::current_owners;
 use crate::decide::select;
-use crate::decide::volumes::{Task, VolumeDecision, mounted, users};
+use crate::decide::volumes::{Task, VolumeDecision, is_directory, mounted, users};
 use crate::decide::{Decision, SpecUpdate, TargetState, Teardown, TeardownKind};
 use schemas::name::{SandboxName, VolumeName};
 use schemas::plan::{Ensure, Identity, InstanceKey, PLAN_VERSION, PlanGraph, Step, StepId};
@@ -148,7 +148,7 @@ impl<'a> Builder<'a> {
     fn volume(&mut self, VolumeDecision { name, task, .. }: &'a VolumeDecision) {
         let (id, ensure) = match task {
             Task::Nothing => return,
-            Task::Make { spec, old_mib: _ } => {
+            Task::Make { spec, old: _ } => {
                 let id = StepId::Volume(name.clone());
                 self.volumes.insert(name, id.clone());
                 (id, Ensure::Volume { name: name.clone(), spec: spec.clone() })
@@ -217,10 +217,11 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Orders a start after the ends of the sandboxes that still use its volumes.
+    /// Orders a start after the ends of the sandboxes that still use its disks.
     fn await_volumes(&mut self, decision: &Decision<'_>) {
         let Some(TargetState { identity, definition, start: true, .. }) = &decision.target else { return };
-        let users = mounted(definition).into_iter().filter_map(|volume| self.mounting.get(volume));
+        let disks = mounted(definition).into_iter().filter(|volume| !is_directory(self.observed, volume));
+        let users = disks.filter_map(|volume| self.mounting.get(volume));
         let others = users.flatten().filter(|user| ***user != decision.name);
         let ends = others.filter_map(|user| Some(self.teardowns.get(*user)?.1.clone()));
         order(&mut self.steps, &StepId::Start(instance(identity, decision.generation())), ends);

@@ -11,7 +11,7 @@ use crate::text::text;
 use planner::check::check;
 use planner::{Policy, plan};
 use schemas::name::{ProjectName, VolumeName};
-use schemas::snapshot::{Exit, Health, HeldPort, PortHolder, Snapshot, Status};
+use schemas::snapshot::{Exit, Health, HeldPort, MountObstacle, PortHolder, Snapshot, Status};
 use schemas::spec::Port;
 use std::collections::BTreeMap;
 use std::fs;
@@ -60,6 +60,11 @@ impl Scene {
                 self.snapshot.held_ports.insert(HeldPort { bind, host, protocol, holder });
             }
             ["no-start"] => self.policy.start = false,
+            // This host cannot serve mounts.
+            ["no-fuse"] => {
+                let (problem, help) = ("/dev/fuse cannot be opened".to_owned(), "load the module".to_owned());
+                self.snapshot.mount_obstacle = Some(MountObstacle { problem, help });
+            }
             // The earlier `up` was killed after so many steps.
             ["killed-after", count] => {
                 self.snapshot = brought_up(before.unwrap(), count.parse().unwrap());

@@ -2,7 +2,8 @@
 
 use crate::fixtures::{model, name, names, nothing, observe_images};
 use crate::simulate::simulate;
-use planner::{LifecycleAction, PlanError, Policy, plan, plan_lifecycle};
+use planner::{LifecycleAction, PlanError, Policy, plan, plan_lifecycle, plan_volume_removal};
+use schemas::name::VolumeName;
 use schemas::plan::StepId;
 use schemas::report::Action;
 use schemas::snapshot::{Snapshot, Status, UnreadableSandbox};
@@ -103,4 +104,36 @@ fn what_cannot_be_read_can_only_be_removed() {
     }
     let error = plan_lifecycle(&before, &names(&["nobody"]), LifecycleAction::Start).unwrap_err();
     assert_eq!(error, PlanError::UnknownTarget { name: name("nobody") });
+}
+
+#[test]
+fn a_volume_is_removed_unless_a_sandbox_mounts_it() {
+    let model = model(
+        "volume \"data\" size=\"64M\"\nvolume \"cache\"\n\
+         sandbox \"db\" { image \"./image\"; mount \"data\" to=\"/data\"; mount \"cache\" to=\"/cache\"; }",
+    );
+    let mut snapshot = nothing();
+    observe_images(&mut snapshot, &model, &BTreeMap::new(), true);
+    let (first, _) = plan(Some(&model), &snapshot, &Policy::default()).unwrap();
+    let mut up = simulate(&first, &snapshot);
+    let [data, cache, other] = ["data", "cache", "other"].map(|name| VolumeName::new(name).unwrap());
+    let both = [data.clone(), cache].into();
+    set(&mut up, "db", Status::Stopped);
+    let mounted = PlanError::VolumeMounted { name: data.clone(), user: name("db") };
+    assert_eq!(plan_volume_removal(&up, &[data.clone()].into()), Err(mounted));
+    let (down, _) = plan(None, &up, &Policy::default()).unwrap();
+    let down = simulate(&down, &up);
+    let (removal, report) = plan_volume_removal(&down, &both).unwrap();
+    let ids: Vec<_> = removal.steps.keys().map(ToString::to_string).collect();
+    assert_eq!(ids, ["remove-volume/cache", "remove-volume/data"]);
+    assert_eq!(report.losses().len(), 2, "the contents are lost");
+    assert!(simulate(&removal, &down).volumes.is_empty());
+    let unknown = PlanError::UnknownVolume { name: other.clone() };
+    assert_eq!(plan_volume_removal(&down, &[other].into()), Err(unknown));
+    // Whether it mounts the volume is unknown.
+    let mut unreadable = down;
+    let record =
+        UnreadableSandbox { id: up.sandboxes[&name("db")].id.clone(), generation: 1, reason: "x".to_owned() };
+    unreadable.unreadable.insert(name("old"), record);
+    assert!(matches!(plan_volume_removal(&unreadable, &both), Err(PlanError::Unreadable { .. })));
 }

@@ -10,7 +10,7 @@ use schemas::name::{SandboxName, VolumeName};
 use schemas::plan::{Ensure, Step, StepId};
 use schemas::report::Action;
 use schemas::snapshot::{Exit, Health, ObservedSandbox, Snapshot, Status};
-use schemas::spec::{Condition, HookEvent, MountSource, Role};
+use schemas::spec::{Condition, HookEvent, Mount, MountSource, Role, VolumeKind, VolumeSpec};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything but how often a sandbox was replaced, which differs when an `up` was cut off.
@@ -57,9 +57,15 @@ fn mounted(sandbox: &Sandbox) -> impl Iterator<Item = &VolumeName> {
     })
 }
 
-/// The volumes and their sizes.
-fn volumes(world: &Snapshot) -> BTreeMap<VolumeName, u32> {
-    world.volumes.iter().map(|(name, volume)| (name.clone(), volume.spec.size_mib)).collect()
+/// The volumes and their specs.
+fn volumes(world: &Snapshot) -> BTreeMap<VolumeName, VolumeSpec> {
+    world.volumes.iter().map(|(name, volume)| (name.clone(), volume.spec.clone())).collect()
+}
+
+/// Returns whether the volume of a mount is a disk.
+fn is_disk(world: &Snapshot, mount: &Mount) -> bool {
+    let MountSource::Volume { name } = &mount.source else { return false };
+    world.volumes.get(name).is_some_and(|volume| volume.spec.kind == VolumeKind::Disk)
 }
 
 /// Whether a sandbox's start is among the steps that were begun.
@@ -96,9 +102,10 @@ fn take_back(rollback: &Rollback, now: &Snapshot, next: Next) -> Snapshot {
             Ensure::Started { spec, .. } => {
                 assert_eq!(sandbox.spec.digest(), *spec, "{id}");
                 sandbox.status = Status::Running { health: Health::Healthy };
-                let mounts = sandbox.spec.definition.mounts.clone();
+                let mut disks = sandbox.spec.definition.mounts.clone();
+                disks.retain(|_, mount| is_disk(&world, mount));
                 let shares = |other: &ObservedSandbox| {
-                    other.spec.definition.mounts.values().any(|mount| mounts.values().any(|own| own == mount))
+                    other.spec.definition.mounts.values().any(|mount| disks.values().any(|own| own == mount))
                 };
                 for (name, other) in world.sandboxes.iter().filter(|(name, _)| **name != identity.name) {
                     let runs = matches!(other.status, Status::Running { .. });
@@ -136,7 +143,10 @@ proptest! {
             prop_assert_eq!(&recorded.spec.image.reference, sandbox.image());
             prop_assert!(!sandbox.definition().depends_on.keys().any(|on| blocked.contains(on)));
             for volume in mounted(sandbox) {
-                prop_assert_eq!(&after.volumes[volume].spec, &desired.volumes()[volume]);
+                let (found, declared) = (&after.volumes[volume].spec, &desired.volumes()[volume]);
+                prop_assert_eq!(found.kind, declared.kind);
+                // The limit of a directory waits for every sandbox that runs with it.
+                prop_assert!(found == declared || !blocked.is_empty() || desired.sandboxes().len() != selected.len());
             }
         }
         prop_assert!(after.sandboxes.keys().all(|name| world.sandboxes.contains_key(name) || selected.contains(name)));
@@ -147,9 +157,10 @@ proptest! {
             let takes_part = family.is_empty() || family.iter().any(|sandbox| selected.contains(sandbox.name()));
             prop_assert_eq!(after.sandboxes.contains_key(name), !takes_part, "{}", name);
         }
-        // No volume is lost on the way up, and none shrinks.
+        // No volume is lost on the way up, and no disk shrinks.
         for (name, volume) in &world.volumes {
-            prop_assert!(after.volumes[name].spec.size_mib >= volume.spec.size_mib);
+            prop_assert_eq!(after.volumes[name].spec.kind, volume.spec.kind);
+            prop_assert!(after.volumes[name].spec.disk_mib() >= volume.spec.disk_mib());
         }
         let (again, quiet) = plan(Some(&desired), &after, &story.policy()).unwrap();
         prop_assert!(again.is_empty(), "{:?}", again.steps.keys());
@@ -284,7 +295,7 @@ proptest! {
     fn the_order_of_the_file_changes_no_byte(story in story(), keys in prop::collection::vec(any::<u8>(), NAMES.len())) {
         let mut shuffled = story.after.clone();
         shuffled.sort_by_key(|(_, draft)| keys[draft.position]);
-        let (one, two) = (story.desired(), model(&kdl(&shuffled, &story.sizes)));
+        let (one, two) = (story.desired(), model(&kdl(&shuffled, &story.volumes)));
         let world = story.world(&one);
         let bytes = |model: &Model| serde_json::to_vec(&plan(Some(model), &world, &story.policy()).unwrap()).unwrap();
         prop_assert!(bytes(&one) == bytes(&two));

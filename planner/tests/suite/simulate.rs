@@ -4,7 +4,7 @@ use planner::check::check;
 use schemas::name::VolumeName;
 use schemas::plan::{Ensure, Identity, PlanGraph, Step, StepId};
 use schemas::snapshot::{Exit, Health, ObservedSandbox, ObservedVolume, Snapshot, Status};
-use schemas::spec::{Condition, Definition, HookEvent, Mount, MountSource, Role};
+use schemas::spec::{Condition, Definition, HookEvent, Mount, MountSource, Role, VolumeKind};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Which of the steps that are ready comes next. Whatever a plan leaves open, it must not matter.
@@ -118,7 +118,7 @@ fn carry_out(step: &Step, world: &mut Snapshot, id: &StepId) {
             assert!(!running(&sandbox.status), "{id}: it runs already");
             sandbox.should_run = true;
             sandbox.post_start_pending = sandbox.spec.definition.hooks.contains_key(&HookEvent::PostStart);
-            let mounts = volumes(&sandbox.spec.definition);
+            let mut disks = volumes(&sandbox.spec.definition);
             let healthcheck = sandbox.spec.definition.health_check().is_some();
             sandbox.status = match sandbox.spec.definition.role {
                 Role::Job => Status::Exited { exit: Exit::Code { code: 0 } },
@@ -126,8 +126,11 @@ fn carry_out(step: &Step, world: &mut Snapshot, id: &StepId) {
                 Role::Service => Status::Running { health: Health::Unchecked },
             };
             let dependencies = sandbox.spec.definition.depends_on.clone();
+            disks.retain(|name| {
+                world.volumes.get(name).is_none_or(|volume| volume.spec.kind == VolumeKind::Disk)
+            });
             for (name, other) in world.sandboxes.iter().filter(|(name, _)| **name != identity.name) {
-                let shares = !volumes(&other.spec.definition).is_disjoint(&mounts);
+                let shares = !volumes(&other.spec.definition).is_disjoint(&disks);
                 assert!(!(shares && running(&other.status)), "{id}: {name} runs with its volume");
             }
             for (dependency, condition) in dependencies {
@@ -168,7 +171,9 @@ fn carry_out(step: &Step, world: &mut Snapshot, id: &StepId) {
             }
             let made = ObservedVolume { spec: spec.clone(), created: true };
             if let Some(before) = world.volumes.insert(name.clone(), made) {
-                assert!(!before.created || before.spec.size_mib < spec.size_mib, "{id}: it does not grow");
+                assert!(!before.created || before.spec != *spec, "{id}: it does not change");
+                assert!(!before.created || before.spec.kind == spec.kind, "{id}: it loses its contents");
+                assert!(!before.created || before.spec.disk_mib() <= spec.disk_mib(), "{id}: it shrinks");
             }
         }
         Ensure::VolumeRemoved { name } => {

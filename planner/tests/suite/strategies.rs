@@ -12,6 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The volumes that sandboxes mount.
 const VOLUMES: u8 = 3;
+/// Their properties at first.
+const VOLUMES_BEFORE: [&str; VOLUMES as usize] =
+    ["size=\"64M\"", "size=\"64M\"", "kind=\"directory\" size=\"64M\""];
 
 pub const NAMES: [&str; 7] = ["a", "b", "c", "d", "e", "f", "g"];
 
@@ -76,11 +79,11 @@ fn drafts() -> impl Strategy<Value = Vec<(&'static str, Draft)>> {
     })
 }
 
-/// As text, its sandboxes in the order of `positions`, its volumes of these sizes.
-pub fn kdl(drafts: &[(&str, Draft)], sizes: &[u32]) -> String {
+/// As text, its sandboxes in the order of `positions`, its volumes with these properties.
+pub fn kdl(drafts: &[(&str, Draft)], volumes: &[&str]) -> String {
     let by_position = |position: usize| drafts.iter().find(|(_, draft)| draft.position == position).unwrap();
     let used: BTreeSet<u8> = drafts.iter().filter_map(|(_, draft)| draft.volume).collect();
-    let volume = |volume: &u8| format!("volume \"v{volume}\" size=\"{}M\"\n", sizes[usize::from(*volume)]);
+    let volume = |volume: &u8| format!("volume \"v{volume}\" {}\n", volumes[usize::from(*volume)]);
     let mut text: String = used.iter().map(volume).collect();
     for (name, draft) in drafts {
         let kind = if draft.is_job { "job" } else { "sandbox" };
@@ -152,7 +155,7 @@ pub struct Story {
     pub wait: bool,
     pub post_start_pending: bool,
     pub profile: bool,
-    pub sizes: Vec<u32>,
+    pub volumes: Vec<&'static str>,
     /// Where an apply is cut off, and in which order its steps went until then.
     pub cut: (Index, Next),
     /// The sandboxes that were removed from outside.
@@ -165,21 +168,29 @@ pub fn story() -> impl Strategy<Value = Story> {
     let statuses = prop::collection::vec(status(), 3 * NAMES.len());
     let gone = prop::collection::vec(prop::bool::weighted(0.05), 3 * NAMES.len());
     let world = (statuses, any::<bool>(), any::<bool>(), any::<bool>(), gone);
-    let sizes = prop::collection::vec(prop::sample::select(vec![64u32, 64, 128, 32]), usize::from(VOLUMES));
+    let properties = vec![
+        "size=\"64M\"",
+        "size=\"64M\"",
+        "size=\"128M\"",
+        "size=\"32M\"",
+        "kind=\"directory\"",
+        "kind=\"directory\" size=\"128M\"",
+    ];
+    let volumes = prop::collection::vec(prop::sample::select(properties), usize::from(VOLUMES));
     let cut = (any::<Index>(), prop::sample::select(vec![Next::First, Next::Last]));
-    let more = (prop::bool::weighted(0.2), any::<bool>(), sizes);
+    let more = (prop::bool::weighted(0.2), any::<bool>(), volumes);
     (drafts(), drafts(), world, more, cut).prop_map(
         |(
             before,
             after,
             (statuses, image_changed, built, wait, gone),
-            (post_start_pending, profile, sizes),
+            (post_start_pending, profile, volumes),
             cut,
         )| {
             Story {
                 post_start_pending,
                 profile,
-                sizes,
+                volumes,
                 before,
                 after,
                 statuses,
@@ -200,12 +211,12 @@ impl Story {
     }
 
     pub fn desired(&self) -> Model {
-        model(&kdl(&self.after, &self.sizes))
+        model(&kdl(&self.after, &self.volumes))
     }
 
     /// What is there when the second project comes: the first one, with something happening to each sandbox.
     pub fn world(&self, desired: &Model) -> Snapshot {
-        let mut world = brought_up(&model(&kdl(&self.before, &[64; VOLUMES as usize])));
+        let mut world = brought_up(&model(&kdl(&self.before, &VOLUMES_BEFORE)));
         for (sandbox, status) in world.sandboxes.values_mut().zip(&self.statuses) {
             if let Some(status) = status {
                 sandbox.status = status.clone();

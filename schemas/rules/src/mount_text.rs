@@ -2,6 +2,7 @@
 
 use crate::Word;
 use crate::suggest::{list, nearest};
+use crate::unit::parse_size_bytes;
 use std::str::FromStr;
 
 crate::words! {
@@ -30,8 +31,24 @@ crate::words! {
     }
 }
 
+crate::words! {
+    /// The kind of a volume.
+    #[derive(Default)]
+    VolumeKind {
+        /// A directory of the host, shared with the sandboxes that mount it.
+        Directory = "directory",
+        /// A disk with a file system of its own, for one sandbox at a time. Volumes were disks before they had a kind.
+        #[default]
+        Disk = "disk",
+    }
+}
+
 /// The options, for messages.
-const OPTIONS: [&str; 7] = ["ro", "rw", "noexec", "nosuid", "nodev", "stat-virt=", "host-perms="];
+const OPTIONS: [&str; 11] =
+    ["ro", "rw", "noexec", "nosuid", "nodev", "stat-virt=", "host-perms=", "size=", "uid=", "gid=", "kind="];
+
+/// The largest id of a user or a group: the one above means that an id does not change.
+pub const ID_MAX: u32 = u32::MAX - 1;
 
 /// The short form of a mount, of which only the options are checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,6 +69,14 @@ pub struct MountText {
     pub stat_virt: Option<StatVirt>,
     /// The modes of the host's files.
     pub host_perms: Option<HostPerms>,
+    /// The space that the sandbox can add to it, as a size with a unit; or the size of the volume.
+    pub size: Option<String>,
+    /// The user who owns files without an owner of their own.
+    pub uid: Option<u32>,
+    /// The group of such files.
+    pub gid: Option<u32>,
+    /// The kind of the volume.
+    pub kind: Option<VolumeKind>,
 }
 
 /// The reason why a text is not the short form of a mount.
@@ -101,12 +126,6 @@ pub enum InvalidMountText {
     /// Two options contradict each other.
     #[error("`ro` and `rw` contradict each other")]
     Contradiction,
-    /// The option belongs to the volume.
-    #[error("`{option}` is a property of the volume, not of the mount")]
-    OfTheVolume {
-        /// The option.
-        option: &'static str,
-    },
 }
 
 impl InvalidMountText {
@@ -119,7 +138,6 @@ impl InvalidMountText {
             }
             Self::NoTarget { .. } => Some("write it as ./src:/app or ./src:/app:ro".to_owned()),
             Self::Contradiction | Self::Repeated { .. } => Some("keep one of the two".to_owned()),
-            Self::OfTheVolume { .. } => Some("set it where the volume is declared".to_owned()),
             _ => None,
         }
     }
@@ -168,8 +186,19 @@ impl MountText {
             ("nodev", None) => self.nodev = true,
             ("stat-virt", value) => self.stat_virt = Some(word_of("stat-virt", value)?),
             ("host-perms", value) => self.host_perms = Some(word_of("host-perms", value)?),
-            ("size", _) => return Err(InvalidMountText::OfTheVolume { option: "size" }),
-            ("kind", _) => return Err(InvalidMountText::OfTheVolume { option: "kind" }),
+            ("size", value) => {
+                let is_size = |value: &str| parse_size_bytes(value).ok().map(|_| value.to_owned());
+                self.size = Some(value_of("size", value, "a size such as `512M`", is_size)?);
+            }
+            ("uid", value) => self.uid = Some(id_of("uid", value)?),
+            ("gid", value) => self.gid = Some(id_of("gid", value)?),
+            ("kind", value) => {
+                let kind = |value: &str| match value {
+                    "dir" => Some(VolumeKind::Directory),
+                    value => VolumeKind::from_word(value),
+                };
+                self.kind = Some(value_of("kind", value, "`dir` or `disk`", kind)?);
+            }
             _ => {
                 let suggestion = match option {
                     "readonly" | "read-only" | "r" => Some("ro"),
@@ -183,12 +212,30 @@ impl MountText {
     }
 }
 
-/// Returns the value of an option.
+/// Returns the value of an option that is a word.
 fn word_of<T: Word>(option: &'static str, value: Option<&str>) -> Result<T, InvalidMountText> {
-    let accepted = || list(T::ALL.iter().map(|word| word.as_str()), "or");
+    let accepted = list(T::ALL.iter().map(|word| word.as_str()), "or");
+    value_of(option, value, &accepted, T::from_word)
+}
+
+/// Returns the value of an option that is the id of a user or a group.
+fn id_of(option: &'static str, value: Option<&str>) -> Result<u32, InvalidMountText> {
+    // `parse` would accept a plus sign.
+    let id = |value: &str| value.parse::<u32>().ok().filter(|id| *id <= ID_MAX && !value.starts_with('+'));
+    value_of(option, value, &format!("a number up to {ID_MAX}"), id)
+}
+
+/// Returns the value of an option that `read` accepts.
+fn value_of<T>(
+    option: &'static str,
+    value: Option<&str>,
+    accepted: &str,
+    read: impl Fn(&str) -> Option<T>,
+) -> Result<T, InvalidMountText> {
+    let accepted = || accepted.to_owned();
     let value = value.ok_or_else(|| InvalidMountText::NoValue { option, accepted: accepted() })?;
     let unknown = || InvalidMountText::UnknownValue { option, found: value.to_owned(), accepted: accepted() };
-    T::from_word(value).ok_or_else(unknown)
+    read(value).ok_or_else(unknown)
 }
 
 #[cfg(test)]
@@ -220,6 +267,16 @@ mod tests {
                     ..plain(".", "/x")
                 },
             ),
+            (
+                ".:/x:size=512M,uid=1000,gid=0",
+                MountText {
+                    size: Some("512M".to_owned()),
+                    uid: Some(1000),
+                    gid: Some(0),
+                    ..plain(".", "/x")
+                },
+            ),
+            ("data:/x:kind=dir", MountText { kind: Some(VolumeKind::Directory), ..plain("data", "/x") }),
             ("./src:app", plain("./src", "app")),
         ] {
             assert_eq!(text.parse(), Ok(expected), "{text}");
@@ -241,15 +298,22 @@ mod tests {
             (".:/x:stat-virt", "`stat-virt` needs a value: `strict`, `relaxed` or `off`"),
             (".:/x:stat-virt=on", "`stat-virt` cannot be `on`: expected `strict`, `relaxed` or `off`"),
             (".:/x:host-perms=public", "`host-perms` cannot be `public`: expected `private` or `mirror`"),
-            ("data:/x:size=2G", "`size` is a property of the volume, not of the mount"),
+            (".:/x:size", "`size` needs a value: a size such as `512M`"),
+            (".:/x:size=2", "`size` cannot be `2`: expected a size such as `512M`"),
+            (".:/x:size=1G,size=2G", "duplicate option `size`"),
+            (".:/x:uid=root", "`uid` cannot be `root`: expected a number up to 4294967294"),
+            (".:/x:uid=-1", "`uid` cannot be `-1`: expected a number up to 4294967294"),
+            (".:/x:gid=+1", "`gid` cannot be `+1`: expected a number up to 4294967294"),
+            (".:/x:gid=4294967295", "`gid` cannot be `4294967295`: expected a number up to 4294967294"),
+            ("data:/x:kind=file", "`kind` cannot be `file`: expected `dir` or `disk`"),
         ] {
             assert_eq!(text.parse::<MountText>().expect_err(text).to_string(), message, "{text}");
         }
         let help = |text: &str| text.parse::<MountText>().unwrap_err().help();
         assert_eq!(help(".:/x:readonly").as_deref(), Some("did you mean `ro`?"));
         assert_eq!(help(".:/x:nosiud").as_deref(), Some("did you mean `nosuid`?"));
-        assert!(
-            help(".:/x:quux").is_some_and(|help| help.contains("`host-perms=`") && !help.contains("`exec`"))
-        );
+        assert!(help(".:/x:quux").is_some_and(|help| help.contains("`host-perms=`")
+            && help.contains("`size=`")
+            && !help.contains("`exec`")));
     }
 }

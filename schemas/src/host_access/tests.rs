@@ -14,6 +14,9 @@ fn mount(source: MountSource) -> Mount {
         nodev: false,
         stat_virt: StatVirt::default(),
         host_perms: HostPerms::default(),
+        size_mib: None,
+        uid: None,
+        gid: None,
     }
 }
 
@@ -47,7 +50,8 @@ fn leads(path: &str) -> ResolvedPath {
 
 fn described(sandboxes: Vec<Sandbox>, files: &[&str]) -> Vec<String> {
     let files: Vec<_> = files.iter().map(|file| (*file).to_owned()).collect();
-    let reached = outside_folder(&model(sandboxes), &files, Path::new("/p"), &leads);
+    let home = Some(Path::new("/home/ann"));
+    let reached = outside_folder(&model(sandboxes), &files, Path::new("/p"), home, &leads);
     reached.iter().map(HostAccess::describe).collect()
 }
 
@@ -87,16 +91,66 @@ fn all_else_is_listed_with_its_sandboxes() {
             "reads the file /etc/msb.kdl",
             "reads the file /p/link, which is /home/ann/.ssh",
             "boots from /srv/image (for db, web)",
-            "mounts /etc (for web)",
-            "mounts /p/dangling, which is an unknown place (for web)",
-            "mounts /p/link/keys, which is /home/ann/.ssh/keys (for web)",
-            "mounts /p2 (for web)",
+            "mounts read-only /etc: a part of this host's system (for web)",
+            "mounts read-only /p/dangling, which is an unknown place (for web)",
+            "mounts read-only /p/link/keys, which is /home/ann/.ssh/keys: keys and passwords are kept there (for web)",
+            "mounts read-only /p2 (for web)",
             "copies from /src (for web)",
             "takes a secret from the file /root/key (for web)",
             "takes a secret from the variable TOKEN (for web)",
             "runs on this host, for a secret, [\"pass\",\"a b\"] (for web)",
         ]
     );
+}
+
+#[test]
+fn write_access_and_policies_of_mounts_are_listed() {
+    let web = |change: fn(&mut Mount), path: &str| {
+        let mut mount = Mount { readonly: false, ..host(path) };
+        change(&mut mount);
+        let web = sandbox("web", "/p/image", |definition| {
+            definition.mounts.insert("/a".to_owned(), mount);
+        });
+        described(vec![web], &[])
+    };
+    assert_eq!(web(|_| {}, "/srv"), ["mounts, and may change, /srv (for web)"]);
+    let with_modes = [
+        "mounts, and may change, /srv (for web)",
+        "may set modes of files, or make links, on this host in /srv (for web)",
+    ];
+    assert_eq!(web(|mount| mount.host_perms = HostPerms::Mirror, "/srv"), with_modes);
+    assert_eq!(web(|mount| mount.stat_virt = StatVirt::Relaxed, "/srv"), with_modes);
+    assert_eq!(web(|mount| mount.stat_virt = StatVirt::Off, "/srv"), with_modes);
+    // Nothing of it has an effect on a read-only mount.
+    let readonly =
+        |mount: &mut Mount| *mount = Mount { readonly: true, stat_virt: StatVirt::Off, ..mount.clone() };
+    assert_eq!(web(readonly, "/srv"), ["mounts read-only /srv (for web)"]);
+    // The project's own folder is no access.
+    assert_eq!(web(|mount| mount.stat_virt = StatVirt::Off, "/p/src"), Vec::<String>::new());
+}
+
+#[test]
+fn mounts_of_more_than_a_project_needs_say_so() {
+    for (path, exposure) in [
+        ("/", Some(": everything on this host")),
+        ("/home", Some(": everything in a home folder")),
+        ("/home/ann", Some(": everything in a home folder")),
+        ("/root", Some(": everything in a home folder")),
+        ("/home/ann/.ssh/id_ed25519", Some(": keys and passwords are kept there")),
+        ("/home/ann/.config/gcloud", Some(": keys and passwords are kept there")),
+        ("/usr/lib", Some(": a part of this host's system")),
+        ("/var/run/docker", Some(": a part of this host's system")),
+        ("/home/ann/work", None),
+        ("/home/ann/.sshd", None),
+        ("/srv/data", None),
+        ("/tmp", None),
+    ] {
+        let web = sandbox("web", "/p/image", |definition| {
+            definition.mounts.insert("/a".to_owned(), host(path));
+        });
+        let exposure = exposure.unwrap_or_default();
+        assert_eq!(described(vec![web], &[]), [format!("mounts read-only {path}{exposure} (for web)")]);
+    }
 }
 
 #[test]
@@ -158,6 +212,7 @@ fn the_fingerprint_depends_on_files_and_link_targets() {
         kind: HostAccessKind::Mount,
         value: "/p/link".to_owned(),
         leads_to: Some(leads_to.to_owned()),
+        exposure: None,
         sandboxes: BTreeSet::new(),
         paths: BTreeSet::new(),
     };
@@ -181,8 +236,13 @@ fn each_access_has_the_paths_of_its_properties() {
             .insert("KEY".to_owned(), secret(SecretSource::Env { name: "HOST_KEY".to_owned() }));
     });
     let web = sandbox("web", "/srv/image", |_| {});
-    let reached =
-        outside_folder(&model(vec![app, web]), &["/srv/common.kdl".to_owned()], Path::new("/p"), &leads);
+    let reached = outside_folder(
+        &model(vec![app, web]),
+        &["/srv/common.kdl".to_owned()],
+        Path::new("/p"),
+        None,
+        &leads,
+    );
     let paths: Vec<Vec<_>> =
         reached.iter().map(|reach| reach.paths.iter().map(String::as_str).collect()).collect();
     assert_eq!(

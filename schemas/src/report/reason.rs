@@ -1,7 +1,8 @@
 //! Reasons in a report: a stable `code`, and the values that its text needs.
 
 use crate::name::{SandboxName, VolumeName};
-use crate::snapshot::{Exit, PortHolder};
+use crate::snapshot::{Exit, MountObstacle, PortHolder};
+use crate::spec::VolumeKind;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -154,15 +155,19 @@ pub enum Drift {
 pub enum VolumeReason {
     /// It does not exist yet.
     NotCreated {
-        /// Its declared size.
-        size_mib: u32,
+        /// Its declared kind.
+        kind: VolumeKind,
+        /// Its declared size; `None` for a directory without a limit.
+        size_mib: Option<u32>,
     },
     /// Its creation was interrupted.
     CreationInterrupted {
-        /// Its declared size.
-        size_mib: u32,
+        /// Its declared kind.
+        kind: VolumeKind,
+        /// Its declared size; `None` for a directory without a limit.
+        size_mib: Option<u32>,
     },
-    /// It grows.
+    /// It is a disk that grows.
     Grows {
         /// Its size.
         from_mib: u32,
@@ -178,10 +183,31 @@ pub enum VolumeReason {
         /// The sandbox.
         user: SandboxName,
     },
-    /// It is declared smaller than it is, and a volume cannot shrink.
+    /// It is a disk that is declared smaller than it is, and a disk cannot shrink.
     CannotShrink {
         /// Its size.
         size_mib: u32,
+    },
+    /// It is a directory whose limit changes.
+    LimitChanged {
+        /// Its limit; `None` for none.
+        from_mib: Option<u32>,
+        /// Its declared limit; `None` for none.
+        to_mib: Option<u32>,
+    },
+    /// The limit of the directory would change, but a sandbox runs with it and nothing is started again.
+    LimitDeferred {
+        /// Its limit; `None` for none.
+        from_mib: Option<u32>,
+        /// Its declared limit; `None` for none.
+        to_mib: Option<u32>,
+        /// The sandbox.
+        user: SandboxName,
+    },
+    /// It is declared with another kind, which would lose its contents.
+    CannotConvert {
+        /// Its kind.
+        kind: VolumeKind,
     },
     /// It is as declared.
     AsDeclared,
@@ -205,18 +231,20 @@ pub enum VolumeReason {
     KeptOtherTargets,
     /// It is removed with the sandboxes that mount it.
     TakenDown,
+    /// Its removal was requested by name.
+    RemoveRequested,
 }
 
 /// Why a sandbox is blocked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "code")]
 pub enum BlockReason {
-    /// This version cannot mount paths of the host.
-    HostMount {
-        /// The path in the guest.
+    /// The driver cannot serve mounts of the host's files and of directory volumes on this host.
+    MountsUnavailable {
+        /// The first such path in the guest.
         path: String,
-        /// The path on the host.
-        source: String,
+        /// The reason.
+        obstacle: MountObstacle,
     },
     /// This version cannot pass secrets on.
     Secret {
@@ -232,7 +260,16 @@ pub enum BlockReason {
         /// Its declared size in MiB.
         to_mib: u32,
     },
-    /// This version cannot mount a volume in two sandboxes.
+    /// A volume would have to become one of the other kind, which would lose its contents.
+    VolumeCannotConvert {
+        /// The volume.
+        volume: VolumeName,
+        /// Its kind.
+        from: VolumeKind,
+        /// Its declared kind.
+        to: VolumeKind,
+    },
+    /// Two sandboxes declare a volume that is a disk.
     VolumeShared {
         /// The volume.
         volume: VolumeName,

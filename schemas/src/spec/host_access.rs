@@ -3,8 +3,8 @@
 //! Each value type implements [`HostAccess`], so that a new one does not compile before its access is decided.
 
 use super::{
-    Condition, HealthSetting, HookEvent, Logs, Mount, MountSource, Network, NetworkDefault, Port,
-    RestartPolicy, Secret, SecretSource, Sync,
+    Condition, HealthSetting, HookEvent, HostPerms, Logs, Mount, MountSource, Network, NetworkDefault, Port,
+    RestartPolicy, Secret, SecretSource, StatVirt, Sync,
 };
 use crate::host_access::HostAccessKind;
 use crate::name::SandboxName;
@@ -82,10 +82,29 @@ impl HostAccess for BTreeSet<Port> {
 
 impl HostAccess for Mount {
     fn reached(&self, found: &mut Found<'_>) {
-        let Self { source, readonly: _, noexec: _, nosuid: _, nodev: _, stat_virt: _, host_perms: _ } = self;
-        match source {
-            MountSource::Host { path } => found(HostAccessKind::Mount, path.clone(), ""),
-            MountSource::Volume { name: _ } => {}
+        let Self {
+            source,
+            readonly,
+            noexec: _,
+            nosuid: _,
+            nodev: _,
+            stat_virt,
+            host_perms,
+            size_mib: _,
+            uid: _,
+            gid: _,
+        } = self;
+        let MountSource::Host { path } = source else { return };
+        if *readonly {
+            found(HostAccessKind::ReadonlyMount, path.clone(), "");
+            return;
+        }
+        found(HostAccessKind::Mount, path.clone(), "");
+        match (stat_virt, host_perms) {
+            (StatVirt::Strict, HostPerms::Private) => {}
+            (StatVirt::Relaxed | StatVirt::Off, _) | (_, HostPerms::Mirror) => {
+                found(HostAccessKind::ModesOfMount, path.clone(), "");
+            }
         }
     }
 

@@ -14,7 +14,7 @@ pub use definition::Definition;
 pub use image::{ImageReference, PinnedImage};
 pub use mount::{Mount, MountSource, Sync, VolumeSpec};
 pub use network::{HookEvent, Network, NetworkDefault, OnViolation, Secret, SecretSource};
-pub use rules::mount_text::{HostPerms, StatVirt};
+pub use rules::mount_text::{HostPerms, ID_MAX, StatVirt, VolumeKind};
 pub use rules::port::{DEFAULT_BIND, Port, PortProtocol};
 
 use crate::digest::Digest;
@@ -110,7 +110,7 @@ pub mod defaults {
     pub const MEMORY_MIB: u32 = 256;
     /// The size of the writable disk, in MiB.
     pub const DISK_MIB: u32 = 4096;
-    /// The size of a volume, in MiB.
+    /// The size of a volume that is a disk, in MiB.
     pub const VOLUME_MIB: u32 = 4096;
     /// The shell of scripts.
     pub const SHELL: &str = "/bin/sh";
@@ -136,8 +136,12 @@ pub mod limits {
     pub const DISK_MIB_MIN: u32 = 32;
     /// The largest writable disk or volume, in MiB: 4 TiB.
     pub const DISK_MIB_MAX: u32 = 4 * 1024 * 1024;
-    /// The most volumes of one sandbox, as the bus of an emulated machine has no room for more disks.
+    /// The most volumes of one sandbox that are disks, as the bus of an emulated machine has no room for more.
     pub const VOLUMES_PER_SANDBOX_MAX: usize = 3;
+    /// The most of them beside a mount of the host or of a directory volume: all these share one device on that bus.
+    pub const VOLUMES_BESIDE_MOUNTS_MAX: usize = VOLUMES_PER_SANDBOX_MAX - 1;
+    /// The most mounts of one sandbox.
+    pub const MOUNTS_PER_SANDBOX_MAX: usize = 64;
     /// The most replicas of one sandbox.
     pub const REPLICAS_MAX: u32 = 1000;
     /// The most rules of one sandbox's network: each is compared with those before it.

@@ -1,7 +1,9 @@
 //! Mounts, copied folders and volumes.
 
+use super::defaults;
 use crate::name::VolumeName;
-use rules::mount_text::{HostPerms, StatVirt};
+use rules::mount_text::{HostPerms, StatVirt, VolumeKind};
+use rules::unit::format_size_mib;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -23,12 +25,33 @@ pub struct Mount {
     pub stat_virt: StatVirt,
     /// The modes of files on the host.
     pub host_perms: HostPerms,
+    /// The space that the sandbox can add to it, in MiB; `None` for no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_mib: Option<u32>,
+    /// The user who owns files that have no owner of their own, as the sandbox sees them; `None` for the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// The group of such files; `None` for the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gid: Option<u32>,
+}
+
+impl Mount {
+    /// Returns the user and the group that own files without an owner of their own; a missing one of the two is root.
+    /// `None` for the default.
+    pub fn owner(&self) -> Option<(u32, u32)> {
+        match (self.uid, self.gid) {
+            (None, None) => None,
+            (uid, gid) => Some((uid.unwrap_or(0), gid.unwrap_or(0))),
+        }
+    }
 }
 
 impl fmt::Display for Mount {
     /// Writes the source and the options other than the defaults, as `/srv/app, readonly`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { source, readonly, noexec, nosuid, nodev, stat_virt, host_perms } = self;
+        let Self { source, readonly, noexec, nosuid, nodev, stat_virt, host_perms, size_mib, uid, gid } =
+            self;
         write!(f, "{source}")?;
         for (is_set, word) in
             [(readonly, "readonly"), (noexec, "noexec"), (nosuid, "nosuid"), (nodev, "nodev")]
@@ -42,6 +65,14 @@ impl fmt::Display for Mount {
         }
         if *host_perms != HostPerms::default() {
             write!(f, ", host-perms {host_perms}")?;
+        }
+        if let Some(mib) = size_mib {
+            write!(f, ", size {}", format_size_mib((*mib).into()))?;
+        }
+        for (id, word) in [(uid, "uid"), (gid, "gid")] {
+            if let Some(id) = id {
+                write!(f, ", {word} {id}")?;
+            }
         }
         Ok(())
     }
@@ -93,10 +124,90 @@ impl fmt::Display for Sync {
     }
 }
 
-/// A disk that outlives the sandboxes that mount it.
+/// A directory or a disk that outlives the sandboxes that mount it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VolumeSpec {
-    /// Its size in MiB; the space is taken as it is filled.
-    pub size_mib: u32,
+    /// Its kind.
+    #[serde(default)]
+    pub kind: VolumeKind,
+    /// Its size in MiB: of a disk, whose space is taken as it is filled, or the most that a directory can contain.
+    /// `None` for a directory without a limit.
+    pub size_mib: Option<u32>,
+}
+
+impl VolumeSpec {
+    /// Returns the kind of a volume that is declared without one, from its size.
+    pub fn kind_of(size_mib: Option<u32>) -> VolumeKind {
+        match size_mib {
+            Some(_) => VolumeKind::Disk,
+            None => VolumeKind::Directory,
+        }
+    }
+
+    /// Returns the spec of a disk.
+    pub fn disk(size_mib: u32) -> Self {
+        Self { kind: VolumeKind::Disk, size_mib: Some(size_mib) }
+    }
+
+    /// Returns the spec of a directory, with the most that it can contain in MiB.
+    pub fn directory(size_mib: Option<u32>) -> Self {
+        Self { kind: VolumeKind::Directory, size_mib }
+    }
+
+    /// Returns the size of a disk in MiB; `None` for a directory.
+    pub fn disk_mib(&self) -> Option<u32> {
+        match self.kind {
+            VolumeKind::Disk => Some(self.size_mib.unwrap_or(defaults::VOLUME_MIB)),
+            VolumeKind::Directory => None,
+        }
+    }
+}
+
+impl fmt::Display for VolumeSpec {
+    /// Writes the size of a disk, as `2G`, or `directory` with its limit, as `directory of at most 2G`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.disk_mib(), self.size_mib) {
+            (Some(mib), _) => f.write_str(&format_size_mib(mib.into())),
+            (None, None) => f.write_str("directory"),
+            (None, Some(mib)) => write!(f, "directory of at most {}", format_size_mib(mib.into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_of_an_older_msb_are_disks_and_mounts_without_limits() {
+        let volume: VolumeSpec = serde_json::from_str("{\"size_mib\": 64}").unwrap();
+        assert_eq!(volume, VolumeSpec::disk(64));
+        let described =
+            [VolumeSpec::directory(None), VolumeSpec::directory(Some(1024)), volume].map(|it| it.to_string());
+        assert_eq!(described, ["directory", "directory of at most 1G", "64M"]);
+        let old = "{\"source\":{\"host\":{\"path\":\"/srv\"}},\"readonly\":true,\"noexec\":false,\"nosuid\":false,\
+                   \"nodev\":false,\"stat_virt\":\"strict\",\"host_perms\":\"private\"}";
+        let mount: Mount = serde_json::from_str(old).unwrap();
+        assert_eq!((mount.size_mib, mount.owner()), (None, None));
+        assert_eq!(serde_json::to_string(&mount).unwrap(), old, "its digest is the same");
+    }
+
+    #[test]
+    fn half_an_owner_is_completed_with_root() {
+        let mount = Mount {
+            source: MountSource::Host { path: "/srv".to_owned() },
+            readonly: false,
+            noexec: false,
+            nosuid: false,
+            nodev: false,
+            stat_virt: StatVirt::Relaxed,
+            host_perms: HostPerms::Mirror,
+            size_mib: Some(2048),
+            uid: None,
+            gid: Some(100),
+        };
+        assert_eq!(mount.owner(), Some((0, 100)));
+        assert_eq!(mount.to_string(), "/srv, stat-virt relaxed, host-perms mirror, size 2G, gid 100");
+    }
 }

@@ -87,7 +87,7 @@ impl Volumes {
     /// Returns the mounts of the guest, outer paths first.
     pub fn mounts(&self, definition: &Definition, devices: &DeviceMap) -> Vec<VolumeMount> {
         let mount = |(destination, mount): (&String, &Mount)| {
-            let Mount { source, readonly, noexec, nosuid, nodev, stat_virt: _, host_perms: _ } = mount;
+            let Mount { source, readonly, noexec, nosuid, nodev, .. } = mount;
             let MountSource::Volume { name: wanted } = source else { return None };
             let position = self.held.iter().position(|(name, _, _)| name == wanted)?;
             Some(VolumeMount {
@@ -161,6 +161,9 @@ mod tests {
             nodev: true,
             stat_virt: StatVirt::default(),
             host_perms: HostPerms::default(),
+            size_mib: None,
+            uid: None,
+            gid: None,
         }
     }
 

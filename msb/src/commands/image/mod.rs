@@ -62,7 +62,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
 }
 
 /// Formats a number of bytes for people.
-fn size(bytes: u64) -> String {
+pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
     if bytes < 1024 {
         return format!("{bytes} B");

@@ -13,8 +13,8 @@ use crate::values::{self, Published, RawVolume, invalid_name};
 use rules::unit::format_size_mib;
 use schemas::model::Model;
 use schemas::name::{ProjectName, suggest_name};
-use schemas::spec::Role;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use schemas::spec::{Role, VolumeKind};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// A Sandboxfile as typed, or several of them merged.
 #[derive(Debug, Default)]
@@ -70,8 +70,7 @@ pub(crate) fn merge(context: &mut Context<'_>, layers: Vec<RawProject>) -> RawPr
         for volume in volumes {
             match known.get(&volume.name.value) {
                 Some(&index) => {
-                    let known = &mut merged.volumes[index];
-                    known.size = volume.size.or(known.size.take());
+                    merged.volumes[index].override_with(volume);
                 }
                 None => merged.volumes.push(volume),
             }
@@ -134,7 +133,8 @@ pub(crate) fn check(context: &mut Context<'_>, raw: &RawProject, input: &Input<'
     let volumes: Vec<_> =
         raw.volumes.iter().filter_map(|volume| values::check_volume(context, volume)).collect();
     let taken: HashSet<&str> = raw.sandboxes.iter().map(|sandbox| sandbox.name.value.as_str()).collect();
-    let declared: BTreeSet<&str> = raw.volumes.iter().map(|volume| volume.name.value.as_str()).collect();
+    let declared: BTreeMap<&str, VolumeKind> =
+        raw.volumes.iter().map(|volume| (volume.name.value.as_str(), volume.kind())).collect();
     let dependencies = dependencies::check(context, &raw.sandboxes);
     let checked: Vec<_> = raw
         .sandboxes

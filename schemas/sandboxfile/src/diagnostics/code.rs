@@ -109,8 +109,10 @@ codes! {
     InvalidMount = "invalid_mount",
     /// A volume that is not declared.
     UnknownVolume = "unknown_volume",
-    /// More volumes than the virtual machine of a sandbox can have.
+    /// More volumes that are disks than the virtual machine of a sandbox can have.
     TooManyVolumes = "too_many_volumes",
+    /// More mounts than a sandbox can have.
+    TooManyMounts = "too_many_mounts",
     /// A property that changes nothing.
     NoEffect = "no_effect",
     /// A port that cannot be read.

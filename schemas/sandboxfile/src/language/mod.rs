@@ -186,7 +186,12 @@ pub static PROJECT: PropertyTable = PropertyTable {
             schema::words,
             "Sandboxfiles that this one overrides; paths in them are relative to their own folders.",
         ),
-        each("volume", "volumes", schema::volumes, "Disks that outlive the sandboxes that mount them."),
+        each(
+            "volume",
+            "volumes",
+            schema::volumes,
+            "Directories and disks that outlive the sandboxes that mount them.",
+        ),
     ],
     foreign: &[
         (&["name"], Use("project")),

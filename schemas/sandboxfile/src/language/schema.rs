@@ -7,7 +7,7 @@ use super::{PROJECT, Property, PropertyTable, RESTART_POLICIES, SANDBOX, TABLES}
 use rules::Word;
 use rules::pool::{Ipv4Pool, Ipv6Pool};
 use rules::rule::{Action, Direction, Group, Protocol};
-use schemas::spec::Condition;
+use schemas::spec::{Condition, ID_MAX, VolumeKind};
 use serde_json::{Value, json};
 
 /// Names of projects, sandboxes, volumes and scripts.
@@ -166,6 +166,26 @@ pub(crate) fn size() -> Value {
     matching_or_variable(SIZE)
 }
 
+/// Returns the schema of the kind of a volume, whose default depends on its size.
+pub(crate) fn volume_kind() -> Value {
+    or_variable(word_of(VolumeKind::ALL.iter().map(|word| word.as_str())))
+}
+
+/// Returns the schema of the size of a volume.
+pub(crate) fn volume_size() -> Value {
+    with(size(), "examples", ["2G", "512M"])
+}
+
+/// Returns the schema of the limit of a mount.
+pub(crate) fn limit() -> Value {
+    with(size(), "examples", ["512M", "2G"])
+}
+
+/// Returns the schema of the id of a user or a group.
+pub(crate) fn id() -> Value {
+    with(integer(0, Some(ID_MAX)), "examples", [1000])
+}
+
 /// Returns the schema of a duration.
 pub(crate) fn duration() -> Value {
     with(matching_or_variable(DURATION), "examples", ["500ms", "5s", "1m30s"])
@@ -197,7 +217,11 @@ pub(crate) fn guest_path() -> Value {
 
 /// Returns the schema of the short form of a mount.
 pub(crate) fn mount_text() -> Value {
-    with(matching(r":|\$"), "examples", ["./src:/app", "pgdata:/var/lib/data:ro"])
+    with(
+        matching(r":|\$"),
+        "examples",
+        ["./src:/app", "pgdata:/var/lib/data:ro", "/tmp:/host-tmp:ro,stat-virt=off"],
+    )
 }
 
 /// Returns the schema of ports of the host.

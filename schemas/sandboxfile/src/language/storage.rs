@@ -3,21 +3,32 @@
 use super::Instead::{Say, Use};
 use super::schema;
 use super::{PropertyTable, one, plain};
-use crate::values::{self, Value};
 use schemas::spec::{HostPerms, StatVirt};
 
 /// Beside a volume's name.
 pub static VOLUME: PropertyTable = PropertyTable {
     what: "a volume",
     definition: "Volume",
-    doc: "A disk that outlives the sandboxes that mount it.",
+    doc: "A directory or a disk that outlives the sandboxes that mount it.",
     required: &[],
-    properties: &[plain("size", values::Disk::schema, "Its size; the space is taken as it is filled.")],
+    properties: &[
+        plain(
+            "kind",
+            schema::volume_kind,
+            "A directory, which sandboxes can share, or a disk, for one sandbox at a time; without it, a disk if it has a `size`.",
+        ),
+        plain(
+            "size",
+            schema::volume_size,
+            "The size of the disk, whose space is taken as it is filled, or the most that the directory can contain.",
+        ),
+    ],
     foreign: &[
-        (&["driver", "driver_opts"], Say("a volume is a disk of its own: remove it")),
+        (&["driver", "driver_opts"], Say("a volume is a directory or a disk of msb: remove it")),
+        (&["type"], Use("kind")),
         (&["external"], Say("a volume belongs to its project: remove it")),
         (&["name"], Say("the name in the heading is the volume's name: remove it")),
-        (&["capacity"], Use("size")),
+        (&["capacity", "quota", "limit"], Use("size")),
         (&["labels"], Say("a volume has no labels: remove it")),
     ],
 };
@@ -51,13 +62,23 @@ pub static MOUNT: PropertyTable = PropertyTable {
             schema::word::<HostPerms>,
             "Which modes the host's files have: only for their owner, or as the sandbox sets them.",
         ),
+        plain("size", schema::limit, "The most space that the sandbox can add to a directory of the host."),
+        plain(
+            "uid",
+            schema::id,
+            "The user who owns the host's files in the sandbox, until the sandbox gives them another owner.",
+        ),
+        plain("gid", schema::id, "The group of these files."),
     ],
     foreign: &[
         (&["src", "from", "host", "volume"], Use("source")),
         (&["target", "destination", "dest", "dst", "path", "mount_path"], Use("to")),
         (&["read_only", "ro"], Use("readonly")),
         (&["type"], Say("a path begins with `/`, `./` or `../`; all else is the name of a volume")),
-        (&["size"], Say("`size` belongs to the volume's declaration, at the top of the file")),
+        (&["kind"], Say("`kind` belongs to the volume's declaration, at the top of the file")),
+        (&["user", "owner"], Use("uid")),
+        (&["group"], Use("gid")),
+        (&["quota", "limit"], Use("size")),
         (&["rw"], Say("a mount can be written to unless it is `readonly`")),
     ],
 };

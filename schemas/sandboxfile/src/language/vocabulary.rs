@@ -2,7 +2,7 @@
 
 use rules::Word;
 use rules::rule::Direction;
-use schemas::spec::{Capture, Condition, HostPerms, NetworkDefault, OnViolation, StatVirt};
+use schemas::spec::{Capture, Condition, HostPerms, NetworkDefault, OnViolation, StatVirt, VolumeKind};
 
 /// The words that people write instead, with the word that is valid here.
 pub(crate) type Foreign = &'static [(&'static [&'static str], &'static str)];
@@ -16,6 +16,11 @@ pub(crate) trait Vocabulary: Word {
 impl Vocabulary for HostPerms {}
 impl Vocabulary for OnViolation {}
 impl Vocabulary for StatVirt {}
+
+impl Vocabulary for VolumeKind {
+    const FOREIGN: Foreign =
+        &[(&["dir", "folder", "bind", "local"], "directory"), (&["block", "image", "ext4", "raw"], "disk")];
+}
 
 impl Vocabulary for Capture {
     const FOREIGN: Foreign =

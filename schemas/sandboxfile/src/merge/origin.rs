@@ -3,7 +3,7 @@
 use crate::check::RawProject;
 use crate::diagnostics::{Code, Context, Diagnostic, Report, VariableUse};
 use crate::syntax::{Sources, Span, Spanned};
-use crate::values::path;
+use crate::values::{RawVolume, path};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 
@@ -162,8 +162,11 @@ impl Traces {
                 traces.push("project".to_owned(), name.span);
             }
             for volume in &layer.volumes {
-                if let Some(size) = &volume.size {
-                    traces.push(format!("volume.{}.size", volume.name.value), size.span);
+                let RawVolume { name, kind, size } = volume;
+                for (property, value) in [("kind", kind), ("size", size)] {
+                    if let Some(value) = value {
+                        traces.push(format!("volume.{}.{property}", name.value), value.span);
+                    }
                 }
             }
             for sandbox in &layer.sandboxes {

@@ -33,9 +33,12 @@ pub fn json(model: &Model) -> String {
 /// Returns the model in KDL.
 pub fn kdl(model: &Model) -> String {
     let mut out = format!("project {}\n", kdl_string(model.project().as_str()));
-    for (name, VolumeSpec { size_mib }) in model.volumes() {
-        let size = kdl_string(&format_size_mib((*size_mib).into()));
-        out.push_str(&format!("\nvolume {} size={size}\n", kdl_string(name.as_str())));
+    for (name, spec) in model.volumes() {
+        out.push_str(&format!("\nvolume {}", kdl_string(name.as_str())));
+        for (property, value) in volume_properties(spec) {
+            out.push_str(&format!(" {property}={}", kdl_string(&value)));
+        }
+        out.push('\n');
     }
     for sandbox in declared(model) {
         out.push('\n');
@@ -50,9 +53,11 @@ pub fn yaml(model: &Model) -> String {
     if !model.volumes().is_empty() {
         out.push_str("volumes:\n");
     }
-    for (name, VolumeSpec { size_mib }) in model.volumes() {
-        let size = format_size_mib((*size_mib).into());
-        out.push_str(&format!("  {}: {{ size: {size} }}\n", yaml_string(name.as_str())));
+    for (name, spec) in model.volumes() {
+        let properties = volume_properties(spec).map(|(property, value)| format!("{property}: {value}"));
+        let properties = properties.collect::<Vec<_>>().join(", ");
+        let properties = if properties.is_empty() { "{}".to_owned() } else { format!("{{ {properties} }}") };
+        out.push_str(&format!("  {}: {properties}\n", yaml_string(name.as_str())));
     }
     for (heading, role) in [("sandboxes", Role::Service), ("jobs", Role::Job)] {
         let mut members = declared(model).filter(|sandbox| sandbox.definition().role == role).peekable();
@@ -68,6 +73,15 @@ pub fn yaml(model: &Model) -> String {
         }
     }
     out
+}
+
+/// Returns the properties of a volume that its declaration needs, with their values, which need no quotes in YAML.
+fn volume_properties(spec: &VolumeSpec) -> impl Iterator<Item = (&'static str, String)> {
+    let VolumeSpec { kind, size_mib } = spec;
+    // The kind follows from the size otherwise.
+    let kind = (*kind != VolumeSpec::kind_of(*size_mib)).then_some(("kind", kind.to_string()));
+    let size = size_mib.map(|mib| ("size", format_size_mib(mib.into())));
+    kind.into_iter().chain(size)
 }
 
 fn push_kdl(out: &mut String, sandbox: &Sandbox, depends_on: &BTreeMap<&SandboxName, Condition>) {

@@ -58,8 +58,8 @@ use crate::merge::Layer;
 use crate::print::Printed;
 use crate::syntax::Item;
 use schemas::name::SandboxName;
-use schemas::spec::{Condition, Definition};
-use std::collections::{BTreeMap, BTreeSet};
+use schemas::spec::{Condition, Definition, VolumeKind};
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 /// A kind of value.
@@ -90,8 +90,8 @@ pub(crate) trait Value {
 pub(crate) struct Scope<'a> {
     /// The whole sandbox as typed.
     pub sandbox: &'a RawSandbox,
-    /// The volumes that the project declares.
-    pub volumes: &'a BTreeSet<&'a str>,
+    /// The kinds of the volumes that the project declares.
+    pub volumes: &'a BTreeMap<&'a str, VolumeKind>,
 }
 
 /// The context of the printing of a value.

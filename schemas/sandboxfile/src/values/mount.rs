@@ -1,8 +1,11 @@
 //! `mount "./src" to="/app" readonly=#true`: paths of the host and volumes inside a sandbox.
 
+mod options;
+
 use super::path;
 use super::placement::{self, Options, RawPlacement, Words};
-use super::read::{Fields, flag};
+use super::read::{Fields, flag, integer, quantity};
+use super::resources::check_limit;
 use super::script::invalid_name;
 use super::word::{check_word, read_word};
 use super::{PrintScope, Scope, Value};
@@ -10,13 +13,14 @@ use crate::check::Weight;
 use crate::diagnostics::{Code, Context, Diagnostic, shorten, shorten_message};
 use crate::language::{MOUNT, PropertyTable, schema};
 use crate::print::{Item as PrintItem, Node, Printed, Scalar};
-use crate::syntax::{Item, Spanned};
+use crate::syntax::{Item, Span, Spanned};
 use crate::{FileKind, Format};
 use rules::mount_text::{InvalidMountText, MountText};
+use rules::unit::format_size_mib;
 use schemas::name::VolumeName;
-use schemas::spec::limits::VOLUMES_PER_SANDBOX_MAX;
-use schemas::spec::{HostPerms, Mount, MountSource, StatVirt};
-use std::collections::{BTreeMap, BTreeSet};
+use schemas::spec::limits::{MOUNTS_PER_SANDBOX_MAX, VOLUMES_BESIDE_MOUNTS_MAX, VOLUMES_PER_SANDBOX_MAX};
+use schemas::spec::{HostPerms, ID_MAX, Mount, MountSource, StatVirt, VolumeKind};
+use std::collections::BTreeMap;
 
 /// A mount as typed.
 pub(crate) type RawMount = RawPlacement<MountOptions>;
@@ -30,12 +34,28 @@ pub(crate) struct MountOptions {
     nodev: bool,
     stat_virt: Option<Spanned<String>>,
     host_perms: Option<Spanned<String>>,
+    size: Option<Spanned<String>>,
+    uid: Option<Spanned<i128>>,
+    gid: Option<Spanned<i128>>,
+    /// The kind, which only the short form can have, for the error that says where it belongs.
+    kind: Option<Span>,
 }
 
 impl Weight for MountOptions {
     fn weight(&self) -> usize {
-        let Self { readonly: _, noexec: _, nosuid: _, nodev: _, stat_virt, host_perms } = self;
-        stat_virt.weight() + host_perms.weight()
+        let Self {
+            readonly: _,
+            noexec: _,
+            nosuid: _,
+            nodev: _,
+            stat_virt,
+            host_perms,
+            size,
+            uid: _,
+            gid: _,
+            kind: _,
+        } = self;
+        stat_virt.weight() + host_perms.weight() + size.weight()
     }
 }
 
@@ -60,7 +80,10 @@ impl Options for MountOptions {
         let (nosuid, nodev) = (is_set("nosuid"), is_set("nodev"));
         let stat_virt = fields.one("stat-virt").and_then(|item| read_word::<StatVirt>(context, item));
         let host_perms = fields.one("host-perms").and_then(|item| read_word::<HostPerms>(context, item));
-        Self { readonly, noexec, nosuid, nodev, stat_virt, host_perms }
+        let size = fields.one("size").and_then(|item| quantity(context, item, "512M"));
+        let uid = fields.one("uid").and_then(|item| integer(context, item, "1000"));
+        let gid = fields.one("gid").and_then(|item| integer(context, item, "1000"));
+        Self { readonly, noexec, nosuid, nodev, stat_virt, host_perms, size, uid, gid, kind: None }
     }
 
     /// Reads `./src:/app:ro`.
@@ -78,45 +101,117 @@ fn read_text(context: &mut Context<'_>, text: &Spanned<String>) -> Option<RawMou
             None => diagnostic,
         });
     };
-    let MountText { source, to, readonly, noexec, nosuid, nodev, stat_virt, host_perms } =
-        text.value.parse::<MountText>().map_err(invalid).ok()?;
+    let parsed = text.value.parse::<MountText>().map_err(invalid).ok()?;
+    let MountText {
+        source,
+        to,
+        readonly,
+        noexec,
+        nosuid,
+        nodev,
+        stat_virt,
+        host_perms,
+        size,
+        uid,
+        gid,
+        kind,
+    } = parsed;
     let here = |word: &str| Spanned::new(word.to_owned(), text.span);
+    let number = |id: u32| Spanned::new(i128::from(id), text.span);
     let stat_virt = stat_virt.map(|word| here(word.as_str()));
     let host_perms = host_perms.map(|word| here(word.as_str()));
+    let (size, kind) = (size.map(|size| here(&size)), kind.map(|_| text.span));
+    let (uid, gid) = (uid.map(number), gid.map(number));
     Some(RawMount {
         source: here(&source),
         to: here(&to),
-        options: MountOptions { readonly, noexec, nosuid, nodev, stat_virt, host_perms },
+        options: MountOptions {
+            readonly,
+            noexec,
+            nosuid,
+            nodev,
+            stat_virt,
+            host_perms,
+            size,
+            uid,
+            gid,
+            kind,
+        },
     })
 }
 
+/// The kinds of the project's volumes.
+type Volumes<'a> = BTreeMap<&'a str, VolumeKind>;
+
 /// Checks a mount against the host's files and the project's volumes.
-fn check(context: &mut Context<'_>, raw: &RawMount, volumes: &BTreeSet<&str>) -> Option<Mount> {
-    let &MountOptions { readonly, noexec, nosuid, nodev, ref stat_virt, ref host_perms } = &raw.options;
+fn check(context: &mut Context<'_>, raw: &RawMount, volumes: &Volumes<'_>) -> Option<Mount> {
+    let options = &raw.options;
+    let &MountOptions { readonly, noexec, nosuid, nodev, .. } = options;
     let source = check_source(context, &raw.source, volumes);
-    let stat_virt = check_word(context, stat_virt.as_ref(), "stat-virt");
-    let host_perms = check_word(context, host_perms.as_ref(), "host-perms");
+    let stat_virt = check_word(context, options.stat_virt.as_ref(), "stat-virt");
+    let host_perms = check_word(context, options.host_perms.as_ref(), "host-perms");
+    let size_mib = optional(options.size.as_ref(), |size| check_limit(context, size, "the limit of a mount"));
+    let uid = optional(options.uid.as_ref(), |uid| check_id(context, uid, "uid"));
+    let gid = optional(options.gid.as_ref(), |gid| check_id(context, gid, "gid"));
     let (source, stat_virt, host_perms) = (source?, stat_virt?, host_perms?);
-    check_options(context, raw, &source, stat_virt);
-    Some(Mount { source, readonly, noexec, nosuid, nodev, stat_virt, host_perms })
+    options::check(context, raw, &source, stat_virt);
+    let (size_mib, uid, gid) = (size_mib?, uid?, gid?);
+    let source = match source {
+        Source::Host { path, kind: _ } => MountSource::Host { path },
+        Source::Volume { name } => MountSource::Volume { name },
+    };
+    Some(Mount { source, readonly, noexec, nosuid, nodev, stat_virt, host_perms, size_mib, uid, gid })
 }
 
-/// Checks the number of volumes: each is one disk of the virtual machine, however often it is mounted.
-fn check_count(context: &mut Context<'_>, mounts: &[RawMount], volumes: &BTreeSet<&str>) {
+/// Checks a value unless it is missing; `None` when it is wrong.
+fn optional<T, M>(raw: Option<&T>, check: impl FnOnce(&T) -> Option<M>) -> Option<Option<M>> {
+    raw.map_or(Some(None), |raw| check(raw).map(Some))
+}
+
+fn check_id(context: &mut Context<'_>, id: &Spanned<i128>, property: &str) -> Option<u32> {
+    if let Some(id) = u32::try_from(id.value).ok().filter(|id| *id <= ID_MAX) {
+        return Some(id);
+    }
+    let message = format!("`{property}` cannot be {}", id.value);
+    context.refuse(
+        Diagnostic::error(Code::OutOfRange, id.span, message)
+            .label("not the id of a user or a group")
+            .help(format!("give 0 to {ID_MAX}")),
+    )
+}
+
+/// Checks the number of mounts, and of volumes that are disks: each takes a slot of the virtual machine, however often it
+/// is mounted. All other mounts share one.
+fn check_count(context: &mut Context<'_>, mounts: &[RawMount], volumes: &Volumes<'_>) {
+    if let Some(mount) = mounts.get(MOUNTS_PER_SANDBOX_MAX) {
+        let message = format!("a sandbox has at most {MOUNTS_PER_SANDBOX_MAX} mounts");
+        context.push(
+            Diagnostic::error(Code::TooManyMounts, mount.source.span, message)
+                .label("one too many")
+                .help("mount a folder that contains several of them"),
+        );
+        return;
+    }
+    let is_disk = |mount: &RawMount| volumes.get(mount.source.value.as_str()) == Some(&VolumeKind::Disk);
+    let is_shared = mounts.iter().any(|mount| !is_disk(mount));
+    let (most, beside) = if is_shared {
+        (VOLUMES_BESIDE_MOUNTS_MAX, ", beside its other mounts")
+    } else {
+        (VOLUMES_PER_SANDBOX_MAX, "")
+    };
     let mut known: Vec<&Spanned<String>> = Vec::new();
-    for RawMount { source, .. } in mounts {
-        let is_new = !known.iter().any(|one| one.value == source.value);
-        if !volumes.contains(source.value.as_str()) || !is_new {
+    for RawMount { source, .. } in mounts.iter().filter(|mount| is_disk(mount)) {
+        if known.iter().any(|one| one.value == source.value) {
             continue;
         }
-        if known.len() == VOLUMES_PER_SANDBOX_MAX {
-            let message = format!("a sandbox has at most {VOLUMES_PER_SANDBOX_MAX} volumes");
+        if known.len() == most {
+            let message = format!("a sandbox has at most {most} volumes that are disks{beside}");
             let diagnostic = Diagnostic::error(Code::TooManyVolumes, source.span, message)
                 .label(format!("`{}` is one too many", shorten(&source.value)))
-                .help("keep more than one thing in a volume, each in a folder of its own");
+                .help("declare some of them with `kind` directory: of these it can have any number");
             let others = known.iter().zip(1..);
             context.push(others.fold(diagnostic, |diagnostic, (one, number)| {
-                diagnostic.also(one.span, format!("volume {number}"))
+                diagnostic.also(one.span, format!("disk {number}"))
             }));
             return;
         }
@@ -124,15 +219,21 @@ fn check_count(context: &mut Context<'_>, mounts: &[RawMount], volumes: &BTreeSe
     }
 }
 
+/// The source of a mount, with the kind of a path.
+enum Source {
+    Host { path: String, kind: FileKind },
+    Volume { name: VolumeName },
+}
+
 fn check_source(
     context: &mut Context<'_>,
     source: &Spanned<String>,
-    volumes: &BTreeSet<&str>,
-) -> Option<MountSource> {
+    volumes: &Volumes<'_>,
+) -> Option<Source> {
     let given = source.value.as_str();
     let shown = shorten(given);
     if path::is_local(given) {
-        return host_path(context, source, "mounted").map(|(path, _)| MountSource::Host { path });
+        return host_path(context, source, "mounted").map(|(path, kind)| Source::Host { path, kind });
     }
     let neither = |label: &str, help: String| {
         let message = format!("`{shown}` is neither a path nor the name of a volume");
@@ -150,16 +251,16 @@ fn check_source(
         }
         Err(reason) => return context.refuse(invalid_name(source, "volume", &reason.to_string())),
     };
-    if volumes.contains(given) {
-        return Some(MountSource::Volume { name });
+    if volumes.contains_key(given) {
+        return Some(Source::Volume { name });
     }
     let folder = Spanned::new(format!("./{given}"), source.span);
     let is_there = context.files.kind(&context.absolute(&folder)).is_some();
     let declare = match context.format {
-        Format::Kdl => format!("volume \"{shown}\" size=\"2G\""),
-        Format::Yaml => format!("volumes: {{ {shown}: {{ size: 2G }} }}"),
+        Format::Kdl => format!("volume \"{shown}\""),
+        Format::Yaml => format!("volumes: {{ {shown}: {{}} }}"),
     };
-    let help = match context.nearest(given, volumes.iter().copied()) {
+    let help = match context.nearest(given, volumes.keys().copied()) {
         Some(near) => format!("did you mean `{near}`?"),
         None if is_there => format!("for the folder of this name, write \"./{shown}\""),
         None => format!("declare it at the top of the file: `{declare}`"),
@@ -195,37 +296,6 @@ pub(super) fn host_path(
     context.refuse(Diagnostic::error(code, source.span, message).label(label).help(help))
 }
 
-/// Reports options that have no effect beside others.
-fn check_options(context: &mut Context<'_>, raw: &RawMount, source: &MountSource, stat_virt: StatVirt) {
-    let MountOptions { stat_virt: raw_stat_virt, host_perms, .. } = &raw.options;
-    let options = [("stat-virt", raw_stat_virt), ("host-perms", host_perms)];
-    if let MountSource::Volume { name } = source {
-        for (property, given) in options {
-            let Some(given) = given else { continue };
-            let property = context.spell_name(property);
-            let message = format!("`{property}` has no meaning for a volume");
-            context.push(
-                Diagnostic::error(Code::Conflict, given.span, message)
-                    .label("applies to files of the host")
-                    .also(raw.source.span, format!("`{name}` is a disk of its own"))
-                    .help("remove it: a volume keeps owners and modes as the sandbox sets them"),
-            );
-        }
-    }
-    if let (StatVirt::Off, Some(perms)) = (stat_virt, host_perms)
-        && perms.value == HostPerms::Mirror.as_str()
-        && matches!(source, MountSource::Host { .. })
-    {
-        let (perms_name, stat_name) = (context.spell_name("host-perms"), context.spell_name("stat-virt"));
-        let message = format!("`{perms_name}` changes nothing where `{stat_name}` is `off`");
-        context.push(
-            Diagnostic::warning(Code::NoEffect, perms.span, message)
-                .label("the host's own modes are used already")
-                .help("remove it"),
-        );
-    }
-}
-
 /// Mounts by their paths in the sandbox.
 pub(crate) struct Mounts;
 
@@ -253,7 +323,7 @@ impl Value for Mounts {
 }
 
 fn print_one((to, mount): (&String, &Mount)) -> Node {
-    let Mount { source, readonly, noexec, nosuid, nodev, stat_virt, host_perms } = mount;
+    let Mount { source, readonly, noexec, nosuid, nodev, stat_virt, host_perms, size_mib, uid, gid } = mount;
     let mut items = vec![
         PrintItem::argument("source", Scalar::text(source.to_string())),
         PrintItem::property("to", Scalar::text(to)),
@@ -268,6 +338,14 @@ fn print_one((to, mount): (&String, &Mount)) -> Node {
     }
     if *host_perms != HostPerms::default() {
         items.push(PrintItem::property("host-perms", Scalar::text(host_perms.as_str())));
+    }
+    if let Some(mib) = size_mib {
+        items.push(PrintItem::property("size", Scalar::Quantity(format_size_mib((*mib).into()))));
+    }
+    for (id, name) in [(uid, "uid"), (gid, "gid")] {
+        if let Some(id) = id {
+            items.push(PrintItem::property(name, Scalar::Number(*id)));
+        }
     }
     Node::flow(items)
 }

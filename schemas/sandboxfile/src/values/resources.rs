@@ -69,11 +69,20 @@ fn check_memory(context: &mut Context<'_>, memory: &Spanned<String>) -> Option<u
     )
 }
 
-/// Checks the size of a disk in whole MiB; `what` is its name in messages: `a volume`.
+/// Checks the size of a disk in whole MiB; `what` is its name in messages: `a disk`.
 pub(super) fn check_disk(context: &mut Context<'_>, size: &Spanned<String>, what: &str) -> Option<u32> {
+    check_mib(context, size, what, DISK_MIB_MIN)
+}
+
+/// Checks the limit of a directory in whole MiB; `what` is its name in messages: `a mount`.
+pub(super) fn check_limit(context: &mut Context<'_>, size: &Spanned<String>, what: &str) -> Option<u32> {
+    check_mib(context, size, what, 1)
+}
+
+fn check_mib(context: &mut Context<'_>, size: &Spanned<String>, what: &str, least_mib: u32) -> Option<u32> {
     let bytes = parse_size(context, size, "G")?;
     let mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
-    let label = if mib < DISK_MIB_MIN {
+    let label = if mib < least_mib {
         "too small"
     } else if mib > DISK_MIB_MAX {
         "too large"
@@ -82,7 +91,7 @@ pub(super) fn check_disk(context: &mut Context<'_>, size: &Spanned<String>, what
     } else {
         return Some(mib);
     };
-    let (least, most) = (format_size_mib(DISK_MIB_MIN.into()), format_size_mib(DISK_MIB_MAX.into()));
+    let (least, most) = (format_size_mib(least_mib.into()), format_size_mib(DISK_MIB_MAX.into()));
     context.refuse(
         Diagnostic::error(Code::OutOfRange, size.span, format!("{what} cannot be of this size"))
             .label(label)

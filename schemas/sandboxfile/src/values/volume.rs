@@ -1,21 +1,39 @@
-//! `volume "pgdata" size="2G"`: a disk that outlives the sandboxes that mount it.
+//! `volume "pgdata" size="2G"`: a directory or a disk that outlives the sandboxes that mount it.
 
 use super::read::{Entry, Fields, entries, no_value, quantity};
-use super::resources::check_disk;
+use super::resources::{check_disk, check_limit};
 use super::script::invalid_name;
+use super::word::{check_word, read_word};
 use crate::diagnostics::Context;
 use crate::language::VOLUME;
 use crate::syntax::{Item, Spanned};
 use schemas::name::VolumeName;
-use schemas::spec::{VolumeSpec, defaults};
+use schemas::spec::{VolumeKind, VolumeSpec, defaults};
 
 /// A volume as typed.
 #[derive(Clone, Debug)]
 pub(crate) struct RawVolume {
     /// Its name.
     pub name: Spanned<String>,
+    /// Its kind.
+    pub kind: Option<Spanned<String>>,
     /// Its size.
     pub size: Option<Spanned<String>>,
+}
+
+impl RawVolume {
+    /// Returns its kind, which follows from its size unless it is written; an unknown kind, which is reported, counts as
+    /// unwritten.
+    pub fn kind(&self) -> VolumeKind {
+        let written = self.kind.as_ref().and_then(|kind| VolumeKind::from_word(&kind.value));
+        written.unwrap_or(if self.size.is_some() { VolumeKind::Disk } else { VolumeKind::Directory })
+    }
+
+    /// Sets what another layer declares of it.
+    pub fn override_with(&mut self, Self { name: _, kind, size }: Self) {
+        self.kind = kind.or(self.kind.take());
+        self.size = size.or(self.size.take());
+    }
 }
 
 /// Reads one volume in KDL, all of them in YAML.
@@ -28,17 +46,29 @@ fn read_one(context: &mut Context<'_>, entry: Entry<'_>) -> RawVolume {
     let help = |context: &Context<'_>| format!("write `{}` inside it", context.sample("size", &["2G"]));
     no_value(context, entry.arguments, &"a volume takes properties, not a value", &help);
     let fields = Fields::read(context, &VOLUME, entry.items);
+    let kind = fields.one("kind").and_then(|item| read_word::<VolumeKind>(context, item));
     let size = fields.one("size").and_then(|item| quantity(context, item, "2G"));
-    RawVolume { name: entry.name, size }
+    RawVolume { name: entry.name, kind, size }
 }
 
-/// Checks name and size.
+/// Checks name, kind and size.
 pub(crate) fn check(context: &mut Context<'_>, raw: &RawVolume) -> Option<(VolumeName, VolumeSpec)> {
     context.speak_as(raw.name.span);
     let name = VolumeName::new(raw.name.value.as_str())
         .map_err(|reason| context.push(invalid_name(&raw.name, "volume", &reason.to_string())))
         .ok();
+    let kind = raw.kind.as_ref().map_or(Some(raw.kind()), |kind| check_word(context, Some(kind), "kind"));
     let size = raw.size.as_ref();
-    let size_mib = size.map_or(Some(defaults::VOLUME_MIB), |size| check_disk(context, size, "a volume"));
-    Some((name?, VolumeSpec { size_mib: size_mib? }))
+    let spec = match raw.kind() {
+        VolumeKind::Disk => {
+            let mib = size.map_or(Some(defaults::VOLUME_MIB), |size| check_disk(context, size, "a disk"));
+            mib.map(VolumeSpec::disk)
+        }
+        VolumeKind::Directory => {
+            let limit = size.map_or(Some(None), |size| check_limit(context, size, "a directory").map(Some));
+            limit.map(VolumeSpec::directory)
+        }
+    };
+    kind?;
+    Some((name?, spec?))
 }

@@ -5,7 +5,7 @@ use sandboxfile::{Format, Input, Loaded, find, load};
 
 const KDL: &str = r#"
 project "shop"
-volume "data" size="1G"
+volume "data" size="1G" kind="disk"
 volume "plain"
 sandbox "web" {
     image "./image"
@@ -58,6 +58,7 @@ fn both_spellings_of_a_path_find_the_same_value() {
         ("volume.data", "volume.data"),
         ("volumes.data", "volume.data"),
         ("volumes.data.size", "volume.data.size"),
+        ("volumes.data.kind", "volume.data.kind"),
         ("volumes", "volume"),
         ("web.port", "web.port"),
         ("web.ports", "web.port"),

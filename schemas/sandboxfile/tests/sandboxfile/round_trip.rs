@@ -109,6 +109,16 @@ const MOUNT_OPTIONS: &[&str] = &[
     "nodev=#true",
     "stat-virt=\"relaxed\"",
     "host-perms=\"mirror\"",
+    "size=\"2G\"",
+    "uid=1000 gid=0",
+    "gid=4294967294",
+];
+
+const VOLUMES: &[&str] = &[
+    "volume \"a\"",
+    "volume \"b\" size=\"2G\"",
+    "volume \"c\" kind=\"directory\" size=\"100M\"",
+    "volume \"d\" kind=\"disk\"",
 ];
 
 prop_compose! {
@@ -175,8 +185,9 @@ prop_compose! {
         logs in some_of(&["capture \"off\"", "max-size \"65K\"", "keep 0"]),
         profiles in some_of(&["dev", "ci-2", "true", "a_b"]),
         replicas in 1..4_u32,
+        volumes in some_of(VOLUMES),
     ) -> String {
-        let mut out = String::from("project \"p\"\n");
+        let mut out = format!("project \"p\"\n{}\n", volumes.join("\n"));
         let profiles: Vec<String> = profiles.iter().map(|profile| format!("{profile:?}")).collect();
         let profiles = if profiles.is_empty() { String::new() } else { format!("profiles {}", profiles.join(" ")) };
         let health = if raw { "healthcheck disable=#true" } else { "" };
