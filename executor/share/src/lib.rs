@@ -13,8 +13,26 @@ pub mod fuse;
 pub mod fuzzing;
 mod policy;
 pub mod server;
+mod stat_override;
 pub mod vhost_user;
 
-pub use fs::ShareFs;
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+pub use fs::{ShareFs, check_attributes};
 pub use policy::{Limits, Owner, Share, ShareError, SharePolicy};
 pub use server::{ServerError, ServerSpec, ShareProcess, Transport, launch, run_share_server};
+
+/// Locks a value. Values are consistent after every statement, so a panic in another thread does not matter.
+fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Locks a value for reading, see [`lock`].
+fn read<T>(value: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    value.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Locks a value for writing, see [`lock`].
+fn write<T>(value: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    value.write().unwrap_or_else(PoisonError::into_inner)
+}

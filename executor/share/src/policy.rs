@@ -47,7 +47,7 @@ pub struct Owner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
-    /// The largest number of descriptors for files and directories.
+    /// The largest number of descriptors for files and directories. There are fewer where the process may have fewer.
     pub descriptors: usize,
     /// The largest number of inodes that the guest can keep in use.
     pub inodes: usize,

@@ -1,0 +1,10 @@
+//! Tests that call the file system as a guest's kernel does, on temporary directories.
+
+mod escape;
+mod files;
+mod guest;
+mod limits;
+mod matrix;
+mod matrix_operations;
+mod policies;
+mod quota;
