@@ -9,8 +9,10 @@ use executor::launch::BootSettings;
 use executor_host::home::Home;
 use executor_net::Pools;
 use executor_registry::{HostSettings, Proxies, Settings};
-use executor_vm::{DriverKind, HostFacts, host};
+use executor_vm::{DriverKind, FuseProblem, HostFacts, host};
 use schemas::config::{Config, Driver};
+use schemas::model::Model;
+use schemas::snapshot::MountObstacle;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -135,6 +137,28 @@ pub fn boot_settings(home: &Home, global: &Global) -> Result<BootSettings, CliEr
     let choice = executor_vm::choose(&facts(), selected_driver(home, global)?)?;
     let [kernel, initramfs] = guest_files(home);
     Ok(BootSettings { backend: choice.backend, kernel: existing(kernel)?, initramfs: existing(initramfs)? })
+}
+
+/// Returns why the driver cannot serve the mounts of a model on this host; `None` if it can, or if there are none.
+///
+/// # Errors
+///
+/// Those of [`config`].
+pub fn mount_obstacle(
+    home: &Home,
+    global: &Global,
+    model: &Model,
+) -> Result<Option<MountObstacle>, CliError> {
+    if model.sandboxes().iter().all(|sandbox| model.first_served_mount(sandbox).is_none()) {
+        return Ok(None);
+    }
+    // Without any driver, starting a sandbox says what is missing.
+    let Ok(choice) = executor_vm::choose(&facts(), selected_driver(home, global)?) else { return Ok(None) };
+    let obstacle = |problem: FuseProblem| MountObstacle {
+        help: problem.help().to_owned(),
+        problem: problem.to_string(),
+    };
+    Ok(choice.backend.check_mounts().err().map(obstacle))
 }
 
 /// Returns the driver that the command line, the environment or the settings select, if any.

@@ -80,6 +80,7 @@ impl CreateOptions {
                 pull: self.pull.into(),
                 registries: Arc::new(host::registries(home)?),
                 ports: ports(model),
+                mount_obstacle: host::mount_obstacle(home, global, model)?,
                 ..ImageQuery::default()
             },
             output: OutputOptions::of(global).silent(),

@@ -263,6 +263,7 @@ fn state(state: State) -> &'static str {
 mod tests {
     use super::*;
     use schemas::name::{ProjectName, SandboxName, VolumeName};
+    use schemas::spec::VolumeKind;
 
     fn name(text: &str) -> SandboxName {
         SandboxName::new(text).unwrap()
@@ -317,12 +318,24 @@ mod tests {
         for (holder, words) in holders {
             assert_eq!(block_reason(&BlockReason::PortTaken { bind, port: 80, holder }), words);
         }
+        let obstacle =
+            MountObstacle { problem: "/dev/fuse cannot be opened".to_owned(), help: "load it".to_owned() };
+        assert_eq!(
+            block_reason(&BlockReason::MountsUnavailable { path: "/app".to_owned(), obstacle }),
+            "/app cannot be mounted on this host: /dev/fuse cannot be opened: load it"
+        );
         let cause = BlockReason::Dependency { name: name("db") };
         assert_eq!(reason(&Reason::Blocked { cause }), "blocked: db is blocked");
         let volume = VolumeName::new("data").unwrap();
         assert_eq!(
             block_reason(&BlockReason::VolumeCannotShrink { volume, from_mib: 2048, to_mib: 1024 }),
             "a disk cannot shrink, and data would go from 2G to 1G"
+        );
+        let volume = VolumeName::new("data").unwrap();
+        let (from, to) = (VolumeKind::Disk, VolumeKind::Directory);
+        assert_eq!(
+            block_reason(&BlockReason::VolumeCannotConvert { volume, from, to }),
+            "data is a disk, and its contents would be lost if it became a directory"
         );
     }
 

@@ -2,7 +2,7 @@
 
 use crate::cli::Global;
 use crate::error::CliError;
-use crate::host::Machine;
+use crate::host::{self, Machine};
 use crate::output;
 use crate::output::document::ReportDocument;
 use crate::output::{OutputOptions, print, print_json};
@@ -78,7 +78,8 @@ pub fn prepare(
         Some(pins) => image_query(&home, references.clone(), pins, selection.pull.pull)?,
         None => ImageQuery { references: references.clone(), ..ImageQuery::default() },
     };
-    let query = ImageQuery { ports: targets::ports(model), ..query };
+    let mount_obstacle = host::mount_obstacle(&home, global, model)?;
+    let query = ImageQuery { ports: targets::ports(model), mount_obstacle, ..query };
     let observed = executor::observe::observe(&home, &catalog, model.project(), &query);
     let policy = selection.policy(model)?;
     let snapshot = observed.map_err(|error| without_images(error, model, &policy))?;

@@ -170,7 +170,11 @@ impl Up<'_> {
         };
         let query = image_query(home, references(model), &pins, arguments.selection.pull.pull)?;
         let locked = LockedProject {
-            images: ImageQuery { ports: ports(model), ..query },
+            images: ImageQuery {
+                ports: ports(model),
+                mount_obstacle: host::mount_obstacle(home, global, model)?,
+                ..query
+            },
             output,
             consent: Consent::of(arguments.yes),
             ..LockedProject::acquire(&machine, project, "up", arguments.lock.timeout)?
