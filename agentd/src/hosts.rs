@@ -11,7 +11,8 @@ use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-const HOSTS: &str = "/etc/hosts";
+/// The path of the file.
+pub const HOSTS: &str = "/etc/hosts";
 /// A larger file is left unchanged. Block lists of a few MiB are common.
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 /// Marks the lines of a previous boot, whose addresses may have changed since.

@@ -16,7 +16,8 @@ use crate::root::{RootError, step};
 
 /// The name of the only network interface.
 const INTERFACE: &str = "eth0";
-const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// The path of the list of name servers.
+pub const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_NEWADDR: u16 = 20;
@@ -67,11 +68,11 @@ pub fn configure(network: &Network) -> Result<Vec<IpAddr>, RootError> {
         attribute(&mut message, RTA_OIF, &index.to_ne_bytes());
         step(request(RTM_NEWROUTE, &message), format!("set the route by {text}"))?;
     }
-    write_resolv_conf(&network.nameservers)?;
     Ok(own)
 }
 
-fn write_resolv_conf(servers: &[String]) -> Result<(), RootError> {
+/// Writes the list of name servers.
+pub fn write_resolv_conf(servers: &[String]) -> Result<(), RootError> {
     let lines = servers.iter().map(|server| Ok(format!("nameserver {}\n", address_of(server)?)));
     let text = lines.collect::<Result<String, RootError>>()?;
     step(create_dir_all("/etc"), "make /etc")?;

@@ -20,7 +20,7 @@ use rustix::time::{ClockId, Timespec, clock_settime};
 use thiserror::Error;
 
 use crate::environment::SCRIPTS;
-use crate::volumes::Volumes;
+use crate::mounts::{Mounts, is_of_host};
 use crate::{hosts, network, users};
 
 const BASE: &str = "/base";
@@ -41,12 +41,14 @@ pub enum RootError {
     #[error("'{name}' is not a valid name for a script")]
     ScriptName { name: String },
     #[error(
-        "the volume for {destination} was not unmounted cleanly, and is mounted read-only here: \
+        "{what} was not unmounted cleanly, and is mounted read-only here: \
          a sandbox that may write to it must start first"
     )]
-    Unclean { destination: String },
-    #[error("this agent does not {what} yet")]
-    Unsupported { what: &'static str },
+    Unclean { what: String },
+    #[error("there is no virtio-fs device '{tag}'")]
+    NoShare { tag: String },
+    #[error("{destination} is a directory, and a file cannot be mounted over it")]
+    FileOverDirectory { destination: String },
 }
 
 pub fn step<T, E: Into<std::io::Error>>(
@@ -60,7 +62,7 @@ pub fn step<T, E: Into<std::io::Error>>(
 pub struct Root {
     /// The writable disk's own mount, which is hidden below the new root and reachable by this descriptor alone.
     pub writable: OwnedFd,
-    pub volumes: Volumes,
+    pub mounts: Mounts,
 }
 
 /// Mounts the file systems that are needed to find the port and the disks.
@@ -70,35 +72,39 @@ pub fn mount_for_devices() -> Result<(), RootError> {
 }
 
 pub fn build(document: &BootDocument) -> Result<Root, RootError> {
-    if !document.mounts.is_empty() {
-        return Err(RootError::Unsupported { what: "mount shared directories" });
-    }
     set_clock(document.clock_unix_ns);
     let writable = mount_overlay(document)?;
-    let volumes = Volumes::mount_disks(&document.volumes)?;
-    match complete(document, &volumes) {
-        Ok(()) => Ok(Root { writable, volumes }),
+    let mounts = Mounts::open(document)?;
+    match complete(document, &mounts) {
+        Ok(()) => Ok(Root { writable, mounts }),
         Err(error) => {
-            volumes.release();
+            mounts.release();
             Err(error)
         }
     }
 }
 
 /// Completes the root after it was moved to `/`.
-fn complete(document: &BootDocument, volumes: &Volumes) -> Result<(), RootError> {
+fn complete(document: &BootDocument, mounts: &Mounts) -> Result<(), RootError> {
     step(chdir(NEW_ROOT), "enter the new root")?;
     step(mount_move(".", "/"), "move the new root to /")?;
     step(chroot("."), "change the root")?;
     step(chdir("/"), "enter /")?;
     mount_kernel_file_systems()?;
-    volumes.bind(&document.volumes, document.user.as_deref())?;
+    mounts.bind(document)?;
     install_scripts(document)?;
     step(sethostname(document.hostname.as_bytes()), "set the host name")?;
     // `1` is IFF_UP. A kernel without loopback has nothing to bring up.
     let _ = write("/sys/class/net/lo/flags", "0x1");
     let addresses = document.network.as_ref().map(network::configure).transpose()?;
-    hosts::install(&document.hostname, &addresses.unwrap_or_default());
+    if let Some(network) = &document.network
+        && !is_of_host(document, network::RESOLV_CONF)
+    {
+        network::write_resolv_conf(&network.nameservers)?;
+    }
+    if !is_of_host(document, hosts::HOSTS) {
+        hosts::install(&document.hostname, &addresses.unwrap_or_default());
+    }
     for directory in &document.directories {
         step(create_dir_all(directory), format!("make the directory '{directory}'"))?;
     }

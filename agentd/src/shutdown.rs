@@ -17,8 +17,8 @@ pub fn release(root: &Root) {
     let _ = mount_remount("/", MountFlags::RDONLY, c"");
     let disk = format!("/proc/self/fd/{}", root.writable.as_raw_fd());
     let writable = mount_remount(disk.as_str(), MountFlags::RDONLY | MountFlags::NOATIME, c"");
-    if !root.volumes.release() || writable.is_err() {
-        crate::log(format_args!("a disk stays busy; forcing all of them read-only"));
+    if !root.mounts.release() || writable.is_err() {
+        crate::log(format_args!("a file system stays busy; forcing all disks read-only"));
         // A file system on a loop device, for example. The kernel's emergency remount does not check for users.
         let _ = std::fs::write("/proc/sysrq-trigger", "u");
         std::thread::sleep(std::time::Duration::from_millis(50));

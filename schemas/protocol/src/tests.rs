@@ -10,7 +10,7 @@ use super::v1::{
     BOOT_CHUNK_BYTES, BOOT_DOCUMENT_VERSION, BootAssembler, BootChunk, BootDocument, BootError, Disk, DiskAt,
     Envelope, ErrorKind, ErrorReport, ExecExited, ExecFailed, ExecRequest, ExecStderr, ExecStdin, ExecStdout,
     FailureKind, FileEntry, FileKind, FileOperation, FileRequest, FileResponse, FileStat, MAX_BOOT_BYTES,
-    Message, MessageError, OutputStream, Ping, Shutdown, VolumeMount, append_output, schema_text,
+    Message, MessageError, Mount, OutputStream, Ping, Shutdown, VolumeMount, append_output, schema_text,
 };
 
 fn document() -> BootDocument {
@@ -35,7 +35,16 @@ fn document() -> BootDocument {
             nodev: true,
         }],
         directories: Vec::new(),
-        mounts: Vec::new(),
+        mounts: vec![Mount {
+            tag: "msb-mounts".into(),
+            entry: "0".into(),
+            destination: "/app".into(),
+            volume: false,
+            read_only: false,
+            noexec: true,
+            nosuid: true,
+            nodev: false,
+        }],
         network: None,
         clock_unix_ns: 1_700_000_000_000_000_000,
     }

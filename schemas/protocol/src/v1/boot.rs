@@ -67,10 +67,10 @@ payload! {
         /// The absolute paths of the image's data directories, which are created where they are missing.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         pub directories: Vec<String>,
-        /// The mounts of volumes, outer paths first. One disk may have several.
+        /// The mounts of disks. One disk may have several.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         pub volumes: Vec<VolumeMount>,
-        /// Reserved: the agent refuses a document with any.
+        /// The mounts of shared files and directories. One device may have several.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         pub mounts: Vec<Mount>,
         /// The network interface; without it the guest has a loopback only.
@@ -88,7 +88,7 @@ payload! {
         pub file_system: String,
     }
 
-    /// A volume, mounted at one path.
+    /// A volume that is a disk, mounted at one path.
     pub struct VolumeMount {
         /// The volume's disk.
         pub disk: Disk,
@@ -104,12 +104,17 @@ payload! {
         pub nodev: bool,
     }
 
-    /// A shared directory of the host.
+    /// A directory or a regular file of the host, or a volume that is a directory, mounted at one path.
     pub struct Mount {
-        /// The virtio-fs tag.
+        /// The tag of the virtio-fs device.
         pub tag: String,
-        /// The absolute path in the guest.
+        /// The name of the directory or file in the root of the device's file system.
+        pub entry: String,
+        /// The absolute path, which is created if it is missing.
         pub destination: String,
+        /// Whether it is a volume: an unchanged empty one gets the owner and mode of the directory that it covers.
+        #[serde(default)]
+        pub volume: bool,
         /// Whether it is mounted read only.
         pub read_only: bool,
         /// Whether programs on it cannot be executed.

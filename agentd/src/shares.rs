@@ -1,0 +1,155 @@
+//! Shared files and directories: entries of a virtio-fs device's file system, which the host serves.
+
+use std::fs::{OpenOptions, create_dir_all, metadata, read_dir, read_to_string};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use protocol::latest::Mount;
+use rustix::mount::MountFlags;
+
+use crate::mounts::{HiddenMount, Restrictions, bind, hand_over, make_mount_point};
+use crate::root::{RootError, step};
+
+/// The directory of the hidden mounts.
+const DIRECTORY: &str = "/shares";
+/// The kernel's list of virtio-fs devices.
+const DEVICES: &str = "/sys/fs/virtiofs";
+/// The timeout of a device, which may be announced after the console port.
+const DEVICE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A device with its hidden mount.
+struct Device {
+    tag: String,
+    mount: HiddenMount,
+}
+
+/// The devices of all shared files.
+#[derive(Default)]
+pub struct Shares {
+    devices: Vec<Device>,
+}
+
+impl Shares {
+    /// Mounts each device, before the root is moved.
+    pub fn mount_devices(mounts: &[Mount]) -> Result<Self, RootError> {
+        let mut all = Self::default();
+        for Mount { tag, .. } in mounts {
+            if all.devices.iter().any(|device| device.tag == *tag) {
+                continue;
+            }
+            wait_for_device(tag, Path::new(DEVICES), DEVICE_TIMEOUT)?;
+            let target = format!("{DIRECTORY}/{}", all.devices.len());
+            let what = format!("the virtio-fs device '{tag}'");
+            let mount = HiddenMount::new(tag, &target, "virtiofs", MountFlags::empty(), &what)?;
+            all.devices.push(Device { tag: tag.clone(), mount });
+        }
+        Ok(all)
+    }
+
+    /// Binds one entry to its path in the new root.
+    pub fn bind(&self, mount: &Mount, user: Option<&str>) -> Result<(), RootError> {
+        let Mount { tag, entry, destination, volume, read_only, noexec, nosuid, nodev } = mount;
+        let Some(device) = self.devices.iter().find(|device| device.tag == *tag) else {
+            return Err(RootError::NoShare { tag: tag.clone() });
+        };
+        let source = format!("{}/{entry}", device.mount.path());
+        let found = step(metadata(&source), format!("find the files for {destination}"))?;
+        if found.is_dir() {
+            let covered = make_mount_point(destination)?;
+            if *volume && !read_only {
+                hand_over(Path::new(&source), destination, covered.as_ref(), user);
+            }
+        } else {
+            make_file(destination)?;
+        }
+        let restrictions =
+            Restrictions { read_only: *read_only, noexec: *noexec, nosuid: *nosuid, nodev: *nodev };
+        bind(&source, destination, restrictions)
+    }
+
+    /// Makes every device's file system read-only after its data are written. Returns false if one is busy.
+    pub fn release(&self) -> bool {
+        let mut all = true;
+        // Each of them, whatever the result of the others.
+        for device in &self.devices {
+            all &= device.mount.make_read_only();
+        }
+        all
+    }
+}
+
+fn wait_for_device(tag: &str, devices: &Path, timeout: Duration) -> Result<(), RootError> {
+    let deadline = Instant::now() + timeout;
+    while !has_device(tag, devices) {
+        if Instant::now() >= deadline {
+            return Err(RootError::NoShare { tag: tag.to_owned() });
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+fn has_device(tag: &str, devices: &Path) -> bool {
+    let entries = read_dir(devices).into_iter().flatten().flatten();
+    entries
+        .map(|entry| read_to_string(entry.path().join("tag")))
+        .any(|found| found.is_ok_and(|found| found.trim_end_matches('\n') == tag))
+}
+
+/// Creates the file that a mounted one covers, unless something is there. A directory that is there is an error.
+fn make_file(destination: &str) -> Result<(), RootError> {
+    match metadata(destination) {
+        Ok(found) if found.is_dir() => {
+            Err(RootError::FileOverDirectory { destination: destination.to_owned() })
+        }
+        // Not opened, as it may be of any kind.
+        Ok(_) => Ok(()),
+        Err(_) => {
+            let parent = Path::new(destination).parent().unwrap_or(Path::new("/"));
+            let what = format!("make the mount point {destination}");
+            step(create_dir_all(parent), what.as_str())?;
+            let created = OpenOptions::new().write(true).create(true).truncate(false).open(destination);
+            step(created.map(drop), what)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{create_dir, write};
+
+    #[test]
+    fn a_device_is_found_by_its_whole_tag() {
+        let scratch = tempfile::tempdir().unwrap();
+        for (name, tag) in [("0", "other\n"), ("1", "msb-mounts\n")] {
+            create_dir(scratch.path().join(name)).unwrap();
+            write(scratch.path().join(name).join("tag"), tag).unwrap();
+        }
+        create_dir(scratch.path().join("2")).unwrap();
+        assert!(has_device("msb-mounts", scratch.path()));
+        assert!(!has_device("msb", scratch.path()));
+        assert!(!has_device("", scratch.path()));
+        let error = wait_for_device("msb", scratch.path(), Duration::ZERO).unwrap_err();
+        assert_eq!(error.to_string(), "there is no virtio-fs device 'msb'");
+    }
+
+    #[test]
+    fn a_mount_point_of_a_file_is_created_once_and_never_replaced() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("etc/app/config");
+        let destination = path.to_str().unwrap();
+        make_file(destination).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"");
+        write(&path, "image's").unwrap();
+        make_file(destination).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"image's");
+        let directory = scratch.path().join("etc");
+        let error = make_file(directory.to_str().unwrap()).unwrap_err();
+        assert!(
+            error.to_string().ends_with("/etc is a directory, and a file cannot be mounted over it"),
+            "{error}"
+        );
+        assert!(make_file(path.join("below").to_str().unwrap()).is_err());
+    }
+}
