@@ -11,5 +11,6 @@ pub mod beneath;
 pub mod file;
 pub mod remove;
 pub mod space;
+pub mod usage;
 
 pub use beneath::{Directory, Kind};
