@@ -11,10 +11,11 @@ use executor_host::state::{Phase, STATE_VERSION, State, read_state, write_json};
 use executor_log::{RUNTIME_LOG, Source};
 use executor_net::{Addresses, Family, Pools};
 use schemas::digest::Digest;
-use schemas::name::{ProjectName, SandboxId, full_name};
+use schemas::name::{ProjectName, SandboxId, VolumeName, full_name};
 use schemas::plan::Identity;
 use schemas::snapshot::Exit;
-use schemas::spec::{HookEvent, Network, Role};
+use schemas::spec::{Definition, HookEvent, MountSource, Network, Role, VolumeSpec};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::sync::Arc;
@@ -59,6 +60,7 @@ impl Applier {
                     project: project.clone(),
                     folder: self.settings.folder.clone(),
                     spec: row.spec.clone(),
+                    volumes: self.volumes(project, &row.spec.definition)?,
                     boot: boot.ok_or_else(|| StepFailure::new("nothing was said of how to boot"))?,
                     addresses,
                 };
@@ -96,6 +98,23 @@ impl Applier {
             | Phase::Exited { .. }
             | Phase::Stopped => Ok(outcome),
         }
+    }
+
+    /// Returns the recorded specs of the volumes that a sandbox mounts.
+    fn volumes(
+        &self,
+        project: &ProjectName,
+        definition: &Definition,
+    ) -> Result<BTreeMap<VolumeName, VolumeSpec>, StepFailure> {
+        let mut volumes = BTreeMap::new();
+        for mount in definition.mounts.values() {
+            if let MountSource::Volume { name } = &mount.source
+                && let Some(row) = self.catalog.volume(project, name)?
+            {
+                volumes.insert(name.clone(), row.spec);
+            }
+        }
+        Ok(volumes)
     }
 
     /// Returns the sandbox's addresses, which stay the same while it is recorded and its pools do not change.

@@ -4,13 +4,22 @@ use super::steps::{make_disk, make_folder};
 use super::stop::remove_tree;
 use super::{Applier, Outcome, StepFailure};
 use crate::catalog::VolumeRow;
+use executor_fs::beneath::c_name;
+use executor_fs::file::if_present;
+use executor_fs::{Directory, remove};
+use executor_host::home::VolumeFolder;
 use executor_host::volume::{Access, HeldVolume, VolumeError};
 use schemas::name::{ProjectName, VolumeName, full_volume_name};
 use schemas::spec::{VolumeKind, VolumeSpec};
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
+
+/// The mode of a new directory as sandboxes see it, for which it is root's. Other users of the host do not get as far, as
+/// the folder around it is private.
+const DIRECTORY_MODE: u32 = 0o755;
 
 impl Applier {
     pub(super) async fn ensure_volume(
@@ -59,7 +68,7 @@ impl Applier {
         self.catalog.begin_volume(&row)?;
         match spec.disk_mib() {
             Some(mib) => make_disk(folder.disk(), mib).await?,
-            None => make_folder(&folder.directory())?,
+            None => make_directory(&folder)?,
         }
         self.catalog.finish_volume(project, name, spec)?;
         Ok(Outcome::Added)
@@ -82,10 +91,32 @@ impl Applier {
             Err(VolumeError::Missing { .. }) => None,
             Err(error) => return Err(error.into()),
         };
-        remove_tree(folder.path())?;
+        let removed = folder.clone();
+        let removal = tokio::task::spawn_blocking(move || remove_files(&removed));
+        removal.await.map_err(|error| StepFailure::defect(&error))??;
         self.catalog.forget_volume(project, name)?;
         Ok(Outcome::Updated)
     }
+}
+
+/// Creates the directory of a volume. One that an interrupted creation left is empty.
+fn make_directory(folder: &VolumeFolder) -> Result<(), StepFailure> {
+    let directory = folder.directory();
+    make_folder(&directory)?;
+    // Whatever the umask is.
+    fs::set_permissions(&directory, Permissions::from_mode(DIRECTORY_MODE))
+        .map_err(|error| StepFailure::new(format!("cannot make {}: {error}", directory.display())))
+}
+
+/// Removes all files of a volume. Sandboxes have made those in its directory.
+fn remove_files(folder: &VolumeFolder) -> Result<(), StepFailure> {
+    let directory = folder.directory();
+    let removed = if_present(Directory::open(folder.path())).and_then(|parent| {
+        let Some(parent) = parent else { return Ok(()) };
+        remove::remove_tree(&parent, &c_name(directory.file_name().unwrap_or_default())?)
+    });
+    removed.map_err(|error| StepFailure::new(format!("cannot remove {}: {error}", directory.display())))?;
+    remove_tree(folder.path())
 }
 
 /// Grows a smaller disk with a hole. A disk in use grows as well: its virtual machine keeps the old size, and the file
@@ -108,7 +139,7 @@ mod tests {
     use crate::images::ImageQuery;
     use crate::observe::observe;
     use crate::reporter::Silent;
-    use executor_host::home::{Home, VolumeFolder, make_private_folder};
+    use executor_host::home::{Home, make_private_folder};
     use schemas::snapshot::ObservedVolume;
     use std::time::Duration;
 

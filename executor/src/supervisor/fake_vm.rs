@@ -4,6 +4,8 @@
 //! the agent's port is served here, as a guest would until its monitor has ended.
 
 use crate::supervisor::machine::Launcher;
+use executor_host::child::{self, InternalCommand};
+use executor_share::{ServerSpec, ShareProcess};
 use executor_vm::{Backend, ConsolePort, LaunchError, Launched, VmSpec, VmmCommand};
 use protocol::frame::{Flags, Frame, FrameDecoder, LINK_ID};
 use protocol::latest::{
@@ -52,6 +54,8 @@ pub struct Guest {
     pub ignores_shutdown: bool,
     /// The exit code of its monitor, if that ends right after its start.
     pub monitor_exits: Option<i32>,
+    /// The exit code of its file server, if that ends right after its start.
+    pub server_exits: Option<i32>,
 }
 
 /// The messages that the guests of a [`FakeDriver`] have received.
@@ -63,6 +67,8 @@ pub struct Received {
     pub mains: Cell<usize>,
     /// Timeouts of the requests to shut down, in milliseconds.
     pub shutdowns: RefCell<Vec<Option<u64>>>,
+    /// The pids of file servers with the names of their shares.
+    pub servers: RefCell<Vec<(i32, Vec<String>)>>,
 }
 
 /// Starts machines that all behave alike.
@@ -106,6 +112,19 @@ impl Launcher for FakeDriver {
             }
         });
         Ok(launched)
+    }
+
+    fn serve(&self, spec: ServerSpec, log: OwnedFd) -> Result<ShareProcess, child::SpawnError> {
+        let shares = spec.shares.iter().map(|share| share.name.clone()).collect();
+        let script = match self.guest.server_exits {
+            Some(code) => format!("exit {code}"),
+            None => "exec sleep 1000000".to_owned(),
+        };
+        let arguments = vec!["-c".into(), script.into()];
+        let server =
+            executor_share::launch(InternalCommand { executable: "/bin/sh".into(), arguments, log }, spec)?;
+        self.received.servers.borrow_mut().push((server.pid(), shares));
+        Ok(server)
     }
 }
 

@@ -36,6 +36,7 @@ pub fn launch_spec() -> LaunchSpec {
         project,
         folder: None,
         spec: SandboxSpec { image, definition: Definition::with_defaults(Role::Service) },
+        volumes: Default::default(),
         boot: BootSettings {
             backend: executor_vm::Backend::Krun,
             kernel: "/dev/null".into(),

@@ -1,9 +1,13 @@
 //! Devices of a virtual machine: their ids, and their addresses in the guest.
 
+pub mod shares;
 pub mod volumes;
 
+use executor_host::volume::VolumeError;
 use executor_vm::{DeviceMap, DiskAddress};
 use protocol::latest::{Disk, DiskAt};
+use std::io;
+use std::path::PathBuf;
 
 /// The id of the disk with the image's file system.
 pub const BASE_DISK: &str = "base";
@@ -17,4 +21,78 @@ pub fn guest_disk(devices: &DeviceMap, id: &str) -> Option<Disk> {
         DiskAddress::Index(index) => DiskAt::Index(*index),
     };
     Some(Disk { at, file_system: "ext4".to_owned() })
+}
+
+/// A failure to provide the mounts of a sandbox.
+#[derive(Debug, thiserror::Error)]
+pub enum MountError {
+    /// A volume cannot be locked.
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
+    /// The virtual machine has too few slots for disks.
+    #[error("a sandbox has at most {max} volumes that are disks, not {given}: make some of them directories")]
+    TooManyDisks {
+        /// The given number.
+        given: usize,
+        /// The largest number beside the sandbox's other devices.
+        max: usize,
+    },
+    /// A source does not exist.
+    #[error(
+        "{} does not exist, so it cannot be mounted at {destination}: create it, or remove the mount",
+        path.display()
+    )]
+    Missing {
+        /// The source.
+        path: PathBuf,
+        /// Its path in the sandbox.
+        destination: String,
+    },
+    /// A source is neither a directory nor a regular file.
+    #[error(
+        "{} is a {kind}, so it cannot be mounted at {destination}: mount directories and regular files only",
+        path.display()
+    )]
+    Special {
+        /// The source.
+        path: PathBuf,
+        /// Its path in the sandbox.
+        destination: String,
+        /// The kind of the file.
+        kind: &'static str,
+    },
+    /// A source cannot be opened.
+    #[error("cannot open {} for the mount at {destination}", path.display())]
+    Open {
+        /// The source.
+        path: PathBuf,
+        /// Its path in the sandbox.
+        destination: String,
+        /// The cause.
+        source: io::Error,
+    },
+    /// Files of a source can have no extended attributes, or this user cannot set them.
+    #[error(
+        "stat-virt=\"strict\" of the mount at {destination} cannot store owners and modes in {} ({file_system}): \
+         {advice}",
+        path.display()
+    )]
+    NoAttributes {
+        /// The source.
+        path: PathBuf,
+        /// Its path in the sandbox.
+        destination: String,
+        /// The kind of its file system.
+        file_system: String,
+        /// The next step.
+        advice: &'static str,
+        /// The cause.
+        source: io::Error,
+    },
+    /// A source is on a file system that does not answer.
+    #[error("the sources of the mounts cannot be opened within {seconds}s: is a network file system down?")]
+    NoAnswer {
+        /// The timeout in seconds.
+        seconds: u64,
+    },
 }

@@ -1,7 +1,8 @@
-//! The volumes of one sandbox: locked from the first boot to the final end, restarts included, and passed to each of its
-//! virtual machines.
+//! The volumes of one sandbox: locked from the first boot to the final end, restarts included. Disks are passed to each of
+//! its virtual machines; directories are opened for each of them, see [`super::shares`].
 
-use super::guest_disk;
+use super::shares::Shares;
+use super::{BASE_DISK, MountError, WRITABLE_DISK, guest_disk};
 use crate::launch::LaunchSpec;
 use executor_host::home::Home;
 use executor_host::volume::{Access, HeldVolume, VolumeError};
@@ -9,7 +10,7 @@ use executor_image::Growth;
 use executor_vm::{DeviceMap, Disk};
 use protocol::latest::VolumeMount;
 use schemas::name::VolumeName;
-use schemas::spec::{Definition, Mount, MountSource, limits};
+use schemas::spec::{Definition, Mount, MountSource};
 use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
@@ -19,43 +20,31 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The pause between two attempts in that time.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// A failure to provide the mounts of a sandbox.
-#[derive(Debug, thiserror::Error)]
-pub enum MountError {
-    /// A volume cannot be locked.
-    #[error(transparent)]
-    Volume(#[from] VolumeError),
-    /// The virtual machine has too few slots for disks.
-    #[error("a sandbox has at most {} volumes, not {given}", limits::VOLUMES_PER_SANDBOX_MAX)]
-    TooMany {
-        /// The given number.
-        given: usize,
-    },
-    /// A mount of a host's folder, which the planner refuses.
-    #[error("this version cannot mount {path} of the host at {destination}")]
-    Host {
-        /// The host's path.
-        path: String,
-        /// The destination in the guest.
-        destination: String,
-    },
-}
+/// The disks that every virtual machine has beside those of volumes.
+const OWN_DISKS: usize = [BASE_DISK, WRITABLE_DISK].len();
 
-/// All volumes of one sandbox, in the order of their names.
+/// All volumes of one sandbox.
 #[derive(Debug, Default)]
 pub struct Volumes {
-    held: Vec<(VolumeName, HeldVolume, Access)>,
+    /// The disks, in the order of their names.
+    disks: Vec<(VolumeName, HeldVolume, Access)>,
+    /// The directories, which are only kept from being removed.
+    _directories: Vec<HeldVolume>,
 }
 
 impl Volumes {
     /// Locks all volumes of the sandbox. Waits for one in use only as long as a dying virtual machine may take.
     pub async fn take(home: &Home, launch: &LaunchSpec) -> Result<Self, MountError> {
-        let accesses = accesses(&launch.spec.definition)?;
-        if accesses.len() > limits::VOLUMES_PER_SANDBOX_MAX {
-            return Err(MountError::TooMany { given: accesses.len() });
+        let definition = &launch.spec.definition;
+        let has_shares = !Shares::new(home, launch, definition).is_empty();
+        let (directories, disks): (Vec<_>, Vec<_>) =
+            accesses(definition).into_iter().partition(|(name, _)| launch.directory_volume(name).is_some());
+        let (given, max) = (disks.len(), executor_vm::disks_max(has_shares) - OWN_DISKS);
+        if given > max {
+            return Err(MountError::TooManyDisks { given, max });
         }
-        let mut volumes = Self::default();
-        for (name, access) in accesses {
+        let mut held_disks = Vec::new();
+        for (name, access) in disks {
             let folder = home.volume(&launch.project, &name);
             let deadline = Instant::now() + RELEASE_TIMEOUT;
             let held = loop {
@@ -69,9 +58,14 @@ impl Volumes {
             if access == Access::Write {
                 grow(&name, &held);
             }
-            volumes.held.push((name, held, access));
+            held_disks.push((name, held, access));
         }
-        Ok(volumes)
+        let held_directory = |(name, _): (VolumeName, Access)| {
+            let folder = home.volume(&launch.project, &name);
+            HeldVolume::take_directory(&name, &folder, Access::Read, Some(&launch.full_name))
+        };
+        let directories = directories.into_iter().map(held_directory).collect::<Result<_, _>>()?;
+        Ok(Self { disks: held_disks, _directories: directories })
     }
 
     /// Returns the disks for one virtual machine. They keep the locks as long as the machine lives, even without this
@@ -81,15 +75,26 @@ impl Volumes {
             let file = held.disk().try_clone()?.into();
             Ok(Disk { id: disk_id(position), file, read_only: *access == Access::Read })
         };
-        self.held.iter().enumerate().map(disk).collect()
+        self.disks.iter().enumerate().map(disk).collect()
     }
 
     /// Returns the mounts of the guest, outer paths first.
     pub fn mounts(&self, definition: &Definition, devices: &DeviceMap) -> Vec<VolumeMount> {
         let mount = |(destination, mount): (&String, &Mount)| {
-            let Mount { source, readonly, noexec, nosuid, nodev, .. } = mount;
+            let Mount {
+                source,
+                readonly,
+                noexec,
+                nosuid,
+                nodev,
+                stat_virt: _,
+                host_perms: _,
+                size_mib: _,
+                uid: _,
+                gid: _,
+            } = mount;
             let MountSource::Volume { name: wanted } = source else { return None };
-            let position = self.held.iter().position(|(name, _, _)| name == wanted)?;
+            let position = self.disks.iter().position(|(name, _, _)| name == wanted)?;
             Some(VolumeMount {
                 disk: guest_disk(devices, &disk_id(position))?,
                 destination: destination.clone(),
@@ -122,22 +127,17 @@ fn disk_id(position: usize) -> String {
 }
 
 /// Returns the access to each volume: read if all its mounts are read-only, else write.
-fn accesses(definition: &Definition) -> Result<BTreeMap<VolumeName, Access>, MountError> {
+fn accesses(definition: &Definition) -> BTreeMap<VolumeName, Access> {
     let mut accesses = BTreeMap::new();
-    for (destination, mount) in &definition.mounts {
-        match &mount.source {
-            MountSource::Volume { name } => {
-                let access = accesses.entry(name.clone()).or_insert(Access::Read);
-                if !mount.readonly {
-                    *access = Access::Write;
-                }
-            }
-            MountSource::Host { path } => {
-                return Err(MountError::Host { path: path.clone(), destination: destination.clone() });
+    for mount in definition.mounts.values() {
+        if let MountSource::Volume { name } = &mount.source {
+            let access = accesses.entry(name.clone()).or_insert(Access::Read);
+            if !mount.readonly {
+                *access = Access::Write;
             }
         }
     }
-    Ok(accesses)
+    accesses
 }
 
 #[cfg(test)]
@@ -150,7 +150,7 @@ mod tests {
     use protocol::latest::DiskAt;
     use schemas::digest::Digest;
     use schemas::name::{ProjectName, SandboxId, SandboxName};
-    use schemas::spec::{HostPerms, ImageReference, PinnedImage, Role, SandboxSpec, StatVirt};
+    use schemas::spec::{HostPerms, ImageReference, PinnedImage, Role, SandboxSpec, StatVirt, VolumeSpec};
 
     fn mount(volume: &str, readonly: bool) -> Mount {
         Mount {
@@ -184,6 +184,7 @@ mod tests {
             project,
             folder: None,
             spec: SandboxSpec { image, definition },
+            volumes: BTreeMap::new(),
             boot: BootSettings {
                 backend: executor_vm::Backend::Krun,
                 kernel: "/k".into(),
@@ -256,13 +257,35 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn impossible_mounts_are_refused() {
-        let (_scratch, home) = home(&[]);
-        let host = Mount { source: MountSource::Host { path: "/srv".to_owned() }, ..mount("x", false) };
-        let error = Volumes::take(&home, &launch("web", &[("/srv", host)])).await.unwrap_err();
-        assert_eq!(error.to_string(), "this version cannot mount /srv of the host at /srv");
-        let many = ["a", "b", "c", "d"].map(|name| (name, mount(name, false)));
-        let error = Volumes::take(&home, &launch("web", &many)).await.unwrap_err();
-        assert_eq!(error.to_string(), "a sandbox has at most 3 volumes, not 4");
+    async fn directories_are_shared_and_take_no_slots_of_disks() {
+        let names = ["a", "b", "c", "d"];
+        let (_scratch, home) = home(&names);
+        let mut launch = launch("web", &names.map(|name| (name, mount(name, false))));
+        let error = Volumes::take(&home, &launch).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "a sandbox has at most 3 volumes that are disks, not 4: make some of them directories"
+        );
+        let directories = ["a", "d"].map(|name| VolumeName::new(name).unwrap());
+        for name in &directories {
+            launch.volumes.insert(name.clone(), VolumeSpec::directory(None));
+            make_private_folder(&home.volume(&launch.project, name).directory()).unwrap();
+        }
+        let volumes = Volumes::take(&home, &launch).await.unwrap();
+        assert_eq!(volumes.disks().unwrap().len(), 2);
+        let mut other = launch.clone();
+        other.full_name = "shop-other".to_owned();
+        other.spec.definition.mounts.retain(|path, _| path == "a" || path == "d");
+        let _shared = Volumes::take(&home, &other).await.unwrap();
+        let folder = home.volume(&launch.project, &directories[0]);
+        let removal = || HeldVolume::take_directory(&directories[0], &folder, Access::Write, None);
+        assert!(matches!(removal(), Err(VolumeError::InUse { .. })));
+        // Beside the one device of all shares there are fewer slots.
+        launch.volumes.remove(&directories[0]);
+        let error = Volumes::take(&home, &launch).await.unwrap_err();
+        assert!(
+            error.to_string().starts_with("a sandbox has at most 2 volumes that are disks, not 3"),
+            "{error}"
+        );
     }
 }

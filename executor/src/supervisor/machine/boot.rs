@@ -7,7 +7,6 @@ use crate::supervisor::agent_link::relay::ReadyGuest;
 use crate::supervisor::devices::{BASE_DISK, WRITABLE_DISK, guest_disk};
 use crate::supervisor::network;
 use executor_client::guest_text::GuestText;
-use executor_vm::DeviceMap;
 use protocol::frame::LINK_ID;
 use protocol::latest::{BOOT_DOCUMENT_VERSION, BootDocument, Clock, FEATURE_CLOCK, Message};
 use schemas::spec::SandboxSpec;
@@ -34,7 +33,7 @@ impl Machine<'_> {
             }
             fits
         });
-        let document = self.boot_document(&spec, boot.devices, sandboxfile)?;
+        let document = self.boot_document(&spec, boot, sandboxfile)?;
         let frames = document.to_frames().map_err(|error| failure_of(&error))?;
         for frame in frames {
             if link.send(frame).await.is_err() {
@@ -89,10 +88,11 @@ impl Machine<'_> {
     fn boot_document(
         &self,
         spec: &SandboxSpec,
-        devices: &DeviceMap,
+        boot: &Boot<'_>,
         sandboxfile: Option<String>,
     ) -> Result<BootDocument, LifeOutcome> {
         let (launch, definition) = (self.launch, &spec.definition);
+        let devices = boot.devices;
         let disk = |id| {
             guest_disk(devices, id).ok_or_else(|| failure(format!("the virtual machine has no disk {id}")))
         };
@@ -113,7 +113,7 @@ impl Machine<'_> {
             writable: disk(WRITABLE_DISK)?,
             directories: self.store.image().volumes.iter().cloned().collect(),
             volumes: self.volumes.mounts(definition, devices),
-            mounts: Vec::new(),
+            mounts: boot.shares.mounts(),
             network: launch
                 .addresses
                 .as_ref()

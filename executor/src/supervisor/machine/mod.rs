@@ -4,6 +4,7 @@ mod boot;
 mod disk_space;
 pub mod effective_spec;
 mod live;
+mod server;
 mod spawn;
 #[cfg(test)]
 mod tests;
@@ -12,6 +13,7 @@ use crate::launch::LaunchSpec;
 use crate::supervisor::agent_link::exec_logger::ExecLogger;
 use crate::supervisor::agent_link::link::{LINK_EVENTS, Link};
 use crate::supervisor::agent_link::relay::ReadyGuest;
+use crate::supervisor::devices::shares::Shares;
 use crate::supervisor::devices::volumes::Volumes;
 use crate::supervisor::logs::kernel::KernelLog;
 use crate::supervisor::network::{Network, NetworkError};
@@ -27,6 +29,7 @@ pub use spawn::{Launcher, SelfLauncher};
 use std::cell::RefCell;
 use std::error::Error;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
@@ -92,6 +95,8 @@ struct Boot<'a> {
     kernel_log: &'a KernelLog,
     /// The addresses of the machine's devices.
     devices: &'a DeviceMap,
+    /// What the file server serves.
+    shares: &'a Shares,
 }
 
 /// Returns a failure with this message.
@@ -128,7 +133,17 @@ impl Machine<'_> {
 
     async fn run_with(&self, network: Option<&Rc<Network>>, link: Option<NetworkLink>) -> ExitCause {
         self.store.set_network(network.cloned());
-        let Spawned { vm, stream, mut kernel_log, mut monitor_log } = match self.spawn(link) {
+        let shares = Shares::new(self.home, self.launch, &self.store.spec().definition);
+        let opened = tokio::select! {
+            opened = shares.open() => opened,
+            _ = self.store.stop_requested() => return ExitCause::Stopped,
+            () = self.store.kill_requested() => return ExitCause::Stopped,
+        };
+        let spawned = match opened {
+            Ok(opened) => self.spawn(link, opened),
+            Err(error) => return failure_of(&error),
+        };
+        let Spawned { vm, mut server, stream, mut kernel_log, mut monitor_log } = match spawned {
             Ok(spawned) => spawned,
             Err(error) => return failure_of(&error),
         };
@@ -140,16 +155,17 @@ impl Machine<'_> {
             (state.vmm, state.boot_ms, state.host_disk_full) = (identity, None, None);
         });
         let lived = {
-            let boot = Boot { spawned, kernel_log: &kernel_log, devices: &devices };
+            let boot = Boot { spawned, kernel_log: &kernel_log, devices: &devices, shares: &shares };
             let mut live = std::pin::pin!(self.live(stream, &boot));
             tokio::select! {
                 lived = &mut live => lived,
                 // Its end of the link has closed with it, so the remaining messages of the guest end the run. The timeout
                 // is for a link that another process still holds.
-                _ = wait_for_exit(&vmm) => {
+                _ = wait_for_exit(vmm.pidfd()) => {
                     let held = || LifeOutcome::Lost("the link outlives the virtual machine".to_owned());
                     tokio::time::timeout(DRAIN_TIMEOUT, &mut live).await.unwrap_or_else(|_| held())
                 }
+                why = server::failed(server.as_mut()) => failure(why).into(),
                 why = failed(network) => failure(format!("the network of the sandbox failed: {why}")).into(),
                 () = self.store.kill_requested() => ExitCause::Stopped.into(),
                 never = self.watch_host_disk(monitor) => match never {},
@@ -158,15 +174,23 @@ impl Machine<'_> {
         self.guest.send_replace(None);
         // If the guest has not reported its end, the monitor's exit explains it.
         let exited = match lived {
-            LifeOutcome::Lost(_) => tokio::time::timeout(SHUTDOWN_MARGIN, wait_for_exit(&vmm)).await.ok(),
+            LifeOutcome::Lost(_) => {
+                tokio::time::timeout(SHUTDOWN_MARGIN, wait_for_exit(vmm.pidfd())).await.ok()
+            }
             LifeOutcome::Ended(_) => None,
         };
+        // A machine may end because its file server has failed; the server does not fail because its machine ends.
+        let server_failure = server.as_mut().and_then(server::failure);
         let _ = vmm.kill();
+        drop(server);
         // The output of monitor and kernel is in the logs before the end is reported.
         monitor_log.drain().await;
         kernel_log.drain().await;
         match (lived, exited) {
             (LifeOutcome::Ended(ended), _) => ended,
+            (LifeOutcome::Lost(_), _) if server_failure.is_some() => {
+                failure(server_failure.unwrap_or_default())
+            }
             (LifeOutcome::Lost(_), Some(Ok(()))) => failure(explain_exit(&mut vmm, &kernel_log)),
             (LifeOutcome::Lost(_), Some(Err(error))) => {
                 failure(format!("cannot watch the virtual machine: {error}"))
@@ -219,8 +243,8 @@ fn explain_exit(vmm: &mut VmProcess, kernel_log: &KernelLog) -> String {
 }
 
 #[allow(unsafe_code, reason = "tokio wants a promise about the descriptor that no type can make")]
-async fn wait_for_exit(vmm: &VmProcess) -> io::Result<()> {
-    let pidfd = vmm.pidfd().try_clone_to_owned()?;
+async fn wait_for_exit(pidfd: BorrowedFd<'_>) -> io::Result<()> {
+    let pidfd = pidfd.try_clone_to_owned()?;
     // SAFETY: the descriptor is ours alone and moves in; it stays open until it is dropped in there.
     let pidfd = unsafe { AsyncFd::register(pidfd)? };
     let _ = pidfd.readable().await?;

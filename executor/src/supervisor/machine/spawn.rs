@@ -1,11 +1,16 @@
-//! Spawns a virtual machine: its disks, its console, its link, and the monitor's process.
+//! Spawns a virtual machine: its disks, its console, its link, its file server, and the monitor's process.
 
 use super::Machine;
 use crate::supervisor::devices::{BASE_DISK, WRITABLE_DISK};
 use crate::supervisor::logs::kernel::KernelLog;
 use crate::supervisor::logs::runtime::MonitorLog;
+use executor_host::child::{self, InternalCommand};
 use executor_host::disk::{self, DiskError};
-use executor_vm::{Backend, ConsolePort, Disk, LaunchError, Launched, NetworkLink, VmSpec, VmmCommand};
+use executor_share::{ServerSpec, Share, ShareProcess, Transport};
+use executor_vm::{
+    Backend, ConsolePort, Disk, LaunchError, Launched, MountsLink, MountsTransport, NetworkLink, VmSpec,
+    VmmCommand,
+};
 use protocol::latest::AGENT_PORT_NAME;
 use std::fs::File;
 use std::io;
@@ -13,20 +18,30 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use tokio::net::UnixStream;
 
-/// Starts the monitors of virtual machines.
+/// Starts the monitors of virtual machines, and the file servers of their mounts.
 pub trait Launcher {
     /// Starts a monitor whose own messages go to `log`.
     fn launch(&self, backend: &Backend, spec: VmSpec, log: OwnedFd) -> Result<Launched, LaunchError>;
+
+    /// Starts a file server whose messages go to `log`.
+    fn serve(&self, spec: ServerSpec, log: OwnedFd) -> Result<ShareProcess, child::SpawnError>;
 }
 
-/// Starts monitors as processes of this very program: `msb vmm`.
+/// Starts them as processes of this very program: `msb vmm` and `msb share`.
 pub struct SelfLauncher;
+
+/// The path of this very program. Not its own path: a newer msb may be there by now, or none.
+const OWN_PROGRAM: &str = "/proc/self/exe";
 
 impl Launcher for SelfLauncher {
     fn launch(&self, backend: &Backend, spec: VmSpec, log: OwnedFd) -> Result<Launched, LaunchError> {
-        // Not by its path: a newer msb may be there by now, or none.
-        let executable = PathBuf::from("/proc/self/exe");
+        let executable = PathBuf::from(OWN_PROGRAM);
         executor_vm::launch(VmmCommand { executable, arguments: vec!["vmm".into()], log }, backend, spec)
+    }
+
+    fn serve(&self, spec: ServerSpec, log: OwnedFd) -> Result<ShareProcess, child::SpawnError> {
+        let executable = PathBuf::from(OWN_PROGRAM);
+        executor_share::launch(InternalCommand { executable, arguments: vec!["share".into()], log }, spec)
     }
 }
 
@@ -34,6 +49,8 @@ impl Launcher for SelfLauncher {
 pub(super) struct Spawned {
     /// Its monitor, and the addresses of its devices.
     pub vm: Launched,
+    /// The file server of its mounts, if it has any that need one.
+    pub server: Option<ShareProcess>,
     /// The supervisor's end of the link to its agent. Only the monitor has the other end, which closes with it.
     pub stream: UnixStream,
     /// The output of its kernel.
@@ -43,7 +60,11 @@ pub(super) struct Spawned {
 }
 
 impl Machine<'_> {
-    pub(super) fn spawn(&self, network: Option<NetworkLink>) -> Result<Spawned, SpawnError> {
+    pub(super) fn spawn(
+        &self,
+        network: Option<NetworkLink>,
+        shares: Vec<Share>,
+    ) -> Result<Spawned, SpawnError> {
         let spec = self.store.spec();
         let definition = &spec.definition;
         let (ours, theirs) =
@@ -65,6 +86,8 @@ impl Machine<'_> {
             Disk { id: WRITABLE_DISK.to_owned(), file: writable.into(), read_only: false },
         ];
         disks.extend(self.volumes.disks().map_err(SpawnError::io("hand over the volumes"))?);
+        let log = OwnedFd::from(log);
+        let (server, mounts) = self.serve(shares, &log)?;
         let vm = VmSpec {
             kernel: self.launch.boot.kernel.clone(),
             initramfs: self.launch.boot.initramfs.clone(),
@@ -74,11 +97,32 @@ impl Machine<'_> {
             disks,
             ports: vec![ConsolePort { name: AGENT_PORT_NAME.to_owned(), socket: theirs.into() }],
             network,
-            mounts: None,
+            mounts,
             console: console_end.into(),
         };
-        let vm = self.launcher.launch(&self.launch.boot.backend, vm, log.into()).map_err(SpawnError::Vm)?;
-        Ok(Spawned { vm, stream, kernel_log, monitor_log })
+        let vm = self.launcher.launch(&self.launch.boot.backend, vm, log).map_err(SpawnError::Vm)?;
+        Ok(Spawned { vm, server, stream, kernel_log, monitor_log })
+    }
+
+    /// Starts the file server, if there is anything to serve; returns it with the machine's end of their link.
+    fn serve(
+        &self,
+        shares: Vec<Share>,
+        log: &OwnedFd,
+    ) -> Result<(Option<ShareProcess>, Option<MountsLink>), SpawnError> {
+        if shares.is_empty() {
+            return Ok((None, None));
+        }
+        let (ours, theirs) =
+            std::os::unix::net::UnixStream::pair().map_err(SpawnError::io("make a socket pair"))?;
+        let transport = match self.launch.boot.backend.features().mounts {
+            MountsTransport::VhostUser => Transport::VhostUser,
+            MountsTransport::Fuse => Transport::Fuse,
+        };
+        let spec = ServerSpec { transport, socket: ours.into(), shares, limits: Default::default() };
+        let log = log.try_clone().map_err(SpawnError::io("duplicate a pipe"))?;
+        let server = self.launcher.serve(spec, log).map_err(SpawnError::Server)?;
+        Ok((Some(server), Some(MountsLink { socket: theirs.into() })))
     }
 }
 
@@ -89,6 +133,8 @@ pub(super) enum SpawnError {
     Io { action: String, source: io::Error },
     #[error(transparent)]
     Disk(DiskError),
+    #[error("cannot start the file server of the mounts")]
+    Server(#[source] child::SpawnError),
     #[error("cannot start the virtual machine")]
     Vm(#[source] executor_vm::LaunchError),
 }

@@ -5,6 +5,7 @@ use crate::supervisor::fake_vm::{Boot as GuestBoot, FakeDriver, Guest, Main};
 use crate::supervisor::testing::{Sandbox, on_event_loop};
 use executor_host::state::{Phase, State, read_state};
 use protocol::latest::DiskAt;
+use schemas::spec::{HostPerms, Mount, MountSource, StatVirt};
 
 fn with_main(guest: Guest) -> (Sandbox, FakeDriver) {
     let sandbox = Sandbox::new(|definition| definition.start = Some(vec!["/serve".to_owned()]));
@@ -238,5 +239,120 @@ fn a_disk_that_another_machine_has_and_missing_files_are_failures() {
         assert!(failure_of(&ended).contains("cannot open the guest kernel /nowhere/vmlinux"));
         assert_eq!((driver.launches.get(), sandbox.store.state().vmm), (0, None));
         assert_eq!(read_state(&sandbox.folder), Some(sandbox.store.state()));
+    });
+}
+
+/// Returns a sandbox with a mount of this directory, and its driver.
+fn with_mount(path: &std::path::Path, guest: Guest) -> (Sandbox, FakeDriver) {
+    let path = path.to_str().unwrap().to_owned();
+    let mount = Mount {
+        source: MountSource::Host { path },
+        readonly: true,
+        noexec: false,
+        nosuid: false,
+        nodev: false,
+        stat_virt: StatVirt::Off,
+        host_perms: HostPerms::Private,
+        size_mib: None,
+        uid: None,
+        gid: None,
+    };
+    let sandbox = Sandbox::new(|definition| {
+        definition.mounts.insert("/app".to_owned(), mount);
+    });
+    (sandbox, FakeDriver::new(guest))
+}
+
+/// Returns the process of the only file server.
+fn server_of(driver: &FakeDriver) -> Option<ProcessIdentity> {
+    let servers = driver.received.servers.borrow();
+    assert_eq!(servers.len(), 1);
+    assert_eq!(servers[0].1, ["/app"]);
+    ProcessIdentity::of(servers[0].0)
+}
+
+#[test]
+fn a_file_server_lives_as_long_as_its_machine() {
+    on_event_loop(async || {
+        let scratch = tempfile::tempdir().unwrap();
+        let (sandbox, driver) = with_mount(scratch.path(), Guest::default());
+        let machine = sandbox.machine(&driver);
+        let stop = async {
+            wait_for(&sandbox, is_running).await;
+            let document = driver.received.documents.borrow()[0].clone();
+            let mounts: Vec<_> =
+                document.mounts.iter().map(|mount| (&*mount.destination, &*mount.entry)).collect();
+            assert_eq!(mounts, [("/app", "0")]);
+            let server = server_of(&driver).unwrap();
+            assert!(server.is_alive());
+            sandbox.store.request_stop(Duration::from_secs(7));
+            server
+        };
+        let (ended, server) = tokio::join!(machine.run(), stop);
+        assert!(matches!(ended, ExitCause::Stopped));
+        assert!(!server.is_alive());
+    });
+}
+
+#[test]
+fn a_machine_ends_with_its_file_server() {
+    on_event_loop(async || {
+        let scratch = tempfile::tempdir().unwrap();
+        let (sandbox, driver) = with_mount(scratch.path(), Guest::default());
+        let machine = sandbox.machine(&driver);
+        let die = async {
+            let vmm = wait_for(&sandbox, is_running).await.vmm.unwrap();
+            server_of(&driver).unwrap().kill();
+            vmm
+        };
+        let (ended, vmm) = tokio::join!(machine.run(), die);
+        assert_eq!(failure_of(&ended), "the file server of the mounts was ended by signal 9");
+        assert!(!vmm.is_alive());
+        assert!(!sandbox.has_guest());
+
+        let guest = Guest { boot: GuestBoot::Hangs, server_exits: Some(3), ..Guest::default() };
+        let (sandbox, driver) = with_mount(scratch.path(), guest);
+        let ended = sandbox.machine(&driver).run().await;
+        assert_eq!(
+            failure_of(&ended),
+            "the file server of the mounts exited with code 3, runtime.log says more"
+        );
+    });
+}
+
+#[test]
+fn a_machine_that_ends_is_not_blamed_on_its_file_server() {
+    on_event_loop(async || {
+        let scratch = tempfile::tempdir().unwrap();
+        let (sandbox, driver) = with_mount(scratch.path(), Guest::default());
+        let machine = sandbox.machine(&driver);
+        let die = async {
+            wait_for(&sandbox, is_running).await.vmm.unwrap().kill();
+        };
+        let (ended, ()) = tokio::join!(machine.run(), die);
+        assert_eq!(
+            failure_of(&ended),
+            "the virtual machine ended unexpectedly (its monitor was ended by signal 9)"
+        );
+        // Killed and reaped.
+        assert!(server_of(&driver).is_none_or(|server| !server.is_alive()));
+    });
+}
+
+#[test]
+fn a_source_that_is_missing_starts_nothing() {
+    on_event_loop(async || {
+        let scratch = tempfile::tempdir().unwrap();
+        let missing = scratch.path().join("src");
+        let (sandbox, driver) = with_mount(&missing, Guest::default());
+        let ended = sandbox.machine(&driver).run().await;
+        assert_eq!(
+            failure_of(&ended),
+            format!(
+                "{} does not exist, so it cannot be mounted at /app: create it, or remove the mount",
+                missing.display()
+            )
+        );
+        assert_eq!((driver.launches.get(), driver.received.servers.borrow().len()), (0, 0));
     });
 }
