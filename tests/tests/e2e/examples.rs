@@ -14,6 +14,7 @@ macro_rules! examples {
 }
 
 examples! {
+    devserver_passes: "devserver",
     jobs_passes: "jobs",
     layers_passes: "layers",
     one_passes: "one",

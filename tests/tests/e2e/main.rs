@@ -26,6 +26,7 @@ mod images;
 mod layers;
 mod lifecycle;
 mod logs;
+mod mounts;
 mod network;
 mod not_started;
 mod own_file;
