@@ -1,10 +1,11 @@
 //! Shared files and directories: entries of a virtio-fs device's file system, which the host serves.
 
-use std::fs::{OpenOptions, create_dir_all, metadata, read_dir, read_to_string};
+use std::fs::{OpenOptions, create_dir_all, metadata};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use protocol::latest::Mount;
+use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
 use crate::mounts::{HiddenMount, Restrictions, bind, hand_over, make_mount_point};
@@ -12,10 +13,12 @@ use crate::root::{RootError, step};
 
 /// The directory of the hidden mounts.
 const DIRECTORY: &str = "/shares";
-/// The kernel's list of virtio-fs devices.
-const DEVICES: &str = "/sys/fs/virtiofs";
 /// The timeout of a device, which may be announced after the console port.
 const DEVICE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The first pause between two attempts to mount it; it doubles with each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+/// The longest pause between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// A device with its hidden mount.
 struct Device {
@@ -37,10 +40,7 @@ impl Shares {
             if all.devices.iter().any(|device| device.tag == *tag) {
                 continue;
             }
-            wait_for_device(tag, Path::new(DEVICES), DEVICE_TIMEOUT)?;
-            let target = format!("{DIRECTORY}/{}", all.devices.len());
-            let what = format!("the virtio-fs device '{tag}'");
-            let mount = HiddenMount::new(tag, &target, "virtiofs", MountFlags::empty(), &what)?;
+            let mount = mount_device(tag, &format!("{DIRECTORY}/{}", all.devices.len()))?;
             all.devices.push(Device { tag: tag.clone(), mount });
         }
         Ok(all)
@@ -78,22 +78,26 @@ impl Shares {
     }
 }
 
-fn wait_for_device(tag: &str, devices: &Path, timeout: Duration) -> Result<(), RootError> {
-    let deadline = Instant::now() + timeout;
-    while !has_device(tag, devices) {
-        if Instant::now() >= deadline {
-            return Err(RootError::NoShare { tag: tag.to_owned() });
+/// Mounts a device, with a timeout: the kernel refuses a tag that it does not know yet as an invalid argument.
+fn mount_device(tag: &str, target: &str) -> Result<HiddenMount, RootError> {
+    let deadline = Instant::now() + DEVICE_TIMEOUT;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let what = format!("the virtio-fs device '{tag}'");
+        match HiddenMount::new(tag, target, "virtiofs", MountFlags::empty(), &what) {
+            Err(RootError::Step { source, .. })
+                if source.raw_os_error() == Some(Errno::INVAL.raw_os_error()) =>
+            {
+                if Instant::now() >= deadline {
+                    return Err(RootError::NoShare { tag: tag.to_owned() });
+                }
+                std::thread::sleep(pause);
+                // Each attempt is a line in the kernel's log.
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            mounted => return mounted,
         }
-        std::thread::sleep(Duration::from_millis(1));
     }
-    Ok(())
-}
-
-fn has_device(tag: &str, devices: &Path) -> bool {
-    let entries = read_dir(devices).into_iter().flatten().flatten();
-    entries
-        .map(|entry| read_to_string(entry.path().join("tag")))
-        .any(|found| found.is_ok_and(|found| found.trim_end_matches('\n') == tag))
 }
 
 /// Creates the file that a mounted one covers, unless something is there. A directory that is there is an error.
@@ -117,22 +121,7 @@ fn make_file(destination: &str) -> Result<(), RootError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::{create_dir, write};
-
-    #[test]
-    fn a_device_is_found_by_its_whole_tag() {
-        let scratch = tempfile::tempdir().unwrap();
-        for (name, tag) in [("0", "other\n"), ("1", "msb-mounts\n")] {
-            create_dir(scratch.path().join(name)).unwrap();
-            write(scratch.path().join(name).join("tag"), tag).unwrap();
-        }
-        create_dir(scratch.path().join("2")).unwrap();
-        assert!(has_device("msb-mounts", scratch.path()));
-        assert!(!has_device("msb", scratch.path()));
-        assert!(!has_device("", scratch.path()));
-        let error = wait_for_device("msb", scratch.path(), Duration::ZERO).unwrap_err();
-        assert_eq!(error.to_string(), "there is no virtio-fs device 'msb'");
-    }
+    use std::fs::write;
 
     #[test]
     fn a_mount_point_of_a_file_is_created_once_and_never_replaced() {
