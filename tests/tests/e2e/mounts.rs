@@ -325,7 +325,8 @@ fn volumes(project: &Project) {
     in_use.exits(1).says("Device or resource busy");
 }
 
-/// Without its file server a sandbox ends with the reason, and its policy restarts it. Synced data are on the host.
+/// Without its file server a sandbox ends with the reason, and its policy restarts it; both end with their supervisor.
+/// Synced data are on the host.
 fn killed(project: &Project, folder: &Path) {
     let boot = project.boot_id("box");
     sh(project, "dd if=/dev/zero of=/rw/synced bs=64k count=10 conv=fsync");
@@ -339,4 +340,13 @@ fn killed(project: &Project, folder: &Path) {
     });
     assert_eq!(fs::metadata(folder.join("synced")).expect("a file").len(), 640 << 10);
     assert_eq!(sh(project, "stat -c '%u:%g %a' /rw/new; rm /rw/synced"), "1000:1001 4711");
+
+    sh(project, "dd if=/dev/zero of=/rw/again bs=64k count=10 conv=fsync");
+    let (server, processes) = (server(project), project.processes("box"));
+    processes.supervisor.kill();
+    // Nothing outlives its supervisor, and the next command takes over.
+    server.wait_for_end();
+    processes.vmm.wait_for_end();
+    assert_eq!(fs::metadata(folder.join("again")).expect("a file").len(), 640 << 10);
+    fs::remove_file(folder.join("again")).expect("a file");
 }
