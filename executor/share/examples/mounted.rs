@@ -64,7 +64,10 @@ fn boot(options: &Options) -> Result<(), Box<dyn Error>> {
         Ok(VmmCommand { executable: std::env::current_exe()?, arguments: vec![word.into()], log })
     };
     let (socket, of_vm) = UnixStream::pair()?;
-    let server = ServerSpec { transport, socket: socket.into(), shares, limits: Limits::default() };
+    // The guest of this example is told of no changes.
+    let reports = std::os::unix::net::UnixDatagram::unbound()?.into();
+    let server =
+        ServerSpec { transport, socket: socket.into(), reports, shares, limits: Limits::default() };
     let mut server = executor_share::launch(command("share")?, server)?;
     let (mut console, console_inside) = std::io::pipe()?;
     let spec = VmSpec {

@@ -7,10 +7,12 @@
 //! directory and a single name, links of the host are never followed, and only regular files and directories are opened.
 #![warn(missing_docs)]
 
+mod change;
 mod fs;
 pub mod fuse;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod notify;
 mod policy;
 pub mod server;
 mod stat_override;
@@ -18,7 +20,8 @@ pub mod vhost_user;
 
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-pub use fs::{ShareFs, check_attributes};
+pub use change::{Change, ChangeKind, receive_change};
+pub use fs::{HostChange, ShareFs, check_attributes};
 pub use policy::{Limits, Owner, Share, ShareError, SharePolicy};
 pub use server::{ServerError, ServerSpec, ShareProcess, Transport, launch, run_share_server};
 

@@ -1,6 +1,8 @@
 //! The file server's process: its launch by the supervisor, and what it does.
 
+use crate::change::Reporter;
 use crate::fuse::{self, FuseError};
+use crate::notify;
 use crate::vhost_user::{self, VhostUserError};
 use crate::{Limits, Share, ShareError, ShareFs, SharePolicy};
 use executor_host::child::{
@@ -31,6 +33,8 @@ pub struct ServerSpec {
     pub transport: Transport,
     /// One end of a stream socket pair, whose other end the VM's process has.
     pub socket: OwnedFd,
+    /// One end of a packet socket, on which the server reports changes of the host: see [`crate::receive_change`].
+    pub reports: OwnedFd,
     /// The shares, in the order of their entries in the root: `0`, `1`, and so on.
     pub shares: Vec<Share>,
     /// The limits of the file system.
@@ -47,6 +51,8 @@ pub struct ServerConfig {
     pub transport: Transport,
     /// The socket to the VM's process.
     pub socket: RawFd,
+    /// The socket for reports to the launcher.
+    pub reports: RawFd,
     /// The shares in order.
     pub shares: Vec<ShareConfig>,
     /// The limits of the file system.
@@ -76,7 +82,7 @@ pub type ShareProcess = ChildProcess;
 ///
 /// If the configuration cannot be written, or the program does not start.
 pub fn launch(command: InternalCommand, spec: ServerSpec) -> Result<ShareProcess, SpawnError> {
-    let ServerSpec { transport, socket, shares, limits } = spec;
+    let ServerSpec { transport, socket, reports, shares, limits } = spec;
     let mut descriptors = Vec::new();
     let mut keep = |descriptor: OwnedFd| {
         let number = descriptor.as_raw_fd();
@@ -87,6 +93,7 @@ pub fn launch(command: InternalCommand, spec: ServerSpec) -> Result<ShareProcess
         parent_pid: getpid().as_raw_nonzero().get(),
         transport,
         socket: keep(socket),
+        reports: keep(reports),
         shares: shares
             .into_iter()
             .map(|Share { name, source, policy }| ShareConfig { name, source: keep(source), policy })
@@ -114,6 +121,12 @@ pub enum ServerError {
     Descriptor {
         /// The file that it should be.
         what: String,
+        /// The cause.
+        source: io::Error,
+    },
+    /// A thread does not start.
+    #[error("cannot start a thread")]
+    Thread {
         /// The cause.
         source: io::Error,
     },
@@ -146,13 +159,14 @@ pub enum ServerError {
 pub fn run_share_server(config_descriptor: RawFd) -> Result<(), ServerError> {
     let config: ServerConfig = read_config(config_descriptor)
         .map_err(|source| ServerError::Config { descriptor: config_descriptor, source })?;
-    let ServerConfig { parent_pid, transport, socket, shares, limits } = config;
+    let ServerConfig { parent_pid, transport, socket, reports, shares, limits } = config;
     match tie_to_launcher(parent_pid) {
         Ok(true) => {}
         Ok(false) => return Err(ServerError::Orphaned),
         Err(source) => return Err(ServerError::Tie { source }),
     }
     let socket = UnixStream::from(take("the socket to the VM's process", socket)?);
+    let reporter = Reporter::new(take("the socket for reports", reports)?);
     let shares = shares
         .into_iter()
         .map(|ShareConfig { name, source, policy }| {
@@ -162,16 +176,45 @@ pub fn run_share_server(config_descriptor: RawFd) -> Result<(), ServerError> {
         .collect::<Result<_, ServerError>>()?;
     // The modes of files come from the guest and the policies alone.
     umask(Mode::empty());
-    let fs = Arc::new(ShareFs::new(shares, limits)?);
+    let fs = Arc::new(ShareFs::new(shares, limits)?.with_changes());
     match transport {
-        Transport::VhostUser => vhost_user::serve(fs, socket)?,
+        Transport::VhostUser => {
+            report_changes(fs.clone(), reporter, None)?;
+            vhost_user::serve(fs, socket)?;
+        }
         Transport::Fuse => {
             if let Some(device) = fuse::receive_device(&socket)? {
+                let notified = device.try_clone().map_err(|source| ServerError::Thread { source })?;
+                report_changes(fs.clone(), reporter, Some(notified))?;
                 fuse::serve(fs, device)?;
             }
         }
     }
     Ok(())
+}
+
+/// Starts a thread that reports changes: to the kernel that has mounted the FUSE device, if there is one, and to the
+/// launcher.
+fn report_changes(
+    fs: Arc<ShareFs>,
+    mut reporter: Reporter,
+    device: Option<OwnedFd>,
+) -> Result<(), ServerError> {
+    let run = move || {
+        let reported = fs.report_changes(|changes| {
+            if let Some(device) = &device {
+                notify::invalidate(device, changes);
+            }
+            reporter.report(changes.iter().map(|host| &host.change));
+        });
+        if let Err(error) = reported {
+            // Without reports, the guest would work with old files.
+            tracing::error!("cannot watch for changes of the host: {error}");
+            std::process::exit(1);
+        }
+    };
+    let started = std::thread::Builder::new().name("changes".to_owned()).spawn(run);
+    started.map(drop).map_err(|source| ServerError::Thread { source })
 }
 
 fn take(what: &str, descriptor: RawFd) -> Result<OwnedFd, ServerError> {

@@ -1,9 +1,9 @@
 //! Reading and changing attributes.
 
-use super::ShareFs;
 use super::host::{Answer, PERMISSIONS};
 use super::inode::Inode;
 use super::share::PRIVILEGES;
+use super::{ROOT, ShareFs};
 use crate::lock;
 use crate::stat_override::StatOverride;
 use fuse_backend_rs::abi::fuse_abi::{Attr, SetattrValid, stat64};
@@ -47,7 +47,16 @@ impl ShareFs {
         handle: Option<u64>,
         valid: SetattrValid,
     ) -> Answer<Attr> {
+        if number != ROOT && valid == SetattrValid::MODE {
+            let inode = self.inodes.get(number)?;
+            let attributes = self.attributes(&inode)?;
+            // The guest's agent raises events with a change that is none, also where nothing can be changed.
+            if inode.share.policy.read_only && (attributes.mode ^ wanted.st_mode) & PERMISSIONS == 0 {
+                return Ok(attributes);
+            }
+        }
         let inode = self.writable(number)?;
+        self.changed_by_guest(&inode);
         let resized = valid.contains(SetattrValid::SIZE);
         if resized {
             let size = u64::try_from(wanted.st_size).map_err(|_| Errno::INVAL)?;

@@ -6,7 +6,7 @@ use super::host::{self, Answer, KIND, PERMISSIONS, TARGET_MAX};
 use super::inode::Inode;
 use super::quota::{ENTRY_BYTES, growth};
 use super::share::PRIVILEGES;
-use super::{ShareFs, entry_with};
+use super::{CACHE_TIME, ShareFs};
 use crate::stat_override::StatOverride;
 use fuse_backend_rs::abi::fuse_abi::{Attr, CreateIn};
 use fuse_backend_rs::api::filesystem::{Context, Entry, OpenOptions};
@@ -52,6 +52,9 @@ impl ShareFs {
             return Err(Errno::NOTDIR);
         }
         let directory = self.inodes.descriptor(&parent)?;
+        if let Some(changes) = &self.changes {
+            changes.entry_by_guest(&parent, name);
+        }
         Ok(Target { parent, directory, name })
     }
 
@@ -98,7 +101,7 @@ impl ShareFs {
                 return match self.open_file(entry.inode, flags, wanted.fuse_flags) {
                     Ok((handle, options)) => Ok((entry, handle, options)),
                     Err(error) => {
-                        self.inodes.forget(entry.inode, 1);
+                        self.forget_inode(entry.inode, 1);
                         Err(error)
                     }
                 };
@@ -111,11 +114,11 @@ impl ShareFs {
         let inode = self.inodes.look_up(found)?;
         match self.opened(&inode, opened, flags) {
             Ok(opened) => {
-                let entry = entry_with(&inode, self.numbered(&inode, attributes));
+                let entry = self.entry_with(&inode, self.numbered(&inode, attributes), CACHE_TIME);
                 Ok((entry, self.handles.add(Handle::File(Arc::new(opened))), OpenOptions::empty()))
             }
             Err(error) => {
-                self.inodes.forget(inode.number, 1);
+                self.forget_inode(inode.number, 1);
                 Err(error)
             }
         }

@@ -161,6 +161,11 @@ impl ShareFs {
         let Range { inode: number, handle, offset, size: length } = range;
         let open = self.handles.file(handle, number)?;
         let mode = FallocateFlags::from_bits(mode).ok_or(Errno::OPNOTSUPP)?;
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        // A hole behind the end changes nothing: the guest's agent uses it to raise events.
+        if mode == hole && offset >= u64::try_from(fstat(&open.file)?.st_size).unwrap_or(0) {
+            return Ok(());
+        }
         let frees = mode.intersects(FallocateFlags::PUNCH_HOLE | FallocateFlags::COLLAPSE_RANGE);
         let most = if frees { 0 } else { growth(offset, length) };
         self.growing(open.opened.inode(), &open.file, most, || {
@@ -212,6 +217,7 @@ impl ShareFs {
         most: u64,
         operation: impl FnOnce() -> Answer<T>,
     ) -> Answer<T> {
+        self.changed_by_guest(inode);
         let Some(quota) = &inode.share.quota else { return operation() };
         let _growing = lock(&inode.growth);
         let before = host::occupied(&fstat(&file)?);

@@ -1,5 +1,6 @@
 //! An inode: a file of the host that the guest has looked up.
 
+use super::changes::Watched;
 use super::host::{self, Answer, FileHandle};
 use super::share::Served;
 use crate::lock;
@@ -83,6 +84,8 @@ pub struct Inode {
     pub growth: Mutex<()>,
     /// What the guest's page cache contains, if that is known.
     pub cached: Mutex<Option<Version>>,
+    /// How the host's changes of it are noticed.
+    pub watched: Watched,
     /// The number of descriptors of all inodes.
     pub open_descriptors: Arc<AtomicUsize>,
 }

@@ -1,5 +1,6 @@
 //! The table of inodes, and the bound on their descriptors.
 
+use super::changes::Watched;
 use super::host::{Answer, FileHandle, open_child};
 use super::inode::{FileId, Inode, Place, Slot, is_same};
 use super::share::Served;
@@ -139,14 +140,19 @@ impl Inodes {
         }
     }
 
-    /// Forgets `count` lookups of an inode.
-    pub fn forget(&self, number: u64, count: u64) {
+    /// Returns the inode of a file if the guest knows it.
+    pub fn of_file(&self, file: FileId) -> Option<Arc<Inode>> {
+        read(&self.table).by_file.get(&file).cloned()
+    }
+
+    /// Forgets `count` lookups of an inode; returns it if the guest does not know it any more.
+    pub fn forget(&self, number: u64, count: u64) -> Option<Arc<Inode>> {
         let mut table = write(&self.table);
-        let Some(inode) = table.by_number.get(&number) else { return };
+        let inode = table.by_number.get(&number)?;
         let left = inode.lookups.load(Ordering::Acquire).saturating_sub(count);
         inode.lookups.store(left, Ordering::Release);
         if left > 0 || inode.root {
-            return;
+            return None;
         }
         let inode = inode.clone();
         table.by_number.remove(&number);
@@ -154,7 +160,7 @@ impl Inodes {
             table.by_file.remove(&inode.file);
         }
         // The last reference closes a descriptor, which need not keep others waiting.
-        drop(table);
+        Some(inode)
     }
 
     /// Forgets all inodes except the roots of the shares.
@@ -263,6 +269,7 @@ impl Inodes {
             metadata: Mutex::default(),
             growth: Mutex::default(),
             cached: Mutex::default(),
+            watched: Watched::default(),
             open_descriptors: self.open_descriptors.clone(),
         })
     }

@@ -178,7 +178,7 @@ impl ShareFs {
             let added = add(self.entry_of(&directory, &listed, kind), entry);
             if !matches!(added, Ok(1..)) {
                 if entry.inode != 0 {
-                    self.inodes.forget(entry.inode, 1);
+                    self.forget_inode(entry.inode, 1);
                 }
                 return added.map(drop);
             }

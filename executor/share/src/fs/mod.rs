@@ -1,6 +1,7 @@
 //! The file system.
 
 mod attributes;
+mod changes;
 mod create;
 mod data;
 mod handles;
@@ -17,9 +18,11 @@ mod xattrs;
 #[cfg(test)]
 mod tests;
 
+pub use changes::HostChange;
 pub use share::check_attributes;
 
 use crate::{Limits, Share, ShareError, lock};
+use changes::{Changes, WATCHED_CACHE_TIME};
 use fuse_backend_rs::abi::fuse_abi::{Attr, ROOT_ID};
 use fuse_backend_rs::api::filesystem::Entry;
 use handles::Handles;
@@ -32,6 +35,7 @@ use share::{Root, Served};
 use std::collections::HashMap;
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -47,7 +51,7 @@ const DEVICES_MAX: u64 = 0x7fff;
 /// The number of descriptors that are kept for requests, which need them for a moment, and for the transport.
 const DESCRIPTORS_KEPT: usize = 128;
 
-/// The time for which the guest may use entries and attributes without asking again.
+/// The time for which the guest may use entries and attributes whose changes by the host are not noticed.
 const CACHE_TIME: Duration = Duration::from_secs(1);
 
 /// The file system that serves shares.
@@ -56,6 +60,8 @@ pub struct ShareFs {
     descriptors: Descriptors,
     inodes: Inodes,
     handles: Handles,
+    /// The watched directories; `None` if changes of the host are not reported.
+    changes: Option<Changes>,
     /// The numbers of the roots of the shares.
     roots: Vec<u64>,
     /// Short numbers of pairs of share and device, except those of the roots.
@@ -96,13 +102,29 @@ impl ShareFs {
                 place: None,
             }));
         }
-        Ok(Self { descriptors, inodes, handles, roots, devices: Mutex::default() })
+        Ok(Self { descriptors, inodes, handles, changes: None, roots, devices: Mutex::default() })
+    }
+
+    /// Watches the directories that the guest uses, if the host allows it. The caller then runs
+    /// [`ShareFs::report_changes`], because the guest relies on the reports.
+    #[must_use]
+    pub fn with_changes(mut self) -> Self {
+        self.changes = Changes::new()
+            .inspect_err(|error| tracing::warn!("changes of the host show up late: no inotify: {error}"))
+            .ok();
+        self
     }
 
     /// Forgets all that the guest has looked up and opened.
     fn reset(&self) {
         self.handles.clear();
         self.inodes.clear();
+        if let Some(changes) = &self.changes {
+            changes.clear();
+            for root in self.roots.iter().filter_map(|root| self.inodes.get(*root).ok()) {
+                root.watched.itself.store(false, Ordering::Release);
+            }
+        }
     }
 
     /// Returns an inode that may be changed.
@@ -152,10 +174,23 @@ impl ShareFs {
             return self.entry(&self.inodes.get(number)?);
         }
         let parent = self.inodes.get(parent)?;
+        // Before the lookup, so that no change after it is missed.
+        let is_watched = self.watch(&parent);
         let (found, attributes) = self.find(&parent, name)?;
         let inode = self.inodes.look_up(found)?;
+        inode.watched.in_directory.store(is_watched, Ordering::Release);
         let attributes = self.numbered(&inode, attributes);
-        Ok(entry_with(&inode, attributes))
+        Ok(self.entry_with(&inode, attributes, self.entry_time(&parent)))
+    }
+
+    /// Forgets `count` lookups of an inode.
+    fn forget_inode(&self, number: u64, count: u64) {
+        let forgotten = self.inodes.forget(number, count);
+        if let (Some(changes), Some(inode)) = (&self.changes, forgotten)
+            && inode.watched.itself.load(Ordering::Acquire)
+        {
+            changes.forget(number);
+        }
     }
 
     /// Returns the root of the share that an entry of the synthetic root stands for.
@@ -166,9 +201,21 @@ impl ShareFs {
         (index.to_string() == text).then(|| self.roots.get(index).copied())?
     }
 
-    /// Returns the entry of an inode.
+    /// Returns the entry of the root of a share, which the host does not change.
     fn entry(&self, inode: &Arc<Inode>) -> Answer<Entry> {
-        Ok(entry_with(inode, self.attributes(inode)?))
+        Ok(self.entry_with(inode, self.attributes(inode)?, WATCHED_CACHE_TIME))
+    }
+
+    /// Returns an entry of an inode with its attributes, which the guest may cache for this time.
+    fn entry_with(&self, inode: &Inode, attributes: Attr, entry_timeout: Duration) -> Entry {
+        let attr_timeout = self.attribute_time(inode, attributes.nlink);
+        Entry {
+            inode: inode.number,
+            attr: attributes.into(),
+            attr_timeout,
+            entry_timeout,
+            ..Entry::default()
+        }
     }
 
     /// Returns the attributes of the synthetic root.
@@ -201,15 +248,4 @@ fn available_descriptors() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     limit.saturating_sub(DESCRIPTORS_KEPT)
-}
-
-/// Returns the entry of an inode with its attributes.
-fn entry_with(inode: &Inode, attributes: Attr) -> Entry {
-    Entry {
-        inode: inode.number,
-        attr: attributes.into(),
-        attr_timeout: CACHE_TIME,
-        entry_timeout: CACHE_TIME,
-        ..Entry::default()
-    }
 }

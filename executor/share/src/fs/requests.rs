@@ -4,7 +4,7 @@
 use super::create::New;
 use super::data::Range;
 use super::host::{self, KIND};
-use super::{CACHE_TIME, ROOT, ShareFs};
+use super::{CACHE_TIME, ROOT, ShareFs, WATCHED_CACHE_TIME};
 use fuse_backend_rs::abi::fuse_abi::{CreateIn, stat64, statvfs64};
 use fuse_backend_rs::api::filesystem::{
     Context, DirEntry, Entry, FileSystem, FsOptions, GetxattrReply, ListxattrReply, OpenOptions,
@@ -48,7 +48,7 @@ impl FileSystem for ShareFs {
     }
 
     fn forget(&self, _context: &Context, inode: u64, count: u64) {
-        self.inodes.forget(inode, count);
+        self.forget_inode(inode, count);
     }
 
     fn getattr(
@@ -57,9 +57,13 @@ impl FileSystem for ShareFs {
         inode: u64,
         _handle: Option<u64>,
     ) -> io::Result<(stat64, Duration)> {
-        let attributes =
-            if inode == ROOT { self.root_attributes() } else { self.attributes(&*self.inodes.get(inode)?)? };
-        Ok((attributes.into(), CACHE_TIME))
+        if inode == ROOT {
+            return Ok((self.root_attributes().into(), WATCHED_CACHE_TIME));
+        }
+        let inode = self.inodes.get(inode)?;
+        let attributes = self.attributes(&inode)?;
+        let timeout = self.attribute_time(&inode, attributes.nlink);
+        Ok((attributes.into(), timeout))
     }
 
     fn setattr(

@@ -13,6 +13,11 @@ fn share(name: &str, path: &Path) -> Share {
     Share { name: name.to_owned(), source: File::open(path).unwrap().into(), policy: SharePolicy::default() }
 }
 
+/// Returns an end of a socket for reports, which nobody reads.
+fn reports() -> std::os::unix::net::UnixDatagram {
+    std::os::unix::net::UnixDatagram::unbound().unwrap()
+}
+
 /// Runs a script as the server's process; its last argument is `$0`.
 fn start(script: &str, shares: Vec<Share>) -> (ShareProcess, std::io::PipeReader, UnixStream) {
     let (reader, log) = std::io::pipe().unwrap();
@@ -25,6 +30,7 @@ fn start(script: &str, shares: Vec<Share>) -> (ShareProcess, std::io::PipeReader
     let spec = ServerSpec {
         transport: Transport::VhostUser,
         socket: ours.into(),
+        reports: reports().into(),
         shares,
         limits: Limits::default(),
     };

@@ -1,5 +1,6 @@
 //! Tests that call the file system as a guest's kernel does, on temporary directories.
 
+mod changes;
 mod escape;
 mod files;
 mod guest;
