@@ -12,12 +12,14 @@ use std::time::{Duration, Instant};
 use protocol::frame::{Flags, Frame, LINK_ID};
 use protocol::latest::{
     BootAssembler, BootChunk, BootDocument, BootFailed, ClientDisconnected, ErrorKind, ErrorReport,
-    ExecRequest, ExecStarted, FEATURE_CLOCK, FEATURE_FILES, FileRequest, Message, Pong, Ready, Shutdown,
+    ExecRequest, ExecStarted, FEATURE_CLOCK, FEATURE_FILES, FEATURE_MOUNT_CHANGES, FileRequest, Message,
+    MountsChanged, Pong, Ready, Shutdown,
 };
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 
 use crate::boot::nanoseconds_since_boot;
+use crate::changes::Changes;
 use crate::files::Files;
 use crate::link::{Link, Received};
 use crate::processes::{Reaped, reap, signal_all};
@@ -59,6 +61,8 @@ pub struct Agent {
     root: Option<Root>,
     sessions: Sessions,
     files: Files,
+    /// What the host changes of shared files; `None` without any.
+    changes: Option<Changes>,
     /// Frames may be waiting in the receive buffer, for which the port raises no event.
     rx_pending: bool,
     scratch: Vec<u8>,
@@ -80,6 +84,7 @@ impl Agent {
             ready: None,
             document: None,
             root: None,
+            changes: None,
             rx_pending: false,
             scratch: vec![0; SCRATCH_BYTES],
         })
@@ -206,6 +211,7 @@ impl Agent {
         match message {
             Message::Boot(chunk) => self.boot(&chunk),
             Message::Clock(clock) => self.set_clock(id, clock.unix_ns),
+            Message::MountsChanged(report) => self.mounts_changed(id, report),
             Message::Ping(_) => self.link.send(id, Pong {}),
             Message::Shutdown(Shutdown { timeout_ms }) => {
                 self.begin_shutdown(timeout_ms.map_or(DEFAULT_SHUTDOWN, Duration::from_millis));
@@ -289,6 +295,15 @@ impl Agent {
         };
         match root::build(&document) {
             Ok(root) => {
+                self.changes = match root.mounts.shared_files() {
+                    Ok(files) => files.and_then(|files| {
+                        let started = Changes::start(files);
+                        started
+                            .inspect_err(|error| crate::log(format_args!("no thread for changes: {error}")))
+                            .ok()
+                    }),
+                    Err(error) => return self.boot_failed(error.to_string()),
+                };
                 self.root = Some(root);
                 self.document = Some(document);
                 self.phase = Phase::Running;
@@ -300,7 +315,9 @@ impl Agent {
                     init_time_ns: now.saturating_sub(self.started_ns),
                     ready_time_ns: now,
                     agent_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-                    features: vec![FEATURE_CLOCK.to_owned(), FEATURE_FILES.to_owned()],
+                    features: [FEATURE_CLOCK, FEATURE_FILES, FEATURE_MOUNT_CHANGES]
+                        .map(str::to_owned)
+                        .to_vec(),
                 };
                 self.ready = Some(ready.clone());
                 self.link.send(LINK_ID, ready);
@@ -316,6 +333,16 @@ impl Agent {
         } else {
             let text = "a client does not set the clock".to_owned();
             self.send_error(id, ErrorKind::WrongSession, text, Some("core.clock".to_owned()));
+        }
+    }
+
+    /// Only the link itself reports changes, not a client.
+    fn mounts_changed(&mut self, id: u32, report: MountsChanged) {
+        if id != LINK_ID {
+            let text = "a client does not report changes of mounts".to_owned();
+            self.send_error(id, ErrorKind::WrongSession, text, Some("core.mounts.changed".to_owned()));
+        } else if let Some(changes) = &self.changes {
+            changes.handle(report);
         }
     }
 

@@ -10,6 +10,7 @@
 mod agent;
 mod boot;
 mod candidate;
+mod changes;
 mod environment;
 mod failure;
 mod files;

@@ -14,6 +14,7 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount, mount_bind, mount_remount};
 
+use crate::changes::SharedFiles;
 use crate::root::{RootError, step};
 use crate::shares::Shares;
 use crate::users;
@@ -51,6 +52,11 @@ impl Mounts {
             }
         }
         Ok(())
+    }
+
+    /// Returns the shared files, if there are any, for the kernel's caches of them.
+    pub fn shared_files(&self) -> Result<Option<SharedFiles>, RootError> {
+        self.shares.files()
     }
 
     /// Makes every file system read-only, which writes what is not written yet and marks disks clean. Returns false if
@@ -121,13 +127,30 @@ impl HiddenMount {
             return Err(RootError::Unclean { what: what.to_owned() });
         }
         step(mounted, format!("mount {what}"))?;
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        step(open(target, flags, Mode::empty()), format!("keep {target}")).map(Self)
+        Self::open(target)
     }
 
     /// Returns a path of the root of the file system.
     pub fn path(&self) -> String {
         format!("/proc/self/fd/{}", self.0.as_raw_fd())
+    }
+
+    /// Binds the root of a hidden mount to another hidden path, where nothing can be changed.
+    pub fn read_only(source: &str, target: &str) -> Result<Self, RootError> {
+        step(DirBuilder::new().recursive(true).mode(0o700).create(target), format!("make {target}"))?;
+        let restrictions = Restrictions { read_only: true, noexec: true, nosuid: true, nodev: true };
+        bind(source, target, restrictions)?;
+        Self::open(target)
+    }
+
+    /// Returns another descriptor of it.
+    pub fn descriptor(&self) -> Result<OwnedFd, RootError> {
+        step(self.0.try_clone(), "duplicate a mount's descriptor")
+    }
+
+    fn open(target: &str) -> Result<Self, RootError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        step(open(target, flags, Mode::empty()), format!("keep {target}")).map(Self)
     }
 
     /// Makes the whole file system read-only; false if it is busy.

@@ -8,6 +8,7 @@ use protocol::latest::Mount;
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
+use crate::changes::SharedFiles;
 use crate::mounts::{HiddenMount, Restrictions, bind, hand_over, make_mount_point};
 use crate::root::{RootError, step};
 
@@ -24,6 +25,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 struct Device {
     tag: String,
     mount: HiddenMount,
+    /// The same files, where nothing can be changed.
+    read_only: HiddenMount,
 }
 
 /// The devices of all shared files.
@@ -40,8 +43,10 @@ impl Shares {
             if all.devices.iter().any(|device| device.tag == *tag) {
                 continue;
             }
-            let mount = mount_device(tag, &format!("{DIRECTORY}/{}", all.devices.len()))?;
-            all.devices.push(Device { tag: tag.clone(), mount });
+            let target = format!("{DIRECTORY}/{}", all.devices.len());
+            let mount = mount_device(tag, &target)?;
+            let read_only = HiddenMount::read_only(&target, &format!("{target}.read-only"))?;
+            all.devices.push(Device { tag: tag.clone(), mount, read_only });
         }
         Ok(all)
     }
@@ -65,6 +70,14 @@ impl Shares {
         let restrictions =
             Restrictions { read_only: *read_only, noexec: *noexec, nosuid: *nosuid, nodev: *nodev };
         bind(&source, destination, restrictions)
+    }
+
+    /// Returns the files of the device; `None` if there is none. The host has one device for all mounts.
+    pub fn files(&self) -> Result<Option<SharedFiles>, RootError> {
+        let files = |device: &Device| {
+            Ok(SharedFiles { root: device.mount.descriptor()?, read_only: device.read_only.descriptor()? })
+        };
+        self.devices.first().map(files).transpose()
     }
 
     /// Makes every device's file system read-only after its data are written. Returns false if one is busy.

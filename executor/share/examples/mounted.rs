@@ -66,8 +66,7 @@ fn boot(options: &Options) -> Result<(), Box<dyn Error>> {
     let (socket, of_vm) = UnixStream::pair()?;
     // The guest of this example is told of no changes.
     let reports = std::os::unix::net::UnixDatagram::unbound()?.into();
-    let server =
-        ServerSpec { transport, socket: socket.into(), reports, shares, limits: Limits::default() };
+    let server = ServerSpec { transport, socket: socket.into(), reports, shares, limits: Limits::default() };
     let mut server = executor_share::launch(command("share")?, server)?;
     let (mut console, console_inside) = std::io::pipe()?;
     let spec = VmSpec {

@@ -26,6 +26,7 @@ mod images;
 mod layers;
 mod lifecycle;
 mod logs;
+mod mount_changes;
 mod mounts;
 mod network;
 mod not_started;

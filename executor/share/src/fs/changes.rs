@@ -138,6 +138,12 @@ impl Changes {
         }
     }
 
+    /// Ends all watches.
+    pub fn clear(&self) {
+        let all: Vec<u64> = lock(&self.watches).numbers.keys().copied().collect();
+        all.into_iter().for_each(|inode| self.forget(inode));
+    }
+
     /// Notes that the guest adds or removes an entry.
     pub fn entry_by_guest(&self, directory: &Inode, name: &CStr) {
         let now = self.now();

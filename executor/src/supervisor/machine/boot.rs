@@ -16,13 +16,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 
 impl Machine<'_> {
-    /// Sends the boot document and waits until the guest is up.
+    /// Sends the boot document and waits until the guest is up; returns the features of its agent.
     pub(super) async fn boot(
         &self,
         link: &Rc<Link>,
         events: &mut mpsc::Receiver<Message>,
         boot: &Boot<'_>,
-    ) -> Result<(), LifeOutcome> {
+    ) -> Result<Vec<String>, LifeOutcome> {
         let spec = self.store.spec();
         let sandboxfile = Some((self.describe)(self.launch, &self.store.declared())).filter(|text| {
             let fits = text.len() <= OWN_SANDBOXFILE_BYTES_MAX;
@@ -79,9 +79,10 @@ impl Machine<'_> {
             // A lost link fails at its next use.
             let _ = link.send(frame).await;
         }
+        let features = ready.features.clone();
         let ready = Message::from(ready).encode(LINK_ID).map_err(|error| failure_of(&error))?;
         self.guest.send_replace(Some(ReadyGuest { link: link.clone(), ready }));
-        Ok(())
+        Ok(features)
     }
 
     /// Describes the sandbox to its guest.

@@ -1,6 +1,7 @@
 //! One run of one virtual machine: spawn, boot, main process, shutdown.
 
 mod boot;
+mod changes;
 mod disk_space;
 pub mod effective_spec;
 mod live;
@@ -29,7 +30,7 @@ pub use spawn::{Launcher, SelfLauncher};
 use std::cell::RefCell;
 use std::error::Error;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::io::unix::AsyncFd;
@@ -97,6 +98,8 @@ struct Boot<'a> {
     devices: &'a DeviceMap,
     /// What the file server serves.
     shares: &'a Shares,
+    /// The socket on which the file server reports changes.
+    reports: Option<&'a AsyncFd<OwnedFd>>,
 }
 
 /// Returns a failure with this message.
@@ -143,7 +146,7 @@ impl Machine<'_> {
             Ok(opened) => self.spawn(link, opened),
             Err(error) => return failure_of(&error),
         };
-        let Spawned { vm, mut server, stream, mut kernel_log, mut monitor_log } = match spawned {
+        let Spawned { vm, mut server, reports, stream, mut kernel_log, mut monitor_log } = match spawned {
             Ok(spawned) => spawned,
             Err(error) => return failure_of(&error),
         };
@@ -155,7 +158,13 @@ impl Machine<'_> {
             (state.vmm, state.boot_ms, state.host_disk_full) = (identity, None, None);
         });
         let lived = {
-            let boot = Boot { spawned, kernel_log: &kernel_log, devices: &devices, shares: &shares };
+            let boot = Boot {
+                spawned,
+                kernel_log: &kernel_log,
+                devices: &devices,
+                shares: &shares,
+                reports: reports.as_ref(),
+            };
             let mut live = std::pin::pin!(self.live(stream, &boot));
             tokio::select! {
                 lived = &mut live => lived,
@@ -204,7 +213,10 @@ impl Machine<'_> {
         let (events, mut events_in) = mpsc::channel(LINK_EVENTS);
         let link = Link::start(stream, self.exec_log.clone(), events);
         let lived = match self.boot(&link, &mut events_in, boot).await {
-            Ok(()) => self.main(&link, &mut events_in).await,
+            Ok(features) => tokio::select! {
+                lived = self.main(&link, &mut events_in) => lived,
+                never = changes::forward(&link, &features, boot.reports) => match never {},
+            },
             Err(lived) => lived,
         };
         if let LifeOutcome::Lost(why) = &lived {

@@ -12,10 +12,12 @@ use executor_vm::{
     VmmCommand,
 };
 use protocol::latest::AGENT_PORT_NAME;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 
 /// Starts the monitors of virtual machines, and the file servers of their mounts.
@@ -51,6 +53,8 @@ pub(super) struct Spawned {
     pub vm: Launched,
     /// The file server of its mounts, if it has any that need one.
     pub server: Option<ShareProcess>,
+    /// The supervisor's end of the socket on which the file server reports changes.
+    pub reports: Option<AsyncFd<OwnedFd>>,
     /// The supervisor's end of the link to its agent. Only the monitor has the other end, which closes with it.
     pub stream: UnixStream,
     /// The output of its kernel.
@@ -87,7 +91,7 @@ impl Machine<'_> {
         ];
         disks.extend(self.volumes.disks().map_err(SpawnError::io("hand over the volumes"))?);
         let log = OwnedFd::from(log);
-        let (server, mounts) = self.serve(shares, &log)?;
+        let Served { server, mounts, reports } = self.serve(shares, &log)?;
         let vm = VmSpec {
             kernel: self.launch.boot.kernel.clone(),
             initramfs: self.launch.boot.initramfs.clone(),
@@ -101,29 +105,57 @@ impl Machine<'_> {
             console: console_end.into(),
         };
         let vm = self.launcher.launch(&self.launch.boot.backend, vm, log).map_err(SpawnError::Vm)?;
-        Ok(Spawned { vm, server, stream, kernel_log, monitor_log })
+        Ok(Spawned { vm, server, reports, stream, kernel_log, monitor_log })
     }
 
-    /// Starts the file server, if there is anything to serve; returns it with the machine's end of their link.
-    fn serve(
-        &self,
-        shares: Vec<Share>,
-        log: &OwnedFd,
-    ) -> Result<(Option<ShareProcess>, Option<MountsLink>), SpawnError> {
+    /// Starts the file server, if there is anything to serve.
+    fn serve(&self, shares: Vec<Share>, log: &OwnedFd) -> Result<Served, SpawnError> {
         if shares.is_empty() {
-            return Ok((None, None));
+            return Ok(Served::default());
         }
         let (ours, theirs) =
             std::os::unix::net::UnixStream::pair().map_err(SpawnError::io("make a socket pair"))?;
+        let (reports, reporter) = packet_pair().map_err(SpawnError::io("make a socket pair"))?;
         let transport = match self.launch.boot.backend.features().mounts {
             MountsTransport::VhostUser => Transport::VhostUser,
             MountsTransport::Fuse => Transport::Fuse,
         };
-        let spec = ServerSpec { transport, socket: ours.into(), shares, limits: Default::default() };
+        let spec = ServerSpec {
+            transport,
+            socket: ours.into(),
+            reports: reporter,
+            shares,
+            limits: Default::default(),
+        };
         let log = log.try_clone().map_err(SpawnError::io("duplicate a pipe"))?;
         let server = self.launcher.serve(spec, log).map_err(SpawnError::Server)?;
-        Ok((Some(server), Some(MountsLink { socket: theirs.into() })))
+        let reports = watched(reports).map_err(SpawnError::io("watch a socket"))?;
+        let mounts = MountsLink { socket: theirs.into() };
+        Ok(Served { server: Some(server), mounts: Some(mounts), reports: Some(reports) })
     }
+}
+
+/// A file server that has just been started, if any.
+#[derive(Default)]
+struct Served {
+    server: Option<ShareProcess>,
+    /// The machine's end of their link.
+    mounts: Option<MountsLink>,
+    /// The supervisor's end of the socket for reports.
+    reports: Option<AsyncFd<OwnedFd>>,
+}
+
+/// Returns the ends of a socket that keeps the borders of packets.
+fn packet_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?)
+}
+
+/// Watches a socket for packets.
+#[allow(unsafe_code, reason = "tokio wants a promise about the descriptor")]
+fn watched(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an owned descriptor is that of the same file until the `AsyncFd` that owns it is dropped.
+    Ok(unsafe { AsyncFd::register(socket)? })
 }
 
 /// A failure to spawn a monitor.

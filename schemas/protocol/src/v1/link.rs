@@ -4,6 +4,10 @@ use super::payload::{kinds, payload};
 
 /// The feature in `core.ready` of an agent that supports `core.clock`.
 pub const FEATURE_CLOCK: &str = "clock";
+/// The feature in `core.ready` of an agent that supports `core.mounts.changed`.
+pub const FEATURE_MOUNT_CHANGES: &str = "mount_changes";
+/// The most changes in one `core.mounts.changed`.
+pub const MOUNT_CHANGES_MAX: usize = 256;
 
 payload! {
     /// `core.ready`: the guest is up.
@@ -18,7 +22,7 @@ payload! {
         /// The version of the agent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub agent_version: Option<String>,
-        /// The features of this agent besides commands: `clock`, `fs`.
+        /// The features of this agent besides commands: `clock`, `fs`, `mount_changes`.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         pub features: Vec<String>,
     }
@@ -28,6 +32,22 @@ payload! {
     pub struct Clock {
         /// The time, in nanoseconds since 1970.
         pub unix_ns: u64,
+    }
+
+    /// `core.mounts.changed`: the host has changed shared files. The guest's caches of them are out of date, and programs
+    /// that watch them are to be notified.
+    pub struct MountsChanged {
+        /// The changes, at most [`MOUNT_CHANGES_MAX`].
+        pub changes: Vec<MountChange>,
+    }
+
+    /// A change of a shared file.
+    pub struct MountChange {
+        /// What happened.
+        pub kind: MountChangeKind,
+        /// The path in the file system of the device, as bytes: the entry of the share, and what follows.
+        #[serde(with = "serde_bytes")]
+        pub path: Vec<u8>,
     }
 
     /// `core.shutdown`. From the host with SHUTDOWN: end all processes and power off. From the guest with SHUTDOWN and
@@ -79,5 +99,18 @@ kinds! {
         /// Any kind of a later peer.
         #[serde(other)]
         Other,
+    }
+}
+
+kinds! {
+    /// What happened to a shared file.
+    pub enum MountChangeKind {
+        /// It is there, and new or changed.
+        Changed,
+        /// It has been removed.
+        Removed,
+        /// Any file may have changed, or a kind of a later peer.
+        #[serde(other)]
+        Everything,
     }
 }

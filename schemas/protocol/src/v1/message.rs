@@ -10,7 +10,10 @@ use super::file::{
     FileAck, FileData, FileEntry, FileFailure, FileFailureKind, FileKind, FileOperation, FileRequest,
     FileResponse, FileStat,
 };
-use super::link::{ClientDisconnected, Clock, ErrorKind, ErrorReport, Ping, Pong, Ready, Shutdown};
+use super::link::{
+    ClientDisconnected, Clock, ErrorKind, ErrorReport, MountChange, MountChangeKind, MountsChanged, Ping,
+    Pong, Ready, Shutdown,
+};
 use super::payload::Described;
 use crate::frame::{Flags, Frame};
 
@@ -93,6 +96,7 @@ messages! {
     BootFailed(BootFailed) = "core.boot.failed", TERMINAL;
     Ready(Ready) = "core.ready", NONE;
     Clock(Clock) = "core.clock", NONE;
+    MountsChanged(MountsChanged) = "core.mounts.changed", NONE;
     Shutdown(Shutdown) = "core.shutdown", SHUTDOWN;
     Ping(Ping) = "core.ping", NONE;
     Pong(Pong) = "core.pong", TERMINAL;
@@ -126,6 +130,7 @@ const INNER: &[(&str, &[(&str, &str)])] = &[
     ("Disk", Disk::FIELDS),
     ("VolumeMount", VolumeMount::FIELDS),
     ("Mount", Mount::FIELDS),
+    ("MountChange", MountChange::FIELDS),
     ("Network", Network::FIELDS),
 ];
 
@@ -172,6 +177,7 @@ pub fn schema_text() -> String {
         ("FileOperation", FileOperation::VARIANTS),
         ("FileKind", FileKind::VARIANTS),
         ("FileFailureKind", FileFailureKind::VARIANTS),
+        ("MountChangeKind", MountChangeKind::VARIANTS),
     ] {
         text.push_str(&format!("\n{name}\n    {}\n", variants.join(", ")));
     }

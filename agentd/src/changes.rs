@@ -1,0 +1,173 @@
+//! Changes of shared files by the host: the kernel's caches are refreshed, and programs that watch the files are notified.
+//!
+//! The kernel keeps what it knows of a shared file until the host reports a change, and a virtio-fs device has no way to
+//! say that it is out of date. So each reported file is looked up in a way that the kernel never answers from its cache,
+//! and then used in a way that raises the events of inotify without changing anything.
+//!
+//! All of this is done by a thread: the file server of the host may be slow.
+
+use std::fs::write;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use protocol::latest::{MountChange, MountChangeKind, MountsChanged};
+use rustix::fs::{
+    AtFlags, CWD, FallocateFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags, chmod, fallocate, fstat,
+    mkdirat, openat, openat2, statx,
+};
+use rustix::io::Errno;
+
+/// The most messages that wait for the thread. With more, all caches are dropped.
+const MESSAGES_MAX: usize = 64;
+/// The stack of the thread in bytes.
+const STACK_BYTES: usize = 256 * 1024;
+/// An offset behind the end of every file. A hole there changes nothing, and the host's file server knows it.
+const BEYOND_THE_END: u64 = 1 << 62;
+/// Components may not be links: one that the guest has made could lead anywhere.
+const BENEATH: ResolveFlags = ResolveFlags::BENEATH
+    .union(ResolveFlags::NO_SYMLINKS)
+    .union(ResolveFlags::NO_MAGICLINKS)
+    .union(ResolveFlags::NO_XDEV);
+
+/// The hidden mounts of the shared files.
+pub struct SharedFiles {
+    /// The root of the file system.
+    pub root: OwnedFd,
+    /// The same root, mounted read-only.
+    pub read_only: OwnedFd,
+}
+
+/// The thread that handles reports.
+pub struct Changes {
+    sender: SyncSender<MountsChanged>,
+    /// Reports were lost because too many were waiting.
+    lost: Arc<AtomicBool>,
+}
+
+impl Changes {
+    /// Starts the thread.
+    pub fn start(files: SharedFiles) -> std::io::Result<Self> {
+        let (sender, receiver) = sync_channel(MESSAGES_MAX);
+        let lost = Arc::new(AtomicBool::new(false));
+        let worker = Worker { files, receiver, lost: Arc::clone(&lost) };
+        std::thread::Builder::new()
+            .name("changes".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn(move || worker.run())?;
+        Ok(Self { sender, lost })
+    }
+
+    /// Hands a report to the thread, without waiting for it.
+    pub fn handle(&self, report: MountsChanged) {
+        if self.sender.try_send(report).is_err() {
+            self.lost.store(true, Ordering::Release);
+        }
+    }
+}
+
+struct Worker {
+    files: SharedFiles,
+    receiver: Receiver<MountsChanged>,
+    lost: Arc<AtomicBool>,
+}
+
+impl Worker {
+    fn run(self) {
+        while let Ok(MountsChanged { changes }) = self.receiver.recv() {
+            if self.lost.swap(false, Ordering::AcqRel) {
+                drop_caches();
+            }
+            for MountChange { kind, path } in changes {
+                let path = PathBuf::from(std::ffi::OsStr::from_bytes(&path));
+                // Files that are gone again, or never were known here, need nothing.
+                let _ = match kind {
+                    MountChangeKind::Changed => self.files.changed(&path),
+                    MountChangeKind::Removed => self.files.removed(&path),
+                    MountChangeKind::Everything => {
+                        drop_caches();
+                        Ok(())
+                    }
+                };
+            }
+        }
+    }
+}
+
+impl SharedFiles {
+    /// Handles a file that is new or changed.
+    fn changed(&self, path: &Path) -> Result<(), Errno> {
+        self.refresh(path)?;
+        touch(&open_beneath(&self.root, path, OFlags::PATH | OFlags::NOFOLLOW)?)
+    }
+
+    /// Handles a removed file: watchers of its directory are told that the directory has changed.
+    fn removed(&self, path: &Path) -> Result<(), Errno> {
+        self.refresh(path)?;
+        let parent = path.parent().ok_or(Errno::INVAL)?;
+        touch(&open_beneath(&self.root, parent, OFlags::PATH | OFlags::DIRECTORY)?)
+    }
+
+    /// Makes the kernel look a file up again. It always does so before it creates a directory, even where it will not
+    /// create one because the mount is read-only.
+    fn refresh(&self, path: &Path) -> Result<(), Errno> {
+        if path.components().any(|component| !matches!(component, Component::Normal(_))) {
+            return Err(Errno::INVAL);
+        }
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(Errno::INVAL) };
+        let parent = if parent.as_os_str().is_empty() {
+            // An entry of the root, which never changes its kind: its attributes are looked up all the same.
+            self.read_only.as_fd().try_clone_to_owned().map_err(|_| Errno::MFILE)?
+        } else {
+            open_beneath(&self.read_only, parent, OFlags::PATH | OFlags::DIRECTORY)?
+        };
+        let looked_up = mkdirat(&parent, name, Mode::empty());
+        // The directory has another time of change, and perhaps another number of links.
+        let _ = statx(&parent, "", AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC, StatxFlags::BASIC_STATS);
+        match looked_up {
+            Err(Errno::EXIST | Errno::ROFS) => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => Err(Errno::INVAL),
+        }
+    }
+}
+
+fn open_beneath(root: &OwnedFd, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), BENEATH)
+}
+
+/// Raises the events of a change: `IN_MODIFY` and `IN_CLOSE_WRITE` for a file that can be written to, else `IN_ATTRIB`.
+fn touch(file: &OwnedFd) -> Result<(), Errno> {
+    let stat = fstat(file)?;
+    // Only through this path, a file that is open without access is opened again. Its kind is known to be harmless.
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => {
+            let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            match openat(CWD, path.as_str(), flags, Mode::empty()) {
+                Ok(file) => {
+                    let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+                    fallocate(file, hole, BEYOND_THE_END, 1)
+                }
+                Err(_) => chmod(path.as_str(), permissions(stat.st_mode)),
+            }
+        }
+        FileType::Directory => chmod(path.as_str(), permissions(stat.st_mode)),
+        _ => Ok(()),
+    }
+}
+
+/// Returns the permissions of a mode. Setting those that a file has changes nothing.
+fn permissions(mode: u32) -> Mode {
+    Mode::from_raw_mode(mode & 0o7777)
+}
+
+/// Drops all entries and attributes that nothing uses, and the data of files.
+fn drop_caches() {
+    if let Err(error) = write("/proc/sys/vm/drop_caches", "3") {
+        crate::log(format_args!("the caches of shared files may be out of date: {error}"));
+    }
+}

@@ -1,0 +1,75 @@
+//! Changes by the host of mounted files, as the guest sees them: its kernel caches what it knows of a file for long.
+
+use std::fs;
+use std::path::Path;
+use tests::Project;
+use tests::wait::retry;
+
+/// Prints what the guest knows of the files, from its caches if it has them.
+const SHOW: &str = "for file in edited replaced removed new dir/inner; do
+    echo $file $(cat $file 2>/dev/null || echo missing) $(stat -c %s $file 2>/dev/null); done";
+
+const BEFORE: &str = "edited one 4\nreplaced one 4\nremoved one 4\nnew missing\ndir/inner one 4";
+const AFTER: &str = "edited second 7\nreplaced second 7\nremoved missing\nnew second 7\ndir/inner second 7";
+
+#[test]
+fn changes_of_the_host_are_seen_at_once() {
+    let project = Project::new(
+        r#"
+        project "changes"
+        sandbox "box" {
+            image "@image"
+            mount "./rw" to="/rw"
+            mount "./ro" to="/ro" readonly=#true
+            mount "./single" to="/single"
+        }
+        "#,
+    );
+    let folders = ["rw", "ro"].map(|name| project.directory().join(name));
+    for folder in &folders {
+        fs::create_dir_all(folder.join("dir")).expect("a new directory");
+        for name in ["edited", "replaced", "removed", "dir/inner"] {
+            fs::write(folder.join(name), "one\n").expect("a new file");
+        }
+    }
+    project.write("single", "one\n");
+    project.up();
+    let show = |directory: &str| project.exec("box", &["sh", "-c", &format!("cd {directory}; {SHOW}")]);
+    for directory in ["/rw", "/ro"] {
+        // Twice, so that all of it is in the guest's caches.
+        assert_eq!(show(directory), BEFORE);
+        assert_eq!(show(directory), BEFORE);
+    }
+    assert_eq!(project.exec("box", &["cat", "/single"]), "one");
+
+    folders.iter().for_each(|folder| change(folder));
+    project.write("single", "second\n");
+    for directory in ["/rw", "/ro"] {
+        // The guest may be asked before the change has arrived.
+        retry(|| match show(directory) {
+            shown if shown == AFTER => Ok(()),
+            shown => Err(format!("{directory}:\n{shown}")),
+        });
+    }
+    retry(|| match project.exec("box", &["cat", "/single"]).as_str() {
+        "second" => Ok(()),
+        other => Err(other.to_owned()),
+    });
+    // The guest's own changes are its own, and it does not wait for reports of them.
+    let own =
+        "cd /rw && echo third > edited && mv edited moved && mkdir made && cat moved && rmdir made && ls";
+    assert_eq!(project.exec("box", &["sh", "-c", own]), "third\ndir\nmoved\nnew\nreplaced");
+    project.down();
+}
+
+/// Changes each file in another way.
+fn change(folder: &Path) {
+    let write = |name: &str| fs::write(folder.join(name), "second\n").expect("a writable file");
+    write("edited");
+    write("dir/inner");
+    write("new");
+    fs::remove_file(folder.join("removed")).expect("a file");
+    // As editors save files.
+    write("temporary");
+    fs::rename(folder.join("temporary"), folder.join("replaced")).expect("two names in a directory");
+}
