@@ -12,6 +12,70 @@ const SHOW: &str = "for file in edited replaced removed new dir/inner; do
 const BEFORE: &str = "edited one 4\nreplaced one 4\nremoved one 4\nnew missing\ndir/inner one 4";
 const AFTER: &str = "edited second 7\nreplaced second 7\nremoved missing\nnew second 7\ndir/inner second 7";
 
+/// Prints an event of inotify per line: the directory, the name, and what happened.
+const WATCH: &str = r#"
+import ctypes, os, struct
+MODIFY, ATTRIB, CLOSE_WRITE = 2, 4, 8
+libc = ctypes.CDLL(None)
+fd = libc.inotify_init()
+watched = {libc.inotify_add_watch(fd, path.encode(), MODIFY | ATTRIB | CLOSE_WRITE): path for path in ("/rw", "/ro")}
+print("watching", flush=True)
+while True:
+    events = os.read(fd, 4096)
+    while events:
+        watch, mask, _, length = struct.unpack_from("iIII", events)
+        name = events[16:16 + length].rstrip(b"\0").decode() or "."
+        events = events[16 + length:]
+        for bit, what in ((MODIFY, "modified"), (CLOSE_WRITE, "closed"), (ATTRIB, "changed")):
+            if mask & bit:
+                print(watched[watch], name, what, flush=True)
+"#;
+
+#[test]
+fn programs_that_watch_files_are_notified() {
+    let project = Project::new("project \"watch\"\n");
+    let image = project.image_of("webstack", "app");
+    project.write(
+        "Sandboxfile",
+        &format!(
+            r#"
+            project "watch"
+            sandbox "box" {{
+                image "{}"
+                start "python3" "/code/watch.py"
+                mount "./code" to="/code" readonly=#true
+                mount "./rw" to="/rw"
+                mount "./ro" to="/ro" readonly=#true
+            }}
+            "#,
+            image.display()
+        ),
+    );
+    for directory in ["code", "rw", "ro"] {
+        fs::create_dir(project.directory().join(directory)).expect("a new directory");
+    }
+    project.write("code/watch.py", WATCH);
+    for name in ["edited", "replaced", "removed"] {
+        project.write(&format!("rw/{name}"), "one\n");
+        project.write(&format!("ro/{name}"), "one\n");
+    }
+    project.up();
+    project.wait_for_output(&["logs", "box"], "watching\n");
+    // A file that can be written to shows what a write shows; others have their attributes changed.
+    for (name, directory, what) in
+        [("rw", "/rw", "modified"), ("rw", "/rw", "closed"), ("ro", "/ro", "changed")]
+    {
+        change(&project.directory().join(name));
+        for file in ["edited", "replaced", "new"] {
+            project.wait_for_output(&["logs", "box"], &format!("{directory} {file} {what}\n"));
+        }
+        // Nothing is left of a removed file that could raise an event, so its directory does.
+        project.wait_for_output(&["logs", "box"], &format!("{directory} . changed\n"));
+        project.write(&format!("{name}/removed"), "again\n");
+    }
+    project.down();
+}
+
 #[test]
 fn changes_of_the_host_are_seen_at_once() {
     let project = Project::new(
@@ -66,7 +130,9 @@ fn changes_of_the_host_are_seen_at_once() {
 fn change(folder: &Path) {
     let write = |name: &str| fs::write(folder.join(name), "second\n").expect("a writable file");
     write("edited");
-    write("dir/inner");
+    if folder.join("dir").exists() {
+        write("dir/inner");
+    }
     write("new");
     fs::remove_file(folder.join("removed")).expect("a file");
     // As editors save files.
