@@ -107,6 +107,7 @@ impl ShareFs {
         if !inode.is_directory() {
             return Err(Errno::NOTDIR);
         }
+        self.watch(&inode);
         let descriptor = self.inodes.descriptor(&inode)?;
         let directory = self.descriptors.reopen(&descriptor, OFlags::RDONLY | OFlags::DIRECTORY)?;
         let stream = Mutex::new(Stream::Host(HostStream::new(directory)));

@@ -167,6 +167,18 @@ impl ShareFs {
         Ok((found, attributes))
     }
 
+    /// Looks an entry up by its name. A directory that the guest names is watched, as programs there may watch it.
+    fn look_up_by_name(&self, parent: u64, name: &CStr) -> Answer<Entry> {
+        let entry = self.look_up(parent, name)?;
+        if self.changes.is_some()
+            && entry.attr.st_mode & host::KIND == libc::S_IFDIR
+            && let Ok(directory) = self.inodes.get(entry.inode)
+        {
+            self.watch(&directory);
+        }
+        Ok(entry)
+    }
+
     /// Looks an entry of a directory up.
     fn look_up(&self, parent: u64, name: &CStr) -> Answer<Entry> {
         if parent == ROOT {

@@ -44,7 +44,7 @@ impl FileSystem for ShareFs {
     }
 
     fn lookup(&self, _context: &Context, parent: u64, name: &CStr) -> io::Result<Entry> {
-        Ok(self.look_up(parent, name)?)
+        Ok(self.look_up_by_name(parent, name)?)
     }
 
     fn forget(&self, _context: &Context, inode: u64, count: u64) {
