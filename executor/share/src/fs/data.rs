@@ -218,13 +218,15 @@ impl ShareFs {
         operation: impl FnOnce() -> Answer<T>,
     ) -> Answer<T> {
         self.changed_by_guest(inode);
-        let Some(quota) = &inode.share.quota else { return operation() };
-        let _growing = lock(&inode.growth);
-        let before = host::occupied(&fstat(&file)?);
+        let Some(quota) = inode.share.quota.as_ref().filter(|_| inode.host_kind == libc::S_IFREG) else {
+            return operation();
+        };
+        let mut counted = lock(&inode.counted);
         quota.reserve(most)?;
         let result = operation();
-        let after = fstat(&file).map_or(before, |stat| host::occupied(&stat));
-        quota.correct(signed(after).saturating_sub(signed(before)).saturating_sub(signed(most)));
+        let occupied = fstat(&file).map_or(*counted, |stat| host::occupied(&stat));
+        quota.correct(signed(occupied).saturating_sub(signed(*counted)).saturating_sub(signed(most)));
+        *counted = occupied;
         result
     }
 

@@ -2,6 +2,7 @@
 
 use super::changes::Watched;
 use super::host::{self, Answer, FileHandle};
+use super::quota::signed;
 use super::share::Served;
 use crate::lock;
 use rustix::fs::fstat;
@@ -80,8 +81,9 @@ pub struct Inode {
     pub removed: AtomicBool,
     /// Held while the override is read, changed and written.
     pub metadata: Mutex<()>,
-    /// Held while the file grows or shrinks under a quota.
-    pub growth: Mutex<()>,
+    /// The number of bytes that a quota counts for the file, locked while it grows or shrinks. It may differ from what
+    /// the host says meanwhile, because file systems allocate late.
+    pub counted: Mutex<u64>,
     /// What the guest's page cache contains, if that is known.
     pub cached: Mutex<Option<Version>>,
     /// How the host's changes of it are noticed.
@@ -139,14 +141,13 @@ impl Drop for Inode {
     fn drop(&mut self) {
         let Some(descriptor) = lock(&self.slot).descriptor.take() else { return };
         self.open_descriptors.fetch_sub(1, Ordering::AcqRel);
-        if !self.removed.load(Ordering::Acquire) {
-            return;
-        }
-        if let (Some(quota), Ok(stat)) = (&self.share.quota, fstat(&descriptor))
-            && stat.st_nlink == 0
-            && self.host_kind == libc::S_IFREG
-        {
-            quota.give_back(host::occupied(&stat));
+        let Some(quota) = &self.share.quota else { return };
+        let (Ok(stat), libc::S_IFREG) = (fstat(&descriptor), self.host_kind) else { return };
+        let counted = *lock(&self.counted);
+        if stat.st_nlink > 0 {
+            quota.correct(signed(host::occupied(&stat)).saturating_sub(signed(counted)));
+        } else if self.removed.load(Ordering::Acquire) {
+            quota.give_back(counted);
         }
     }
 }

@@ -29,6 +29,8 @@ pub struct Found {
     pub host_kind: u32,
     /// Its kind in the guest.
     pub kind: u32,
+    /// The number of bytes that it occupies on the disk.
+    pub occupied: u64,
     /// The entry by which it was found; `None` for the root of a share.
     pub place: Option<Place>,
 }
@@ -250,7 +252,7 @@ impl Inodes {
     }
 
     fn make(&self, found: Found, lookups: u64) -> Arc<Inode> {
-        let Found { share, descriptor, file, host_kind, kind, place } = found;
+        let Found { share, descriptor, file, host_kind, kind, occupied, place } = found;
         self.open_descriptors.fetch_add(1, Ordering::AcqRel);
         let root = place.is_none();
         let place = if share.anchor.is_none() { place } else { None };
@@ -267,7 +269,7 @@ impl Inodes {
             used: AtomicBool::new(true),
             removed: AtomicBool::new(false),
             metadata: Mutex::default(),
-            growth: Mutex::default(),
+            counted: Mutex::new(occupied),
             cached: Mutex::default(),
             watched: Watched::default(),
             open_descriptors: self.open_descriptors.clone(),

@@ -99,6 +99,7 @@ impl ShareFs {
                 file,
                 host_kind: kind,
                 kind,
+                occupied: host::occupied(&stat),
                 place: None,
             }));
         }
@@ -161,6 +162,7 @@ impl ShareFs {
             file: FileId { share: share.index, device: stat.st_dev, number: stat.st_ino },
             host_kind: host::kind_of(&stat),
             kind: attributes.mode & host::KIND,
+            occupied: host::occupied(&stat),
             place: Some(Place { parent: parent.number, name: name.to_owned() }),
             share,
         };
