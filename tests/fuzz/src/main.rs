@@ -6,6 +6,7 @@
 
 mod bytes;
 mod files;
+mod fuse;
 mod image;
 mod logs;
 mod memory;
@@ -48,6 +49,7 @@ const TARGETS: &[(&str, Target, usize)] = &[
     ("dns-session", network::dns_session, 64),
     ("wire", network::wire, 64),
     ("stack", network::stack, 256),
+    ("fuse", fuse::requests, 64),
     ("vhost-user", share::vhost_user, 64),
     ("vring", share::vring, 64),
 ];
