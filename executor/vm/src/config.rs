@@ -31,6 +31,8 @@ pub struct VmConfig {
     pub network: Option<NetworkLink<RawFd>>,
     /// The link to the file server of its mounts, if it has mounts.
     pub mounts: Option<MountsLink<RawFd>>,
+    /// The user namespace for its mounts, if they need one.
+    pub user_namespace: Option<RawFd>,
     /// The pipe for the console's output.
     pub console: RawFd,
     /// The stream socket for events, if the driver reports any.

@@ -7,6 +7,7 @@ use crate::vmm::VmmError;
 use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -123,6 +124,11 @@ pub(crate) trait Driver {
 
     /// Whether its VMs report events, over the socket that [`VmConfig::monitor`] names.
     fn has_monitor(&self) -> bool;
+
+    /// Creates the user namespace that the process of a VM with mounts enters; `None` if it needs none.
+    fn user_namespace(&self) -> Result<Option<OwnedFd>, FuseProblem> {
+        Ok(None)
+    }
 
     /// Turns the calling process into the VM. Every descriptor of the configuration must be open.
     fn enter(&self, config: &VmConfig) -> Result<Infallible, VmmError>;

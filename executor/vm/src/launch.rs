@@ -3,6 +3,7 @@
 use crate::config::VmConfig;
 use crate::devices::DeviceMap;
 use crate::driver::Backend;
+use crate::krun::fuse::FuseProblem;
 use crate::monitor::Monitor;
 use crate::process::VmProcess;
 use crate::spec::{ConsolePort, Disk, MountsLink, NetworkLink, SpecError, VmSpec};
@@ -34,6 +35,12 @@ pub enum LaunchError {
         path: PathBuf,
         /// The cause.
         source: io::Error,
+    },
+    /// The driver cannot have mounts on this host.
+    #[error("there can be no mounts")]
+    Mounts {
+        /// The failed step.
+        source: FuseProblem,
     },
     /// The configuration cannot be written, or the monitor's socket not be created.
     #[error("cannot hand over the VM's configuration")]
@@ -108,6 +115,10 @@ fn lower(backend: &Backend, spec: VmSpec) -> Result<(VmConfig, Vec<OwnedFd>), La
         mounts,
         console,
     } = spec;
+    let user_namespace = match &mounts {
+        Some(_) => backend.driver().user_namespace().map_err(|source| LaunchError::Mounts { source })?,
+        None => None,
+    };
     let mut descriptors = Vec::new();
     let mut keep = |descriptor: OwnedFd| {
         let number = descriptor.as_raw_fd();
@@ -131,6 +142,7 @@ fn lower(backend: &Backend, spec: VmSpec) -> Result<(VmConfig, Vec<OwnedFd>), La
             .map(|ConsolePort { name, socket }| ConsolePort { name, socket: keep(socket) })
             .collect(),
         network: network.map(|NetworkLink { socket, mac }| NetworkLink { socket: keep(socket), mac }),
+        user_namespace: user_namespace.map(&mut keep),
         mounts: mounts.map(|MountsLink { socket }| MountsLink { socket: keep(socket) }),
         console: keep(console),
         monitor: None,

@@ -5,13 +5,19 @@
 //! device node that the guest has made is never a device of the host.
 #![allow(unsafe_code, reason = "namespaces have no safe interface")]
 
+use crate::config::VmConfig;
+use crate::krun::user_namespace;
+use crate::spec::MountsLink;
 use crate::vmm::{VmmError, tie};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::process::{getegid, geteuid};
-use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags, set_capabilities, unshare_unsafe};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, LinkNameSpaceType, UnshareFlags, move_into_link_name_space,
+    set_capabilities, unshare_unsafe,
+};
 use serde::Serialize;
 use std::ffi::CStr;
 use std::io::{self, IoSlice, PipeReader, PipeWriter, Read, Write};
@@ -43,10 +49,13 @@ pub enum FuseStep {
     /// A process of its own did not start.
     #[error("no process can be started")]
     Process,
-    /// A user and mount namespace.
-    #[error("this user may not create user namespaces")]
+    /// The programs and ranges for other users of the guest in the user namespace.
+    #[error("this user has no subordinate ids, or there is no newuidmap")]
+    SubordinateIds,
+    /// A user or mount namespace.
+    #[error("this user may not create namespaces")]
     Namespace,
-    /// The user's ids in the user namespace.
+    /// The ids in the user namespace.
     #[error("a user namespace cannot be set up")]
     Ids,
     /// Mounts that other namespaces do not see.
@@ -61,11 +70,18 @@ pub enum FuseStep {
 }
 
 impl FuseStep {
-    const ALL: [Self; 6] =
-        [Self::Process, Self::Namespace, Self::Ids, Self::Private, Self::Device, Self::Mount];
+    const ALL: [Self; 7] = [
+        Self::Process,
+        Self::SubordinateIds,
+        Self::Namespace,
+        Self::Ids,
+        Self::Private,
+        Self::Device,
+        Self::Mount,
+    ];
 
     /// Names a system call's failure.
-    fn failed(self) -> impl FnOnce(Errno) -> FuseProblem {
+    pub(super) fn failed(self) -> impl FnOnce(Errno) -> FuseProblem {
         move |errno| FuseProblem { step: self, errno: errno.raw_os_error() }
     }
 }
@@ -74,6 +90,11 @@ impl FuseProblem {
     /// Returns the next step.
     pub fn help(&self) -> &'static str {
         match self.step {
+            FuseStep::SubordinateIds => {
+                "install newuidmap (`apt-get install uidmap`) and add ranges for this user \
+                 (`usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER`), or run msb as root, \
+                 or use --driver qemu"
+            }
             FuseStep::Namespace | FuseStep::Ids | FuseStep::Private | FuseStep::Mount => {
                 "allow user namespaces (`sysctl user.max_user_namespaces`, \
                  `kernel.apparmor_restrict_unprivileged_userns=0`), or run msb as root, or use --driver qemu"
@@ -98,11 +119,11 @@ pub(crate) fn can_mount_fuse() -> Result<(), FuseProblem> {
         errno: error.raw_os_error().unwrap_or_default(),
     };
     let (reader, writer) = io::pipe().map_err(no_process)?;
-    let ids = IdMaps::of_this_process();
+    let namespace = user_namespace::create()?;
     // Never executed: the child ends as soon as it has reported.
     let mut command = Command::new("/proc/self/exe");
     let try_it = move || {
-        report(&writer, mount_privately(&ids).map(drop));
+        report(&writer, mount_privately(namespace.as_ref().map(AsFd::as_fd)).map(drop));
         Err(Errno::CANCELED.into())
     };
     // SAFETY: between fork and exec only system calls are made, nothing is allocated and no lock is taken.
@@ -138,23 +159,19 @@ fn read_report(mut reader: PipeReader) -> Option<Result<(), FuseProblem>> {
 /// # Errors
 ///
 /// If this user may not, or the server has ended.
-pub(super) fn mount_for(server: RawFd, launcher_pid: i32) -> Result<(), VmmError> {
-    let ids = IdMaps::of_this_process();
-    let Mounted { device, in_user_namespace } = mount_privately(&ids)?;
-    if in_user_namespace {
-        // They were for the mount alone; an attacker in this process must not have them.
-        let none = CapabilitySets {
-            effective: CapabilitySet::empty(),
-            permitted: CapabilitySet::empty(),
-            inheritable: CapabilitySet::empty(),
-        };
-        set_capabilities(None, none).map_err(FuseStep::Ids.failed())?;
+pub(super) fn mount_for(link: &MountsLink<RawFd>, config: &VmConfig) -> Result<(), VmmError> {
+    // SAFETY: the configuration names open descriptors that nothing else in this process closes.
+    let borrow = |descriptor: RawFd| unsafe { BorrowedFd::borrow_raw(descriptor) };
+    let device = mount_privately(config.user_namespace.map(borrow))?;
+    if config.user_namespace.is_some() {
+        // The others were for the mount alone; an attacker in this process must not have them.
+        let kept = CapabilitySet::SETUID | CapabilitySet::SETGID;
+        let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
+        set_capabilities(None, sets).map_err(FuseStep::Ids.failed())?;
         // New credentials may have cleared it.
-        tie(launcher_pid)?;
+        tie(config.parent_pid)?;
     }
-    // SAFETY: the configuration names an open socket that nothing else in this process closes.
-    let server = unsafe { BorrowedFd::borrow_raw(server) };
-    send(server, device.as_fd()).map_err(|error| VmmError::MountsServer { source: error.into() })
+    send(borrow(link.socket), device.as_fd()).map_err(|error| VmmError::MountsServer { source: error.into() })
 }
 
 /// Sends a descriptor with one byte.
@@ -169,29 +186,11 @@ fn send(socket: BorrowedFd<'_>, descriptor: BorrowedFd<'_>) -> Result<(), Errno>
     if sent == 1 { Ok(()) } else { Err(Errno::PIPE) }
 }
 
-/// A mount that only this process sees.
-struct Mounted {
-    device: OwnedFd,
-    in_user_namespace: bool,
-}
-
-/// The contents of the files that map this user to the root of a user namespace.
-struct IdMaps {
-    uid: String,
-    gid: String,
-}
-
-impl IdMaps {
-    fn of_this_process() -> Self {
-        Self { uid: format!("0 {} 1", geteuid().as_raw()), gid: format!("0 {} 1", getegid().as_raw()) }
-    }
-}
-
-/// Mounts FUSE on [`FOLDER`] in a mount namespace of this process.
+/// Mounts FUSE on [`FOLDER`] in a mount namespace of this process, and returns the device.
 ///
 /// Only makes system calls, so it may be called between fork and exec.
-fn mount_privately(ids: &IdMaps) -> Result<Mounted, FuseProblem> {
-    let in_user_namespace = enter_namespaces(ids)?;
+fn mount_privately(user_namespace: Option<BorrowedFd<'_>>) -> Result<OwnedFd, FuseProblem> {
+    enter_namespaces(user_namespace)?;
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change("/", private).map_err(FuseStep::Private.failed())?;
     // In the new user namespace: FUSE refuses a device that another one has opened.
@@ -201,30 +200,16 @@ fn mount_privately(ids: &IdMaps) -> Result<Mounted, FuseProblem> {
     let options = mount_options(&mut text, device.as_fd()).map_err(FuseStep::Mount.failed())?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount("msb-mounts", FOLDER, "fuse", flags, options).map_err(FuseStep::Mount.failed())?;
-    Ok(Mounted { device, in_user_namespace })
+    Ok(device)
 }
 
-/// Enters a mount namespace, and a user namespace if this user may not mount otherwise; returns whether it did that.
-///
-/// Root does without: libkrun acts as the guest's users, whom a user namespace would have to map.
-fn enter_namespaces(ids: &IdMaps) -> Result<bool, FuseProblem> {
-    // SAFETY: the table of descriptors stays shared.
-    if unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.is_ok() {
-        return Ok(false);
+/// Enters the user namespace, if there is one, and a new mount namespace.
+fn enter_namespaces(user: Option<BorrowedFd<'_>>) -> Result<(), FuseProblem> {
+    if let Some(user) = user {
+        move_into_link_name_space(user, Some(LinkNameSpaceType::User)).map_err(FuseStep::Ids.failed())?;
     }
-    // SAFETY: as above.
-    unsafe { unshare_unsafe(UnshareFlags::NEWUSER | UnshareFlags::NEWNS) }
-        .map_err(FuseStep::Namespace.failed())?;
-    // A group's map can only be written without the right to leave groups.
-    write_file("/proc/self/setgroups", "deny").map_err(FuseStep::Ids.failed())?;
-    write_file("/proc/self/uid_map", &ids.uid).map_err(FuseStep::Ids.failed())?;
-    write_file("/proc/self/gid_map", &ids.gid).map_err(FuseStep::Ids.failed())?;
-    Ok(true)
-}
-
-fn write_file(path: &str, text: &str) -> Result<(), Errno> {
-    let file = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
-    rustix::io::write(&file, text.as_bytes()).map(drop)
+    // SAFETY: the table of descriptors stays shared.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.map_err(FuseStep::Namespace.failed())
 }
 
 /// Writes the options of the mount. All users may access it: libkrun acts as the guest's users, and the guest's kernel

@@ -2,14 +2,17 @@
 
 pub(crate) mod fuse;
 mod machine;
+mod user_namespace;
 
 use crate::config::{VmConfig, descriptor_path};
 use crate::devices::{DiskAddressing, MOUNTS_TAG};
 use crate::driver::{Driver, Features, MountsTransport};
-use crate::spec::{ConsolePort, Disk, MountsLink, NetworkLink};
+use crate::spec::{ConsolePort, Disk, NetworkLink};
 use crate::vmm::VmmError;
+use fuse::FuseProblem;
 use machine::Machine;
 use std::convert::Infallible;
+use std::os::fd::OwnedFd;
 
 /// The driver's own words of the kernel command line. libkrun appends the devices.
 const CMDLINE: &[&str] = &[
@@ -49,10 +52,14 @@ impl Driver for Krun {
         false
     }
 
+    fn user_namespace(&self) -> Result<Option<OwnedFd>, FuseProblem> {
+        user_namespace::create()
+    }
+
     fn enter(&self, config: &VmConfig) -> Result<Infallible, VmmError> {
-        if let Some(MountsLink { socket }) = &config.mounts {
+        if let Some(link) = &config.mounts {
             // Before libkrun starts threads, with which a process cannot enter a user namespace.
-            fuse::mount_for(*socket, config.parent_pid)?;
+            fuse::mount_for(link, config)?;
         }
         let machine = Machine::new()?;
         machine.set_size(config.vcpus, config.memory_mib)?;

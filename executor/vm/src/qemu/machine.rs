@@ -149,6 +149,7 @@ mod tests {
             ports: vec![ConsolePort { name: "msb.agent".to_owned(), socket: 14 }],
             network: Some(NetworkLink { socket: 15, mac: MacAddress([0x52, 0x54, 0, 1, 2, 3]) }),
             mounts: None,
+            user_namespace: None,
             console: 16,
             monitor: Some(17),
         }
