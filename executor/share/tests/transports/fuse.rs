@@ -1,8 +1,8 @@
 //! A mount of this host, used by real system calls.
 #![allow(unsafe_code, reason = "namespaces have no safe interface")]
 
-use executor_share::fuse;
-use fuse_backend_rs::passthrough::{Config, PassthroughFs};
+use crate::server::share;
+use executor_share::{Limits, ShareFs, fuse};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
@@ -44,10 +44,9 @@ pub fn send(socket: &UnixStream, descriptor: &impl AsFd) {
 fn a_mount_is_served_until_it_is_gone() {
     let (source, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let Some(device) = mount_here(folder.path()) else { return };
-    let root_dir = source.path().to_str().unwrap().to_owned();
-    let fs = PassthroughFs::<()>::new(Config { root_dir, ..Config::default() }).unwrap();
+    let fs = ShareFs::new(vec![share("src", source.path())], Limits::default()).unwrap();
     let server = std::thread::spawn(move || fuse::serve(Arc::new(fs), device));
-    let at = |name: &str| folder.path().join(name);
+    let at = |name: &str| folder.path().join("0").join(name);
     let on_host = |name: &str| source.path().join(name);
 
     // More than one request of 1 MiB each way.
@@ -76,7 +75,9 @@ fn a_mount_is_served_until_it_is_gone() {
     symlink("seven", at("symlink")).unwrap();
     assert_eq!(fs::metadata(at("symlink")).unwrap().nlink(), 2);
     fs::set_permissions(at("seven"), fs::Permissions::from_mode(0o640)).unwrap();
-    assert_eq!(fs::metadata(on_host("link")).unwrap().mode() & 0o7777, 0o640);
+    assert_eq!(fs::metadata(at("link")).unwrap().mode() & 0o7777, 0o640);
+    // The policy keeps modes out of the host.
+    assert_eq!(fs::metadata(on_host("link")).unwrap().mode() & 0o7777, 0o600);
     fs::remove_dir_all(at("folder")).unwrap();
     assert!(!on_host("folder").exists());
     let missing = fs::read(at("missing")).unwrap_err();

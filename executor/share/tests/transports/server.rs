@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-fn share(name: &str, path: &Path) -> Share {
+pub fn share(name: &str, path: &Path) -> Share {
     Share { name: name.to_owned(), source: File::open(path).unwrap().into(), policy: SharePolicy::default() }
 }
 

@@ -3,12 +3,13 @@
 use crate::guest::{
     Descriptor, Guest, INDIRECT, MEMORY_BYTES, NEXT, Placement, WRITE, connect, memory_file, region,
 };
+use crate::server::share;
 use executor_share::vhost_user::{self, VhostUserError};
+use executor_share::{Limits, ShareFs};
 use fuse_backend_rs::abi::fuse_abi::{
     EntryOut, InHeader, InitIn, InitOut, Opcode, OpenIn, OpenOut, OutHeader, ReadIn,
 };
 use fuse_backend_rs::api::filesystem::{Context, Entry, FileSystem};
-use fuse_backend_rs::passthrough::{Config, PassthroughFs};
 use rustix::fs::SealFlags;
 use std::ffi::CStr;
 use std::io::{self, Write};
@@ -30,9 +31,8 @@ fn serve<F: FileSystem + Send + Sync + 'static>(fs: F) -> (UnixStream, Server) {
     (theirs, std::thread::spawn(move || vhost_user::serve(Arc::new(fs), ours)))
 }
 
-fn files(folder: &Path) -> PassthroughFs {
-    let root_dir = folder.to_str().unwrap().to_owned();
-    PassthroughFs::new(Config { root_dir, ..Config::default() }).unwrap()
+fn files(folder: &Path) -> ShareFs {
+    ShareFs::new(vec![share("src", folder)], Limits::default()).unwrap()
 }
 
 /// Encodes the header of a request with a body of some bytes.
@@ -62,8 +62,11 @@ fn read_all(guest: &mut Guest, placement: Placement, size: u32) -> Vec<u8> {
     let init = InitIn { major: 7, minor: 38, max_readahead: 0, flags: 0 };
     let init = call(guest, (Opcode::Init, 0), init.as_slice(), size_of::<InitOut>(), placement);
     assert_eq!(InitOut::from_slice(&init).unwrap().major, 7);
-    let entry = call(guest, (Opcode::Lookup, ROOT), b"file\0", size_of::<EntryOut>(), placement);
-    let node = EntryOut::from_slice(&entry).unwrap().nodeid;
+    let mut node = ROOT;
+    for name in [&b"0\0"[..], b"file\0"] {
+        let entry = call(guest, (Opcode::Lookup, node), name, size_of::<EntryOut>(), placement);
+        node = EntryOut::from_slice(&entry).unwrap().nodeid;
+    }
     let open = OpenIn { flags: 0, fuse_flags: 0 };
     let open = call(guest, (Opcode::Open, node), open.as_slice(), size_of::<OpenOut>(), placement);
     let fh = OpenOut::from_slice(&open).unwrap().fh;
