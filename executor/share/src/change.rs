@@ -6,7 +6,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use rustix::io::Errno;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 /// The longest path in bytes.
@@ -36,40 +37,46 @@ pub enum ChangeKind {
 #[derive(Debug)]
 pub struct Reporter {
     socket: OwnedFd,
-    /// Reports were lost since the last packet, because the supervisor did not take them in time.
-    lost: bool,
 }
 
 impl Reporter {
     /// Uses a socket.
     pub fn new(socket: OwnedFd) -> Self {
-        Self { socket, lost: false }
+        Self { socket }
     }
 
-    /// Reports changes, without waiting for the supervisor.
-    pub fn report<'a>(&mut self, changes: impl Iterator<Item = &'a Change>) {
-        const EVERYTHING: Change = Change { kind: ChangeKind::Everything, path: PathBuf::new() };
-        if self.lost {
-            self.lost = self.send(&EVERYTHING).is_err();
-        }
-        for change in changes {
-            if !self.lost {
-                self.lost = self.send(change).is_err();
-            }
-        }
+    /// Reports changes. Waits while the supervisor takes none: the host keeps a bounded number of events meanwhile, and
+    /// says when it has lost some.
+    ///
+    /// # Errors
+    ///
+    /// If the supervisor has closed its end.
+    pub fn report<'a>(&self, mut changes: impl Iterator<Item = &'a Change>) -> io::Result<()> {
+        changes.try_for_each(|change| self.send(change))
     }
 
-    fn send(&self, change: &Change) -> Result<(), Errno> {
-        let mut packet = vec![match change.kind {
+    fn send(&self, change: &Change) -> io::Result<()> {
+        let path = change.path.as_os_str().as_bytes();
+        // No program of the guest can name a path of this length.
+        let is_too_long = path.len() >= PATH_BYTES_MAX;
+        let kind = match change.kind {
+            ChangeKind::Everything => b'e',
+            _ if is_too_long => b'e',
             ChangeKind::Changed => b'c',
             ChangeKind::Removed => b'r',
-            ChangeKind::Everything => b'e',
-        }];
-        packet.extend_from_slice(change.path.as_os_str().as_bytes());
-        if packet.len() > PATH_BYTES_MAX {
-            return Err(Errno::NAMETOOLONG);
+        };
+        let mut packet = vec![kind];
+        packet.extend_from_slice(if is_too_long { b"" } else { path });
+        loop {
+            match send(&self.socket, &packet, SendFlags::NOSIGNAL) {
+                Ok(_) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    retry_on_intr(|| poll(&mut [PollFd::new(&self.socket, PollFlags::OUT)], None))?;
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
-        send(&self.socket, &packet, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).map(drop)
     }
 }
 

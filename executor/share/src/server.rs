@@ -195,21 +195,20 @@ pub fn run_share_server(config_descriptor: RawFd) -> Result<(), ServerError> {
 
 /// Starts a thread that reports changes: to the kernel that has mounted the FUSE device, if there is one, and to the
 /// launcher.
-fn report_changes(
-    fs: Arc<ShareFs>,
-    mut reporter: Reporter,
-    device: Option<OwnedFd>,
-) -> Result<(), ServerError> {
+fn report_changes(fs: Arc<ShareFs>, reporter: Reporter, device: Option<OwnedFd>) -> Result<(), ServerError> {
     let run = move || {
         let reported = fs.report_changes(|changes| {
             if let Some(device) = &device {
                 notify::invalidate(device, changes);
             }
-            reporter.report(changes.iter().map(|host| &host.change));
+            reporter.report(changes.iter().map(|host| &host.change))
         });
-        if let Err(error) = reported {
+        if let Err(error) = reported
+            // This process ends with the supervisor in any case.
+            && error.kind() != io::ErrorKind::BrokenPipe
+        {
             // Without reports, the guest would work with old files.
-            tracing::error!("cannot watch for changes of the host: {error}");
+            tracing::error!("cannot report changes of the host: {error}");
             std::process::exit(1);
         }
     };

@@ -12,15 +12,17 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::fs::{AtFlags, readlink, statat};
 use rustix::io::Errno;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::read_to_string;
+use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// The time for which the guest may use what it has cached of watched files.
@@ -36,11 +38,17 @@ const SETTLED_MS: u64 = 2 * OWN_CHANGE_MS;
 /// The most names that are remembered as changed by the guest.
 const NAMES_MAX: usize = 16 * 1024;
 
-/// Events within this time are reported together.
+/// Events that follow each other within this time are reported together.
 const GATHERING: Timespec = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
 
-/// The most changes in one report; more are reported as a change of everything.
+/// A report waits at most this long for further events.
+const GATHERING_MAX: Duration = Duration::from_millis(20);
+
+/// The most changes in one report.
 const CHANGES_MAX: usize = 4096;
+
+/// The time for which the guest may forget the files that it does not use, once it is told that everything has changed.
+const FORGETTING: Duration = Duration::from_millis(500);
 
 /// The size of the buffer for events in bytes: at least one event with the longest name.
 const EVENT_BYTES: usize = 16 * 1024;
@@ -181,13 +189,14 @@ impl Changes {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
     }
 
-    /// Waits for events, and returns the directories and names that they are about; `None` if events were lost.
+    /// Waits for events, and returns the directories and names that they are about; `None` if the kernel has lost some.
     fn wait(&self) -> Answer<Option<Vec<(u64, CString)>>> {
-        let mut found: BTreeMap<(u64, CString), ()> = BTreeMap::new();
+        let mut found = BTreeSet::new();
         let mut complete = true;
-        let mut timeout = None;
-        while self.poll(timeout.as_ref())? {
-            timeout = Some(GATHERING);
+        self.poll(None)?;
+        let started = Instant::now();
+        // What has no place in this report is in the next one.
+        while started.elapsed() < GATHERING_MAX && found.len() < CHANGES_MAX {
             let mut buffer = [MaybeUninit::uninit(); EVENT_BYTES];
             let mut reader = Reader::new(&self.inotify, &mut buffer);
             loop {
@@ -197,7 +206,7 @@ impl Changes {
                     Err(Errno::INTR) => continue,
                     Err(error) => return Err(error),
                 };
-                if event.events().contains(ReadFlags::QUEUE_OVERFLOW) || found.len() >= CHANGES_MAX {
+                if event.events().contains(ReadFlags::QUEUE_OVERFLOW) {
                     complete = false;
                     continue;
                 }
@@ -208,11 +217,17 @@ impl Changes {
                     watches.directories.remove(&event.wd());
                     watches.numbers.remove(&directory);
                 }
-                let name = event.file_name().map(CStr::to_owned).unwrap_or_default();
-                found.insert((directory, name), ());
+                found.insert((directory, event.file_name().map(CStr::to_owned).unwrap_or_default()));
+                // The reader takes no further events from the kernel while it has some.
+                if found.len() >= CHANGES_MAX && reader.is_buffer_empty() {
+                    break;
+                }
+            }
+            if !self.poll(Some(&GATHERING))? {
+                break;
             }
         }
-        Ok(complete.then(|| found.into_keys().collect()))
+        Ok(complete.then(|| found.into_iter().collect()))
     }
 
     fn poll(&self, timeout: Option<&Timespec>) -> Answer<bool> {
@@ -243,21 +258,28 @@ impl ShareFs {
     ///
     /// # Errors
     ///
-    /// If events cannot be read.
-    pub fn report_changes(&self, mut report: impl FnMut(&[HostChange])) -> std::io::Result<()> {
+    /// If events cannot be read, or a report fails.
+    pub fn report_changes(&self, mut report: impl FnMut(&[HostChange]) -> io::Result<()>) -> io::Result<()> {
         let Some(changes) = &self.changes else { return Ok(()) };
         loop {
-            let found: Vec<_> = match changes.wait()? {
-                Some(events) => events.into_iter().filter_map(|event| self.change(changes, event)).collect(),
-                None => {
-                    let change = Change { kind: ChangeKind::Everything, path: PathBuf::new() };
-                    vec![HostChange { change, entry: None, inode: None }]
-                }
-            };
-            if !found.is_empty() {
-                report(&found);
+            if let Some(events) = changes.wait()? {
+                let found: Vec<_> =
+                    events.into_iter().filter_map(|event| self.change(changes, event)).collect();
+                report(&found)?;
+            } else {
+                self.report_everything(&mut report)?;
             }
         }
+    }
+
+    /// Reports all files that the guest knows, after events were lost. Told of it first, the guest forgets the files that
+    /// it does not use.
+    fn report_everything(&self, report: &mut impl FnMut(&[HostChange]) -> io::Result<()>) -> io::Result<()> {
+        let change = Change { kind: ChangeKind::Everything, path: PathBuf::new() };
+        report(&[HostChange { change, entry: None, inode: None }])?;
+        sleep(FORGETTING);
+        let known = self.known_changes();
+        known.chunks(CHANGES_MAX).try_for_each(report)
     }
 
     /// Describes one event; `None` for a change that the guest has made, or in a directory that it has forgotten.
@@ -311,24 +333,31 @@ impl ShareFs {
 
     /// Returns how long the guest may cache the attributes of a file: long if the host's changes of it are noticed.
     pub(super) fn attribute_time(&self, inode: &Inode, links: u32) -> Duration {
-        let Some(changes) = &self.changes else { return CACHE_TIME };
-        let is_watched = if inode.is_directory() {
-            inode.watched.itself.load(Ordering::Acquire)
-        } else {
-            // A file with several names can change under one whose directory is not watched.
-            inode.watched.in_directory.load(Ordering::Acquire) && links <= 1
-        };
-        if is_watched && !changes.is_by_guest(inode, SETTLED_MS) { WATCHED_CACHE_TIME } else { CACHE_TIME }
+        if inode.is_directory() {
+            return self.cache_time(inode, &inode.watched.itself);
+        }
+        // A file with several names can change under one whose directory is not watched.
+        if links > 1 { CACHE_TIME } else { self.cache_time(inode, &inode.watched.in_directory) }
     }
 
-    /// Returns how long the guest may cache an entry of a directory.
-    pub(super) fn entry_time(&self, directory: &Inode) -> Duration {
-        let Some(changes) = &self.changes else { return CACHE_TIME };
-        let is_watched = directory.watched.itself.load(Ordering::Acquire);
-        if is_watched && !changes.is_by_guest(directory, SETTLED_MS) {
-            WATCHED_CACHE_TIME
-        } else {
-            CACHE_TIME
+    /// Returns how long the guest may cache an entry of a directory, of a file with this number of links.
+    pub(super) fn entry_time(&self, directory: &Inode, inode: &Inode, links: u32) -> Duration {
+        // Only one name of a file is known if all have to be reported.
+        if links > 1 && !inode.is_directory() {
+            return CACHE_TIME;
+        }
+        self.cache_time(directory, &directory.watched.itself)
+    }
+
+    /// Returns how long the guest may cache what a watch reports, unless it has just changed the file itself.
+    fn cache_time(&self, inode: &Inode, is_watched: &AtomicBool) -> Duration {
+        match &self.changes {
+            Some(changes)
+                if is_watched.load(Ordering::Acquire) && !changes.is_by_guest(inode, SETTLED_MS) =>
+            {
+                WATCHED_CACHE_TIME
+            }
+            _ => CACHE_TIME,
         }
     }
 

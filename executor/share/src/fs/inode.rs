@@ -39,7 +39,7 @@ pub struct Slot {
     pub descriptor: Option<Arc<OwnedFd>>,
     /// The handle by which it is opened again, known once it was given up.
     pub handle: Option<FileHandle>,
-    /// The entry by which it is opened again where there are no handles.
+    /// The entry by which it was looked up last, and by which it is opened again where there are no handles.
     pub place: Option<Place>,
 }
 

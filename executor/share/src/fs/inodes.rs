@@ -133,13 +133,17 @@ impl Inodes {
         }
     }
 
-    /// Sets the entry by which an inode is opened again, after the file was renamed.
+    /// Sets the entry of an inode, after the file was renamed.
     pub fn moved(&self, file: FileId, place: Place) {
-        if let Some(inode) = read(&self.table).by_file.get(&file)
-            && inode.share.anchor.is_none()
-        {
+        if let Some(inode) = read(&self.table).by_file.get(&file) {
             lock(&inode.slot).place = Some(place);
         }
+    }
+
+    /// Returns the numbers and the entries of all inodes but the roots of the shares.
+    pub fn places(&self) -> Vec<(u64, Place)> {
+        let all: Vec<_> = read(&self.table).by_number.values().cloned().collect();
+        all.into_iter().filter_map(|inode| Some((inode.number, lock(&inode.slot).place.clone()?))).collect()
     }
 
     /// Returns the inode of a file if the guest knows it.
@@ -241,10 +245,13 @@ impl Inodes {
     /// Notes what a file that was found again tells about its inode.
     fn refresh(&self, inode: Arc<Inode>, found: Found) -> Arc<Inode> {
         inode.used.store(true, Ordering::Relaxed);
-        if inode.share.anchor.is_none() && found.place.is_some() {
-            lock(&inode.slot).place = found.place;
-        }
-        let needs_descriptor = lock(&inode.slot).descriptor.is_none();
+        let needs_descriptor = {
+            let mut slot = lock(&inode.slot);
+            if found.place.is_some() {
+                slot.place = found.place;
+            }
+            slot.descriptor.is_none()
+        };
         if needs_descriptor && self.make_room().is_ok() {
             self.install(&inode, found.descriptor);
         }
@@ -255,7 +262,6 @@ impl Inodes {
         let Found { share, descriptor, file, host_kind, kind, occupied, place } = found;
         self.open_descriptors.fetch_add(1, Ordering::AcqRel);
         let root = place.is_none();
-        let place = if share.anchor.is_none() { place } else { None };
         Arc::new(Inode {
             root,
             number: self.next.fetch_add(1, Ordering::Relaxed),

@@ -8,6 +8,7 @@ mod handles;
 mod host;
 mod inode;
 mod inodes;
+mod known;
 mod listing;
 mod names;
 mod quota;
@@ -194,7 +195,7 @@ impl ShareFs {
         let inode = self.inodes.look_up(found)?;
         inode.watched.in_directory.store(is_watched, Ordering::Release);
         let attributes = self.numbered(&inode, attributes);
-        Ok(self.entry_with(&inode, attributes, self.entry_time(&parent)))
+        Ok(self.entry_with(&inode, attributes, self.entry_time(&parent, &inode, attributes.nlink)))
     }
 
     /// Forgets `count` lookups of an inode.

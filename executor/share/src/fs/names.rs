@@ -93,11 +93,8 @@ impl ShareFs {
         }
     }
 
-    /// Notes the place of a renamed file, by which its descriptor is opened again where there are no handles.
+    /// Notes the place of a renamed file.
     fn note_place(&self, target: &Target<'_>) {
-        if target.parent.share.anchor.is_some() {
-            return;
-        }
         if let Ok(stat) = rustix::fs::statat(target, target.name, AtFlags::SYMLINK_NOFOLLOW) {
             let file = FileId { share: target.parent.file.share, device: stat.st_dev, number: stat.st_ino };
             self.inodes.moved(file, Place { parent: target.parent.number, name: target.name.to_owned() });

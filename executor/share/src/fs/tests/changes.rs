@@ -34,6 +34,7 @@ impl Watching {
                 for host in changes {
                     let _ = sender.send(host.change.clone());
                 }
+                Ok(())
             })
         });
         Self { fs, reports }
@@ -112,7 +113,7 @@ fn files_whose_changes_may_be_missed_are_cached_for_a_short_time() {
     std::fs::hard_link(scratch.path().join("one"), scratch.path().join("two")).unwrap();
     let guest = Watching::new(scratch.path());
     let (_, entry, attributes) = guest.look_up("one");
-    assert_eq!((entry, attributes), (WATCHED_CACHE_TIME, CACHE_TIME));
+    assert_eq!((entry, attributes), (CACHE_TIME, CACHE_TIME));
     // Nothing is watched where nobody is told.
     let silent = Guest::new(scratch.path(), SharePolicy::default());
     let parent = silent.walk("").unwrap();
@@ -121,30 +122,108 @@ fn files_whose_changes_may_be_missed_are_cached_for_a_short_time() {
 }
 
 #[test]
-fn reports_survive_their_way_and_losses_are_told() {
-    let flags = SocketFlags::CLOEXEC;
+fn once_events_are_lost_all_known_files_are_reported() {
+    let scratch = tempfile::tempdir().unwrap();
+    let root = scratch.path();
+    std::fs::create_dir(root.join("src")).unwrap();
+    for name in ["src/app.py", "src/lib.py", "src/old.py", "unknown"] {
+        std::fs::write(root.join(name), "").unwrap();
+    }
+    let guest = Watching::new(root);
+    for path in ["src/app.py", "src/lib.py", "src/old.py"] {
+        guest.look_up(path);
+    }
+    let parent = guest.look_up("src").0;
+    guest.fs.rename(&Context::default(), parent, c"lib.py", parent, c"mod.py", 0).unwrap();
+    std::fs::remove_file(root.join("src/old.py")).unwrap();
+    let known = guest.fs.known_changes();
+    let known: Vec<_> =
+        known.iter().map(|host| (host.change.kind, host.change.path.to_str().unwrap())).collect();
+    let expected = [
+        (ChangeKind::Changed, "0/src"),
+        (ChangeKind::Changed, "0/src/app.py"),
+        (ChangeKind::Changed, "0/src/mod.py"),
+        (ChangeKind::Removed, "0/src/old.py"),
+    ];
+    assert_eq!(known, expected);
+}
+
+/// A reader that is late by more than the host's queue of events.
+#[test]
+fn a_flood_of_events_ends_in_a_report_of_everything() {
+    let limit = std::fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+    let limit: usize = limit.trim().parse().unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    let root = scratch.path();
+    std::fs::write(root.join("kept"), "").unwrap();
+    let fs = ShareFs::new(vec![share(root, SharePolicy::default())], Limits::default()).unwrap();
+    let fs = Arc::new(fs.with_changes());
+    let context = Context::default();
+    let parent = fs.lookup(&context, ROOT, c"0").unwrap().inode;
+    fs.lookup(&context, parent, c"kept").unwrap();
+    let flood: Vec<_> = ["one", "two"].map(|name| root.join(name)).to_vec();
+    // Equal events that follow each other are one.
+    for n in 0..=limit {
+        std::fs::write(&flood[n % 2], "").unwrap();
+    }
+    let (sender, reports) = channel();
+    std::thread::spawn(move || {
+        fs.report_changes(|changes| {
+            for host in changes {
+                let _ = sender.send(host.change.clone());
+            }
+            Ok(())
+        })
+    });
+    let next = || reports.recv_timeout(PATIENCE).expect("no report");
+    assert_eq!(next(), Change { kind: ChangeKind::Everything, path: PathBuf::new() });
+    assert_eq!(next(), Change { kind: ChangeKind::Changed, path: PathBuf::from("0/kept") });
+    // Later changes are reported one by one again.
+    std::fs::write(root.join("kept"), "later").unwrap();
+    assert_eq!(next(), Change { kind: ChangeKind::Changed, path: PathBuf::from("0/kept") });
+}
+
+#[test]
+fn reports_wait_for_a_slow_supervisor() {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
     let (ours, theirs): (OwnedFd, OwnedFd) = pair;
-    let mut reporter = Reporter::new(theirs);
+    let reporter = Reporter::new(theirs);
     let change = |kind, path: &str| Change { kind, path: PathBuf::from(path) };
     let changed = change(ChangeKind::Changed, "0/src/app.py");
     let removed = change(ChangeKind::Removed, "1");
-    reporter.report([&changed, &removed].into_iter());
+    let too_long = change(ChangeKind::Changed, &"0/directory".repeat(1000));
+    reporter.report([&changed, &removed, &too_long].into_iter()).unwrap();
     assert_eq!(receive_change(&ours).unwrap(), Some(changed.clone()));
     assert_eq!(receive_change(&ours).unwrap(), Some(removed));
+    assert_eq!(receive_change(&ours).unwrap(), Some(change(ChangeKind::Everything, "")));
     // More than the socket holds.
-    for _ in 0..10_000 {
-        reporter.report([&changed].into_iter());
+    const MORE: usize = 10_000;
+    let sent = changed.clone();
+    let sender = std::thread::spawn(move || {
+        reporter.report(std::iter::repeat_n(&sent, MORE)).unwrap();
+        reporter
+    });
+    let mut received = 0;
+    while received < MORE {
+        match receive_change(&ours) {
+            Ok(report) => {
+                assert_eq!(report.as_ref(), Some(&changed));
+                received += 1;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => std::thread::yield_now(),
+            Err(error) => panic!("{error}"),
+        }
     }
-    let mut kept = 0;
-    while receive_change(&ours).is_ok_and(|report| report.is_some()) {
-        kept += 1;
-    }
-    assert!((1..10_000).contains(&kept), "{kept}");
-    reporter.report([&changed].into_iter());
-    let everything = change(ChangeKind::Everything, "");
-    assert_eq!(receive_change(&ours).unwrap(), Some(everything));
-    assert_eq!(receive_change(&ours).unwrap(), Some(changed));
-    drop(reporter);
+    drop(sender.join().unwrap());
     assert_eq!(receive_change(&ours).unwrap(), None);
+}
+
+#[test]
+fn reports_end_with_the_supervisor() {
+    let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    let (ours, theirs): (OwnedFd, OwnedFd) = pair;
+    drop(ours);
+    let change = Change { kind: ChangeKind::Changed, path: PathBuf::from("0") };
+    assert!(Reporter::new(theirs).report([&change].into_iter()).is_err());
 }
