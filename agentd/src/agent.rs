@@ -13,7 +13,7 @@ use protocol::frame::{Flags, Frame, LINK_ID};
 use protocol::latest::{
     BootAssembler, BootChunk, BootDocument, BootFailed, ClientDisconnected, ErrorKind, ErrorReport,
     ExecRequest, ExecStarted, FEATURE_CLOCK, FEATURE_FILES, FEATURE_MOUNT_CHANGES, FileRequest, Message,
-    MountsChanged, Pong, Ready, Shutdown,
+    MountsChanged, MountsRefreshed, Pong, Ready, Shutdown,
 };
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
@@ -32,6 +32,7 @@ use crate::spawn::spawn;
 const LINK_TOKEN: u64 = 0;
 const SIGNALS_TOKEN: u64 = 1;
 const FILES_TOKEN: u64 = 2;
+const CHANGES_TOKEN: u64 = 3;
 const SCRATCH_BYTES: usize = 64 * 1024;
 /// The time between SIGTERM and SIGKILL at shutdown, by default.
 const DEFAULT_SHUTDOWN: Duration = Duration::from_secs(5);
@@ -107,6 +108,7 @@ impl Agent {
                     LINK_TOKEN => self.on_link_readable(),
                     SIGNALS_TOKEN => self.on_signals(),
                     FILES_TOKEN => self.files.on_readable(&mut self.link),
+                    CHANGES_TOKEN => self.on_changes_handled(),
                     token => self.sessions.on_readable(token, &mut self.scratch, &mut self.link),
                 }
             }
@@ -261,6 +263,7 @@ impl Agent {
             }
             Message::BootFailed(_)
             | Message::Ready(_)
+            | Message::MountsRefreshed(_)
             | Message::Pong(_)
             | Message::ExecStarted(_)
             | Message::ExecStdinAck(_)
@@ -297,7 +300,7 @@ impl Agent {
             Ok(root) => {
                 self.changes = match root.mounts.shared_files() {
                     Ok(files) => files.and_then(|files| {
-                        let started = Changes::start(files);
+                        let started = Changes::start(files, &self.epoll, CHANGES_TOKEN);
                         started
                             .inspect_err(|error| crate::log(format_args!("no thread for changes: {error}")))
                             .ok()
@@ -341,8 +344,16 @@ impl Agent {
         if id != LINK_ID {
             let text = "a client does not report changes of mounts".to_owned();
             self.send_error(id, ErrorKind::WrongSession, text, Some("core.mounts.changed".to_owned()));
-        } else if let Some(changes) = &self.changes {
-            changes.handle(report);
+        } else if self.changes.as_ref().is_some_and(|changes| !changes.handle(report)) {
+            let text = "too many reports of changes are waiting".to_owned();
+            self.send_error(id, ErrorKind::Unavailable, text, Some("core.mounts.changed".to_owned()));
+        }
+    }
+
+    fn on_changes_handled(&mut self) {
+        let ended = self.changes.as_ref().map_or(0, Changes::ended);
+        for _ in 0..ended {
+            self.link.send(LINK_ID, MountsRefreshed {});
         }
     }
 

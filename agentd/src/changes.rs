@@ -4,25 +4,27 @@
 //! say that it is out of date. So each reported file is looked up in a way that the kernel never answers from its cache,
 //! and then used in a way that raises the events of inotify without changing anything.
 //!
-//! All of this is done by a thread: the file server of the host may be slow.
+//! All of this is done by a thread: the file server of the host may be slow. The host waits for the end of each report
+//! before it sends the next one.
 
 use std::fs::write;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use protocol::latest::{MountChange, MountChangeKind, MountsChanged};
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{
     AtFlags, CWD, FallocateFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags, chmod, fallocate, fstat,
     mkdirat, openat, openat2, statx,
 };
 use rustix::io::Errno;
 
-/// The most messages that wait for the thread. With more, all caches are dropped.
-const MESSAGES_MAX: usize = 64;
+/// The most reports that wait for the thread.
+const REPORTS_MAX: usize = 4;
 /// The stack of the thread in bytes.
 const STACK_BYTES: usize = 256 * 1024;
 /// An offset behind the end of every file. A hole there changes nothing, and the host's file server knows it.
@@ -44,27 +46,35 @@ pub struct SharedFiles {
 /// The thread that handles reports.
 pub struct Changes {
     sender: SyncSender<MountsChanged>,
-    /// Reports were lost because too many were waiting.
-    lost: Arc<AtomicBool>,
+    /// Counts the reports whose end the loop has not seen yet.
+    ended: Arc<OwnedFd>,
 }
 
 impl Changes {
-    /// Starts the thread.
-    pub fn start(files: SharedFiles) -> std::io::Result<Self> {
-        let (sender, receiver) = sync_channel(MESSAGES_MAX);
-        let lost = Arc::new(AtomicBool::new(false));
-        let worker = Worker { files, receiver, lost: Arc::clone(&lost) };
+    /// Starts the thread, and registers the token under which the loop is woken at the end of a report.
+    pub fn start(files: SharedFiles, epoll: &OwnedFd, token: u64) -> std::io::Result<Self> {
+        let (sender, receiver) = sync_channel(REPORTS_MAX);
+        let ended = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        epoll::add(epoll, &*ended, EventData::new_u64(token), EventFlags::IN)?;
+        let worker = Worker { files, receiver, ended: Arc::clone(&ended) };
         std::thread::Builder::new()
             .name("changes".to_owned())
             .stack_size(STACK_BYTES)
             .spawn(move || worker.run())?;
-        Ok(Self { sender, lost })
+        Ok(Self { sender, ended })
     }
 
-    /// Hands a report to the thread, without waiting for it.
-    pub fn handle(&self, report: MountsChanged) {
-        if self.sender.try_send(report).is_err() {
-            self.lost.store(true, Ordering::Release);
+    /// Hands a report to the thread, without waiting for it. Returns whether there is room for it.
+    pub fn handle(&self, report: MountsChanged) -> bool {
+        self.sender.try_send(report).is_ok()
+    }
+
+    /// Returns the number of reports that have ended since the last call.
+    pub fn ended(&self) -> u64 {
+        let mut count = [0; 8];
+        match rustix::io::read(&*self.ended, &mut count) {
+            Ok(8) => u64::from_ne_bytes(count),
+            _ => 0,
         }
     }
 }
@@ -72,15 +82,12 @@ impl Changes {
 struct Worker {
     files: SharedFiles,
     receiver: Receiver<MountsChanged>,
-    lost: Arc<AtomicBool>,
+    ended: Arc<OwnedFd>,
 }
 
 impl Worker {
     fn run(self) {
         while let Ok(MountsChanged { changes }) = self.receiver.recv() {
-            if self.lost.swap(false, Ordering::AcqRel) {
-                drop_caches();
-            }
             for MountChange { kind, path } in changes {
                 let path = PathBuf::from(std::ffi::OsStr::from_bytes(&path));
                 // Files that are gone again, or never were known here, need nothing.
@@ -93,6 +100,8 @@ impl Worker {
                     }
                 };
             }
+            // Fails if so many ends are unseen that the loop is awake in any case.
+            let _ = rustix::io::write(&*self.ended, &1_u64.to_ne_bytes());
         }
     }
 }

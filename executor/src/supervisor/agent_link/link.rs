@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 /// The most relay clients at once.
 pub const CLIENT_SLOTS: usize = 128;
@@ -63,6 +63,8 @@ pub struct Link {
     leaving: Rc<Semaphore>,
     /// Whether the guest has reported the result of its boot, and its shutdown.
     said: (Cell<bool>, Cell<bool>),
+    /// The guest has handled a report of changed files since the last wait.
+    refreshed: Notify,
     /// The reason for the end of the link, after all frames have been routed; `None` before.
     lost: watch::Sender<Option<String>>,
 }
@@ -91,6 +93,7 @@ impl Link {
             exec_log,
             leaving,
             said: Default::default(),
+            refreshed: Notify::new(),
             lost: watch::Sender::new(None),
         });
         tokio::task::spawn_local(async move {
@@ -142,6 +145,11 @@ impl Link {
         // The sender lives as long as `self`.
         let why = lost.wait_for(Option::is_some).await;
         why.ok().and_then(|why| why.clone()).unwrap_or_default()
+    }
+
+    /// Waits until the guest has handled a report of changed files. Several ends since the last wait count as one.
+    pub async fn refreshed(&self) {
+        self.refreshed.notified().await;
     }
 
     /// Sends a frame to the guest; waits while the queue is full.
@@ -226,6 +234,7 @@ impl Link {
             let said = match message {
                 Message::Ready(_) | Message::BootFailed(_) => &self.said.0,
                 Message::Shutdown(_) => &self.said.1,
+                Message::MountsRefreshed(_) => return self.refreshed.notify_one(),
                 _ => return,
             };
             if !said.replace(true) {

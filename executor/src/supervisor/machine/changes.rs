@@ -1,6 +1,7 @@
 //! Changes of shared files, from the file server to the guest.
 
 use crate::supervisor::agent_link::link::Link;
+use executor_client::deadline::within;
 use executor_share::{Change, ChangeKind, receive_change};
 use protocol::frame::LINK_ID;
 use protocol::latest::{
@@ -11,9 +12,14 @@ use std::future::pending;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
+use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 
-/// Forwards the reports of the file server to a guest with these features; the caller drops it when the link is lost.
+/// The time in which a guest handles one report, unless it does not any more.
+const REFRESH_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Forwards the reports of the file server to a guest with these features, one at a time; the caller drops it when the
+/// link is lost.
 pub async fn forward(link: &Link, features: &[String], reports: Option<&AsyncFd<OwnedFd>>) -> Infallible {
     if let Some(reports) = reports
         && features.iter().any(|known| known == FEATURE_MOUNT_CHANGES)
@@ -28,6 +34,9 @@ pub async fn forward(link: &Link, features: &[String], reports: Option<&AsyncFd<
             };
             if link.send(frame).await.is_err() {
                 break;
+            }
+            if within(REFRESH_TIMEOUT, link.refreshed()).await.is_err() {
+                tracing::warn!("the guest has not refreshed changed files for {REFRESH_TIMEOUT:?}");
             }
         }
     }

@@ -25,8 +25,8 @@ use executor_host::process::ProcessIdentity;
 use executor_log::Limits;
 use executor_vm::{DeviceMap, Launched, NetworkLink, VmExit, VmProcess};
 use schemas::snapshot::Exit;
-use spawn::Spawned;
 pub use spawn::{Launcher, SelfLauncher};
+use spawn::{Spawned, watched};
 use std::cell::RefCell;
 use std::error::Error;
 use std::io;
@@ -254,12 +254,8 @@ fn explain_exit(vmm: &mut VmProcess, kernel_log: &KernelLog) -> String {
     }
 }
 
-#[allow(unsafe_code, reason = "tokio wants a promise about the descriptor that no type can make")]
 async fn wait_for_exit(pidfd: BorrowedFd<'_>) -> io::Result<()> {
-    let pidfd = pidfd.try_clone_to_owned()?;
-    // SAFETY: the descriptor is ours alone and moves in; it stays open until it is dropped in there.
-    let pidfd = unsafe { AsyncFd::register(pidfd)? };
-    let _ = pidfd.readable().await?;
+    let _ = watched(pidfd.try_clone_to_owned()?)?.readable().await?;
     Ok(())
 }
 

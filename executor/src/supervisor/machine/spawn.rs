@@ -151,11 +151,11 @@ fn packet_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?)
 }
 
-/// Watches a socket for packets.
+/// Watches a descriptor.
 #[allow(unsafe_code, reason = "tokio wants a promise about the descriptor")]
-fn watched(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+pub(super) fn watched(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an owned descriptor is that of the same file until the `AsyncFd` that owns it is dropped.
-    Ok(unsafe { AsyncFd::register(socket)? })
+    Ok(unsafe { AsyncFd::register(descriptor)? })
 }
 
 /// A failure to spawn a monitor.

@@ -35,11 +35,14 @@ payload! {
     }
 
     /// `core.mounts.changed`: the host has changed shared files. The guest's caches of them are out of date, and programs
-    /// that watch them are to be notified.
+    /// that watch them are to be notified. Answered with `core.mounts.refreshed`.
     pub struct MountsChanged {
         /// The changes, at most [`MOUNT_CHANGES_MAX`].
         pub changes: Vec<MountChange>,
     }
+
+    /// `core.mounts.refreshed`: one `core.mounts.changed` has been handled. The host waits for it before it sends another.
+    pub struct MountsRefreshed {}
 
     /// A change of a shared file.
     pub struct MountChange {

@@ -11,8 +11,8 @@ use super::file::{
     FileResponse, FileStat,
 };
 use super::link::{
-    ClientDisconnected, Clock, ErrorKind, ErrorReport, MountChange, MountChangeKind, MountsChanged, Ping,
-    Pong, Ready, Shutdown,
+    ClientDisconnected, Clock, ErrorKind, ErrorReport, MountChange, MountChangeKind, MountsChanged,
+    MountsRefreshed, Ping, Pong, Ready, Shutdown,
 };
 use super::payload::Described;
 use crate::frame::{Flags, Frame};
@@ -97,6 +97,7 @@ messages! {
     Ready(Ready) = "core.ready", NONE;
     Clock(Clock) = "core.clock", NONE;
     MountsChanged(MountsChanged) = "core.mounts.changed", NONE;
+    MountsRefreshed(MountsRefreshed) = "core.mounts.refreshed", NONE;
     Shutdown(Shutdown) = "core.shutdown", SHUTDOWN;
     Ping(Ping) = "core.ping", NONE;
     Pong(Pong) = "core.pong", TERMINAL;
