@@ -25,7 +25,7 @@ help: ## Show this list
 
 .PHONY: up
 up: packages ## Build everything and bring examples/quickstart up
-	@.ci/beside msb '$(MAKE) build' -- guest '$(MAKE) install-guest' images '$(MAKE) examples'
+	@.ci/beside msb '$(MAKE) build' -- guest '$(MAKE) install-guest' images 'examples/make-image examples/quickstart/image'
 	@$(quickstart) $(msb) up -d --wait
 	@$(quickstart) $(msb) ps
 	@printf '%s\n' '' 'The quickstart runs. Next, for example:' '' \
@@ -117,9 +117,11 @@ webstack: ## Make the images of examples/webstack
 
 .PHONY: examples
 examples: ## Make the images that the examples boot from
-	@examples/make-image $(patsubst %/Sandboxfile,%/image,$(wildcard examples/*/Sandboxfile))
+	@.ci/packages python3
+	@examples/make-python examples/devserver/image
+	@examples/make-image $(patsubst %/Sandboxfile,%/image,$(filter-out examples/devserver/%,$(wildcard examples/*/Sandboxfile)))
 
 .PHONY: clean
 clean: ## Remove what was built here; the kernel's cache stays
 	@cargo clean
-	@rm -rf examples/*/image examples/webstack/{client,proxy,app}{,.key}
+	@rm -rf examples/*/image{,.key} examples/webstack/{client,proxy,app}{,.key}

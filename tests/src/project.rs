@@ -147,7 +147,7 @@ impl Project {
     /// Copies an image of an example to `./NAME`.
     pub fn image_of(&self, example: &str, name: &str) -> PathBuf {
         let (from, image) = (installation::example(example).join(name), self.directory.join(name));
-        assert!(from.is_dir(), "{example} has no image {name}: make webstack");
+        assert!(from.is_dir(), "{example} has no image {name}: make examples webstack");
         copy_tree(&from, &image, &[]);
         image
     }

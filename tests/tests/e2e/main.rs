@@ -10,6 +10,7 @@ mod capture;
 mod ci;
 mod copies;
 mod crash;
+mod devserver;
 mod doctor;
 mod documents;
 mod ephemeral;

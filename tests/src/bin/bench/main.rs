@@ -1,6 +1,6 @@
 //! `make bench`: the costs of msb, each beside a reference of the same run.
 //!
-//!   bench [--json] [--runs N] [--only hostile|large|machines|network|pull|unpack]
+//!   bench [--json] [--runs N] [--only hostile|large|machines|network|pull|reload|unpack]
 
 use std::error::Error;
 use std::io::Read;
@@ -17,6 +17,7 @@ mod hostile;
 mod large;
 mod network;
 mod pull;
+mod reload;
 mod unpack;
 mod walker;
 
@@ -24,7 +25,8 @@ use figure::{Figure, Limit, Samples};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-const USAGE: &str = "usage: bench [--json] [--runs N] [--only hostile|large|machines|network|pull|unpack]";
+const USAGE: &str =
+    "usage: bench [--json] [--runs N] [--only hostile|large|machines|network|pull|reload|unpack]";
 /// The version of the JSON.
 const JSON_VERSION: u32 = 2;
 const ONE_SANDBOX: &str = "project \"bench\"\nsandbox \"one\" {\n    image \"@image\"\n}\n";
@@ -73,6 +75,9 @@ fn main() -> Result<()> {
     }
     if wants("pull") {
         figures.push(pull::measure(runs)?);
+    }
+    if wants("reload") {
+        figures.push(reload::measure(runs * 4)?);
     }
     if wants("unpack") {
         let (figure, more) = unpack::measure(runs)?;
