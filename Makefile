@@ -58,7 +58,7 @@ unit: ## Run the tests that boot nothing (ARGS="reference" picks some)
 	@$(lint) cargo test --quiet --profile checked --workspace --exclude tests -- $(ARGS)
 
 .PHONY: e2e
-e2e: guest examples webstack build-tests ## Run the end-to-end tests on this host (ARGS="lifecycle" picks some)
+e2e: guest exerciser examples webstack build-tests ## Run the end-to-end tests on this host (ARGS="lifecycle" picks some)
 	@# Signals that nohup or a background shell ignores would stay ignored in every msb that a test signals.
 	@env --default-signal RUST_TEST_THREADS=$(E2E_THREADS) $(lint) \
 		cargo test --profile checked --workspace --test e2e -- $(ARGS)
@@ -68,8 +68,12 @@ fuzz: ## Fuzz the parsers of hostile bytes (ARGS="60 kdl stack": seconds each, a
 	@tests/fuzz/run $(ARGS)
 
 .PHONY: krun
-krun: guest examples build-tests ## Run some of them under libkrun, in an emulated KVM host
+krun: guest exerciser examples build-tests ## Run some of them under libkrun, in an emulated KVM host
 	@$(lint) tests/krun $(ARGS)
+
+.PHONY: suites
+suites: guest exerciser examples build-tests ## Run the long tests of mounts (ARGS="pjdfstest random" picks some)
+	@$(lint) tests/suites/run $(ARGS)
 
 .PHONY: bench
 bench: guest examples webstack ## Measure: cold start, exec, no-op up, ps, memory, network, large projects, pull, unpack, hostile guests
@@ -95,6 +99,11 @@ guest: ## Build the guest's kernel (once for a machine) and its agent
 	@mkdir -p $(boot)
 	@kernel=$${MSB_KERNEL:-$$(agentd/kernel/build)}; ln -sfn "$$(realpath "$$kernel")" $(boot)/vmlinux
 	@initramfs=$${MSB_INITRAMFS:-$$(agentd/build)}; ln -sfn "$$(realpath "$$initramfs")" $(boot)/initramfs.cpio
+
+.PHONY: exerciser
+exerciser: ## Build the program that tests run in guests
+	@mkdir -p $(boot)
+	@program=$$(tests/exerciser/build); ln -sfn "$$(realpath "$$program")" $(boot)/exerciser
 
 # By digest: a sandbox that runs goes on with the files that it booted from.
 .PHONY: install-guest

@@ -7,6 +7,9 @@ const PROGRAM_VARIABLE: &str = "E2E_MSB";
 /// Names the repository's root, if it is not the one that the tests were compiled in.
 const ROOT_VARIABLE: &str = "E2E_ROOT";
 
+/// Names the program that tests run in guests, if it is not the one of this repository.
+const EXERCISER_VARIABLE: &str = "E2E_EXERCISER";
+
 /// Returns the path of the `msb` binary.
 pub fn program() -> PathBuf {
     let path = match std::env::var_os(PROGRAM_VARIABLE) {
@@ -70,4 +73,14 @@ pub fn guest() -> [(&'static str, PathBuf); 2] {
         assert!(path.is_file(), "{variable} is not set and {} is missing: make guest", path.display());
         (variable, path)
     })
+}
+
+/// Returns the path of the program that tests run in guests.
+pub fn exerciser() -> PathBuf {
+    let path = match std::env::var_os(EXERCISER_VARIABLE) {
+        Some(path) => PathBuf::from(path),
+        None => profile_folder().join("../boot/exerciser"),
+    };
+    assert!(path.is_file(), "{} is missing: make exerciser", path.display());
+    path
 }

@@ -16,6 +16,7 @@ pub mod ports;
 pub mod process;
 pub mod project;
 pub mod python;
+pub mod random;
 pub mod registry;
 pub mod run;
 pub mod session;

@@ -79,6 +79,13 @@ impl Live {
         self.ended()
     }
 
+    /// Reads all lines to the end, also of one that fails.
+    pub fn rest(mut self) -> Vec<String> {
+        self.ended();
+        self.seen.extend(self.lines.iter());
+        std::mem::take(&mut self.seen)
+    }
+
     /// Waits for the end and returns the exit code. `None` if a signal ended it.
     pub fn wait(mut self) -> Option<i32> {
         self.ended()

@@ -132,6 +132,12 @@ impl Project {
         image
     }
 
+    /// Creates an image in `./image` with the program that exercises files, `/bin/exerciser`.
+    pub fn exerciser_image(&self) {
+        let image = self.own_image();
+        fs::copy(installation::exerciser(), image.join("bin/exerciser")).expect("a writable directory");
+    }
+
     fn create_image(&self, image: &Path) {
         if self.boots {
             copy_tree(&installation::image(), image, &[]);
@@ -254,6 +260,26 @@ impl Project {
             pid.and_then(Process::find).unwrap_or_else(|| panic!("{sandbox} has no {name}: {state}"))
         };
         Processes { supervisor: process("supervisor"), vmm: process("vmm") }
+    }
+
+    /// Returns the file server of a sandbox's mounts.
+    pub fn file_server(&self, sandbox: &str) -> Process {
+        let supervisor = self.processes(sandbox).supervisor.pid;
+        let is_server = |pid: i32| {
+            let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let parent =
+                stat.rsplit(')').next().and_then(|rest| rest.split_ascii_whitespace().nth(1)?.parse().ok());
+            command.split(|&byte| byte == 0).nth(1) == Some(b"share") && parent == Some(supervisor)
+        };
+        let pids = fs::read_dir("/proc").expect("processes").flatten();
+        let mut servers = pids
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .filter(|&pid| is_server(pid))
+            .filter_map(Process::find);
+        let server = servers.next().expect("a file server");
+        assert_eq!(servers.next(), None, "one server for all mounts");
+        server
     }
 
     /// Waits until the standard output of an msb command contains a text.

@@ -28,6 +28,7 @@ mod layers;
 mod lifecycle;
 mod logs;
 mod mount_changes;
+mod mount_exercise;
 mod mounts;
 mod network;
 mod not_started;

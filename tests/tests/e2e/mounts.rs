@@ -8,7 +8,6 @@ use rustix::io::Errno;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
-use tests::process::Process;
 use tests::wait::retry;
 use tests::{Project, leftovers};
 
@@ -111,26 +110,6 @@ fn overridden(path: &Path) -> [u32; 4] {
     let length = getxattr(path, OVERRIDE, &mut bytes[..]).expect("an attribute");
     assert_eq!((length, &bytes[..4]), (20, &[1, 0, 0, 0][..]));
     [4, 8, 12, 16].map(|at| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes")))
-}
-
-/// Returns the file server of a sandbox.
-fn server(project: &Project) -> Process {
-    let supervisor = project.processes("box").supervisor.pid;
-    let is_server = |pid: i32| {
-        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let parent =
-            stat.rsplit(')').next().and_then(|rest| rest.split_ascii_whitespace().nth(1)?.parse().ok());
-        command.split(|&byte| byte == 0).nth(1) == Some(b"share") && parent == Some(supervisor)
-    };
-    let pids = fs::read_dir("/proc").expect("processes").flatten();
-    let mut servers = pids
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(|&pid| is_server(pid))
-        .filter_map(Process::find);
-    let server = servers.next().expect("a file server");
-    assert_eq!(servers.next(), None, "one server for all mounts");
-    server
 }
 
 #[test]
@@ -330,7 +309,7 @@ fn volumes(project: &Project) {
 fn killed(project: &Project, folder: &Path) {
     let boot = project.boot_id("box");
     sh(project, "dd if=/dev/zero of=/rw/synced bs=64k count=10 conv=fsync");
-    server(project).kill();
+    project.file_server("box").kill();
     let reason = "the file server of the mounts was ended by signal 9";
     project.wait_for_output(&["logs", "box", "--source", "system"], reason);
     retry(|| {
@@ -342,7 +321,7 @@ fn killed(project: &Project, folder: &Path) {
     assert_eq!(sh(project, "stat -c '%u:%g %a' /rw/new; rm /rw/synced"), "1000:1001 4711");
 
     sh(project, "dd if=/dev/zero of=/rw/again bs=64k count=10 conv=fsync");
-    let (server, processes) = (server(project), project.processes("box"));
+    let (server, processes) = (project.file_server("box"), project.processes("box"));
     processes.supervisor.kill();
     // Nothing outlives its supervisor, and the next command takes over.
     server.wait_for_end();
