@@ -1,10 +1,12 @@
 //! Shared files and directories: entries of a virtio-fs device's file system, which the host serves.
 
 use std::fs::{OpenOptions, create_dir_all, metadata};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use protocol::latest::Mount;
+use rustix::fs::{major, minor};
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
@@ -20,6 +22,9 @@ const DEVICE_TIMEOUT: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 /// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The size of the largest request in KiB. The kernel's default is 128.
+const READ_AHEAD_KIB: u32 = 1024;
 
 /// A device with its hidden mount.
 struct Device {
@@ -45,6 +50,7 @@ impl Shares {
             }
             let target = format!("{DIRECTORY}/{}", all.devices.len());
             let mount = mount_device(tag, &target)?;
+            read_ahead(&target);
             let read_only = HiddenMount::read_only(&target, &format!("{target}.read-only"))?;
             all.devices.push(Device { tag: tag.clone(), mount, read_only });
         }
@@ -111,6 +117,14 @@ fn mount_device(tag: &str, target: &str) -> Result<HiddenMount, RootError> {
             mounted => return mounted,
         }
     }
+}
+
+/// Makes the kernel read files of a file system ahead in the largest requests, instead of in eight times as many.
+fn read_ahead(target: &str) {
+    let Ok(device) = metadata(target).map(|found| found.dev()) else { return };
+    let queue = format!("/sys/class/bdi/{}:{}/read_ahead_kb", major(device), minor(device));
+    // A kernel that has no such file reads more slowly.
+    let _ = std::fs::write(queue, READ_AHEAD_KIB.to_string());
 }
 
 /// Creates the file that a mounted one covers, unless something is there. A directory that is there is an error.

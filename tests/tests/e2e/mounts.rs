@@ -156,6 +156,10 @@ fn mounted(project: &Project) {
     assert!(of("/rw").starts_with("msb-mounts /rw virtiofs rw,nosuid,nodev,noexec,"), "{mounts}");
     assert!(of("/code").starts_with("msb-mounts /code virtiofs ro,noatime"), "{mounts}");
     assert!(of("/etc/app/settings").contains(" rw,"), "{mounts}");
+    // One request of the largest size instead of several.
+    let ahead =
+        "device=$(stat -c %d /rw); cat /sys/class/bdi/$((device >> 8)):$((device & 255))/read_ahead_kb";
+    assert_eq!(sh(project, ahead), "1024");
     let numbers: Vec<_> = (0..MORE).map(|n| n.to_string()).collect();
     let all = (0..MORE).map(|n| format!("/more/{n}/number")).collect::<Vec<_>>().join(" ");
     let read = sh(project, &format!("for file in {all}; do cat $file; echo; done"));
