@@ -39,7 +39,7 @@ const SETTLED_MS: u64 = 2 * OWN_CHANGE_MS;
 const NAMES_MAX: usize = 16 * 1024;
 
 /// Events that follow each other within this time are reported together.
-const GATHERING: Timespec = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
+const GATHERING: Duration = Duration::from_millis(2);
 
 /// A report waits at most this long for further events.
 const GATHERING_MAX: Duration = Duration::from_millis(20);
@@ -223,7 +223,10 @@ impl Changes {
                     break;
                 }
             }
-            if !self.poll(Some(&GATHERING))? {
+            // A pause, and not a wait for the next event: each of them would wake this thread, also those that the guest
+            // causes by working with many files.
+            sleep(GATHERING);
+            if !self.poll(Some(&Timespec::default()))? {
                 break;
             }
         }

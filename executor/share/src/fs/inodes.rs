@@ -151,6 +151,11 @@ impl Inodes {
         read(&self.table).by_file.get(&file).cloned()
     }
 
+    /// Returns the inode of a file if the guest knows it and its descriptor is open.
+    pub fn of_open_file(&self, file: FileId) -> Option<Arc<Inode>> {
+        self.of_file(file).filter(|inode| lock(&inode.slot).descriptor.is_some())
+    }
+
     /// Forgets `count` lookups of an inode; returns it if the guest does not know it any more.
     pub fn forget(&self, number: u64, count: u64) -> Option<Arc<Inode>> {
         let mut table = write(&self.table);

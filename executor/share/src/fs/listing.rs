@@ -2,7 +2,7 @@
 
 use super::handles::{Handle, OpenDirectory};
 use super::host::{self, Answer};
-use super::inode::{Opened, stat_number};
+use super::inode::{FileId, Opened, stat_number};
 use super::{ROOT, ShareFs};
 use crate::lock;
 use fuse_backend_rs::api::filesystem::{DirEntry, Entry};
@@ -227,6 +227,11 @@ impl ShareFs {
     fn listed_kind(&self, directory: &OpenDirectory, listed: &Listed) -> u32 {
         match &directory.opened {
             Some(opened) if listed.kind == u32::from(libc::DT_REG) && opened.inode().share.virtualizes() => {
+                let file = FileId { number: listed.number, ..opened.inode().file };
+                // The kind of a file does not change, and while it is open its number is not used again.
+                if let Some(inode) = self.inodes.of_open_file(file) {
+                    return kind_in_listing(inode.kind);
+                }
                 self.find(opened.inode(), &listed.name)
                     .map_or(listed.kind, |(found, _)| kind_in_listing(found.kind))
             }

@@ -52,6 +52,30 @@ fn listings_are_complete_in_small_parts() {
 }
 
 #[test]
+fn a_listing_has_the_kinds_of_files_that_the_guest_knows_and_of_others() {
+    let scratch = tempfile::tempdir().unwrap();
+    let guest = Guest::new(scratch.path(), SharePolicy::default());
+    guest.write("file", b"data").unwrap();
+    guest.symlink("target", "link").unwrap();
+    guest.mknod("pipe", libc::S_IFIFO | 0o600, 0).unwrap();
+    let kinds = || {
+        let mut all = guest.list("").unwrap();
+        all.sort();
+        all.into_iter().map(|(_, kind)| kind).collect::<Vec<_>>()
+    };
+    let right = [libc::DT_REG, libc::DT_LNK, libc::DT_FIFO].map(u32::from);
+    assert_eq!(guest.fs.inodes.usage().0, 1, "no file is known");
+    assert_eq!(kinds(), right);
+    let known = ["file", "link", "pipe"].map(|path| guest.walk(path).unwrap());
+    assert_eq!(kinds(), right);
+    // A known name that is another file now.
+    guest.unlink("link").unwrap();
+    fs::write(scratch.path().join("link"), "").unwrap();
+    assert_eq!(kinds(), [libc::DT_REG, libc::DT_REG, libc::DT_FIFO].map(u32::from));
+    known.iter().for_each(|inode| guest.forget(*inode));
+}
+
+#[test]
 fn a_listing_continues_where_the_guest_says() {
     let scratch = tempfile::tempdir().unwrap();
     for index in 0..100 {
