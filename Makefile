@@ -76,8 +76,8 @@ suites: guest exerciser examples build-tests ## Run the long tests of mounts (AR
 	@$(lint) tests/suites/run $(ARGS)
 
 .PHONY: bench
-bench: guest examples webstack ## Measure: cold start, exec, no-op up, ps, memory, network, large projects, pull, unpack, hostile guests
-	@.ci/packages docker-compose docker-registry skopeo umoci apache2-utils iperf3 iproute2 passt
+bench: guest examples webstack ## Measure: cold start, exec, no-op up, ps, memory, mounts, network, large projects, pull, unpack, hostile guests
+	@.ci/packages docker-compose docker-registry skopeo umoci apache2-utils iperf3 iproute2 passt libcap-ng-dev libseccomp-dev
 	@cargo build --release --workspace --bins --examples
 	@$(target)/release/bench $(ARGS)
 

@@ -1,11 +1,13 @@
 //! Boots a kernel and an initramfs with folders of the host, and shows the console.
 //!
-//!   mounted [--driver krun|qemu] [--vcpus N] [--memory MIB] [--read-only] KERNEL INITRAMFS FOLDER...
+//!   mounted [--driver krun|qemu] [--vcpus N] [--memory MIB] [--read-only] [--disk FILE] [--append WORD]...
+//!           KERNEL INITRAMFS FOLDER...
 //!
-//! The guest finds the folders as `0`, `1` and so on in the virtio-fs with the tag `msb-mounts`.
+//! The guest finds the folders as `0`, `1` and so on in the virtio-fs with the tag `msb-mounts`, and the disk, if there is
+//! one, as its first. Words are appended to the kernel's command line.
 
 use executor_share::{Limits, ServerSpec, Share, SharePolicy, Transport};
-use executor_vm::{DriverKind, MountsLink, MountsTransport, VmSpec, VmmCommand};
+use executor_vm::{Disk, DriverKind, MountsLink, MountsTransport, VmSpec, VmmCommand};
 use rustix::fs::{Mode, OFlags};
 use std::error::Error;
 use std::io::{Read, Write};
@@ -19,6 +21,8 @@ struct Options {
     vcpus: Option<u8>,
     memory_mib: Option<u32>,
     read_only: bool,
+    disk: Option<String>,
+    words: Vec<String>,
     positional: Vec<String>,
 }
 
@@ -37,6 +41,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             "--vcpus" => options.vcpus = Some(value()?.parse()?),
             "--memory" => options.memory_mib = Some(value()?.parse()?),
             "--read-only" => options.read_only = true,
+            "--disk" => options.disk = Some(value()?),
+            "--append" => options.words.push(value()?),
             _ => options.positional.push(word),
         }
     }
@@ -68,14 +74,19 @@ fn boot(options: &Options) -> Result<(), Box<dyn Error>> {
     let reports = std::os::unix::net::UnixDatagram::unbound()?.into();
     let server = ServerSpec { transport, socket: socket.into(), reports, shares, limits: Limits::default() };
     let mut server = executor_share::launch(command("share")?, server)?;
+    let mut disks = Vec::new();
+    if let Some(path) = &options.disk {
+        let file = rustix::fs::open(path.as_str(), OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+        disks.push(Disk { id: "disk".to_owned(), file, read_only: false });
+    }
     let (mut console, console_inside) = std::io::pipe()?;
     let spec = VmSpec {
         kernel: kernel.into(),
         initramfs: initramfs.into(),
-        extra_cmdline: Vec::new(),
+        extra_cmdline: options.words.clone(),
         vcpus: options.vcpus.unwrap_or(1),
         memory_mib: options.memory_mib.unwrap_or(256),
-        disks: Vec::new(),
+        disks,
         ports: Vec::new(),
         network: None,
         mounts: Some(MountsLink { socket: of_vm.into() }),

@@ -1,6 +1,6 @@
 //! `make bench`: the costs of msb, each beside a reference of the same run.
 //!
-//!   bench [--json] [--runs N] [--only hostile|large|machines|network|pull|reload|unpack]
+//!   bench [--json] [--runs N] [--only hostile|large|machines|mounts|network|pull|reload|unpack]
 
 use std::error::Error;
 use std::io::Read;
@@ -15,6 +15,7 @@ mod figure;
 mod follow;
 mod hostile;
 mod large;
+mod mounts;
 mod network;
 mod pull;
 mod reload;
@@ -26,7 +27,7 @@ use figure::{Figure, Limit, Samples};
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 const USAGE: &str =
-    "usage: bench [--json] [--runs N] [--only hostile|large|machines|network|pull|reload|unpack]";
+    "usage: bench [--json] [--runs N] [--only hostile|large|machines|mounts|network|pull|reload|unpack]";
 /// The version of the JSON.
 const JSON_VERSION: u32 = 2;
 const ONE_SANDBOX: &str = "project \"bench\"\nsandbox \"one\" {\n    image \"@image\"\n}\n";
@@ -70,6 +71,12 @@ fn main() -> Result<()> {
     let wants = |part: &str| only.as_deref().is_none_or(|only| only == part);
     let mut rows = if wants("large") { large::measure()? } else { Vec::new() };
     let (driver, mut figures) = if wants("machines") { machines(runs)? } else { (String::new(), Vec::new()) };
+    let mut mounts = None;
+    if wants("mounts") {
+        let (report, more) = mounts::measure(runs)?;
+        mounts = Some(report);
+        rows.extend(more);
+    }
     if wants("network") {
         figures.extend(network::measure(runs)?);
     }
@@ -94,9 +101,11 @@ fn main() -> Result<()> {
         true => {
             let figures: Vec<_> = figures.iter().map(Figure::json).collect();
             let rows: Vec<_> = rows.iter().map(large::Row::json).collect();
+            let mounts = mounts.as_ref().map(mounts::Report::json);
             println!(
                 "{:#}",
-                serde_json::json!({ "version": JSON_VERSION, "driver": driver, "figures": figures, "large": rows })
+                serde_json::json!({ "version": JSON_VERSION, "driver": driver, "figures": figures, "large": rows,
+                    "mounts": mounts })
             );
         }
         false => {
@@ -106,6 +115,9 @@ fn main() -> Result<()> {
             }
             if !figures.is_empty() {
                 print!("\n{}", figure::table(&figures));
+            }
+            if let Some(mounts) = &mounts {
+                print!("\n{}", mounts.table());
             }
         }
     }
