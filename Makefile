@@ -51,7 +51,8 @@ test: ## Check everything that .ci/run checks
 	@.ci/beside krun '$(MAKE) krun' -- \
 		unit '$(MAKE) unit' \
 		fuzz 'tests/fuzz/run' \
-		e2e '$(MAKE) e2e'
+		e2e '$(MAKE) e2e' \
+		user '$(MAKE) as-user'
 
 .PHONY: unit
 unit: ## Run the tests that boot nothing (ARGS="reference" picks some)
@@ -66,6 +67,10 @@ e2e: guest exerciser examples webstack build-tests ## Run the end-to-end tests o
 .PHONY: fuzz
 fuzz: ## Fuzz the parsers of hostile bytes (ARGS="60 kdl stack": seconds each, and some of the targets)
 	@tests/fuzz/run $(ARGS)
+
+.PHONY: as-user
+as-user: guest examples build-tests ## Run some of them as an ordinary user, for root
+	@$(lint) tests/as-user $(ARGS)
 
 .PHONY: krun
 krun: guest exerciser examples build-tests ## Run some of them under libkrun, in an emulated KVM host

@@ -55,6 +55,9 @@ pub enum FuseStep {
     /// A user or mount namespace.
     #[error("this user may not create namespaces")]
     Namespace,
+    /// The privileged programs that map the ids in the user namespace.
+    #[error("newuidmap and newgidmap cannot map this user's subordinate ids")]
+    IdMap,
     /// The ids in the user namespace.
     #[error("a user namespace cannot be set up")]
     Ids,
@@ -70,10 +73,11 @@ pub enum FuseStep {
 }
 
 impl FuseStep {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Process,
         Self::SubordinateIds,
         Self::Namespace,
+        Self::IdMap,
         Self::Ids,
         Self::Private,
         Self::Device,
@@ -94,6 +98,10 @@ impl FuseProblem {
                 "install newuidmap (`apt-get install uidmap`) and add ranges for this user \
                  (`usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER`), or run msb as root, \
                  or use --driver qemu"
+            }
+            FuseStep::IdMap => {
+                "make them set-user-id root (`apt-get install --reinstall uidmap`), on a file system without `nosuid`, \
+                 or run msb as root, or use --driver qemu"
             }
             FuseStep::Namespace | FuseStep::Ids | FuseStep::Private | FuseStep::Mount => {
                 "allow user namespaces (`sysctl user.max_user_namespaces`, \

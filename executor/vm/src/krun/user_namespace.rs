@@ -80,7 +80,8 @@ fn map(program: &str, pid: i32, id: u32, range: IdRange) -> Result<(), FuseProbl
     command.args(ids).args(others).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     match command.status() {
         Ok(status) if status.success() => Ok(()),
-        Ok(_) => Err(FuseStep::Ids.failed()(Errno::PERM)),
+        // They fail if they have lost their set-user-id bit or their capabilities, as copies do.
+        Ok(_) => Err(FuseStep::IdMap.failed()(Errno::PERM)),
         Err(error) => Err(FuseProblem {
             step: FuseStep::SubordinateIds,
             errno: error.raw_os_error().unwrap_or_default(),
