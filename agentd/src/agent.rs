@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use protocol::frame::{Flags, Frame, LINK_ID};
 use protocol::latest::{
-    BootAssembler, BootChunk, BootDocument, BootFailed, ClientDisconnected, ErrorKind, ErrorReport,
-    ExecRequest, ExecStarted, FEATURE_CLOCK, FEATURE_FILES, FEATURE_MOUNT_CHANGES, FileRequest, Message,
-    MountsChanged, MountsRefreshed, Pong, Ready, Shutdown,
+    BootAssembler, BootChunk, BootDocument, BootFailed, BootProgress, ClientDisconnected, ErrorKind,
+    ErrorReport, ExecRequest, ExecStarted, FEATURE_CLOCK, FEATURE_FILES, FEATURE_MOUNT_CHANGES, FileRequest,
+    Message, MountsChanged, MountsRefreshed, Pong, Ready, Shutdown,
 };
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
@@ -40,6 +40,8 @@ const DEFAULT_SHUTDOWN: Duration = Duration::from_secs(5);
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a file operation may take to notice its cancellation. One in a hanging file system never does.
 const FILES_TIMEOUT: Duration = Duration::from_millis(500);
+/// The interval of reports to the host, which waits for the end of the boot, that files are being copied.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 /// The number of frames that are handled before commands get their turn.
 const MAX_FRAMES_AT_ONCE: usize = 64;
 
@@ -262,6 +264,7 @@ impl Agent {
                 self.send_error(id, ErrorKind::UnsupportedType, text, Some(message_type));
             }
             Message::BootFailed(_)
+            | Message::BootProgress(_)
             | Message::Ready(_)
             | Message::MountsRefreshed(_)
             | Message::Pong(_)
@@ -296,7 +299,15 @@ impl Agent {
             Ok(Some(document)) => document,
             Err(error) => return self.boot_failed(error.to_string()),
         };
-        match root::build(&document) {
+        let (link, mut reported) = (&mut self.link, Instant::now());
+        let mut progress = |copied_bytes| {
+            if reported.elapsed() >= PROGRESS_INTERVAL {
+                link.send(LINK_ID, BootProgress { copied_bytes });
+                link.flush();
+                reported = Instant::now();
+            }
+        };
+        match root::build(&document, &mut progress) {
             Ok(root) => {
                 self.changes = match root.mounts.shared_files() {
                     Ok(files) => files.and_then(|files| {

@@ -11,6 +11,7 @@ mod agent;
 mod boot;
 mod candidate;
 mod changes;
+mod copy_up;
 mod environment;
 mod failure;
 mod files;

@@ -4,7 +4,7 @@
 //! to every path of its mounts, with the flags of each. At shutdown the hidden mounts make whole file systems read-only,
 //! whatever commands have mounted elsewhere.
 
-use std::fs::{DirBuilder, Metadata, create_dir_all};
+use std::fs::{DirBuilder, Metadata, create_dir_all, metadata};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::path::Path;
@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount, mount_bind, mount_remount};
 
 use crate::changes::SharedFiles;
+use crate::copy_up::{self, CopyFailure};
 use crate::root::{RootError, step};
 use crate::shares::Shares;
 use crate::users;
@@ -42,6 +43,35 @@ impl Mounts {
         }
     }
 
+    /// Fills empty writable volumes with the contents of the directories of the root that they cover, before any of them
+    /// is bound. `progress` is called again and again meanwhile, with the number of bytes of a copy.
+    pub fn fill(&self, document: &BootDocument, progress: &mut dyn FnMut(u64)) -> Result<(), RootError> {
+        let root = step(metadata("/"), "look at /")?;
+        for binding in in_order(document) {
+            let Some(source) = self.fillable(&binding) else { continue };
+            let destination = binding.destination();
+            // Another device is a file system of the kernel, such as /proc.
+            let covered =
+                metadata(destination).ok().filter(|found| found.is_dir() && found.dev() == root.dev());
+            let source = Path::new(&source);
+            if covered.is_some() {
+                hand_over(source, destination, covered.as_ref(), None);
+            }
+            let covered = covered.is_some().then_some(Path::new(destination));
+            copy_up::fill(source, covered, progress).map_err(|failure| not_filled(failure, destination))?;
+        }
+        Ok(())
+    }
+
+    /// Returns the path of the volume of a writable mount; `None` for all other mounts.
+    fn fillable(&self, binding: &Binding<'_>) -> Option<String> {
+        match binding {
+            Binding::Volume(mount) if !mount.read_only => self.volumes.path(mount),
+            Binding::Share(mount) if mount.volume && !mount.read_only => self.shares.path(mount),
+            Binding::Volume(_) | Binding::Share(_) => None,
+        }
+    }
+
     /// Binds all mounts to their paths in the new root, outer paths first.
     pub fn bind(&self, document: &BootDocument) -> Result<(), RootError> {
         let user = document.user.as_deref();
@@ -65,6 +95,18 @@ impl Mounts {
         // Both, whatever the result of the other.
         let (volumes, shares) = (self.volumes.release(), self.shares.release());
         volumes && shares
+    }
+}
+
+/// Returns the error about a volume that cannot be filled.
+fn not_filled(failure: CopyFailure, destination: &str) -> RootError {
+    if failure.is_full() {
+        return RootError::VolumeFull { destination: destination.to_owned() };
+    }
+    let path = Path::new(destination).join(&failure.path);
+    RootError::Step {
+        step: format!("copy {} of the image into the volume for {destination}", path.display()),
+        source: failure.source,
     }
 }
 
@@ -187,7 +229,7 @@ pub fn bind(source: &str, destination: &str, restrictions: Restrictions) -> Resu
 
 /// Creates the directory of a mount, unless it exists. Returns what it was before, `None` if it was created.
 pub fn make_mount_point(destination: &str) -> Result<Option<Metadata>, RootError> {
-    let covered = std::fs::metadata(destination).ok();
+    let covered = metadata(destination).ok();
     step(create_dir_all(destination), format!("make the mount point {destination}"))?;
     Ok(covered)
 }
@@ -203,9 +245,9 @@ pub fn hand_over(root: &Path, destination: &str, covered: Option<&Metadata>, use
 fn try_hand_over(root: &Path, covered: Option<&Metadata>, user: Option<&str>) -> std::io::Result<()> {
     // A link in /proc names a directory only with a path after it.
     let root = root.join(".");
-    let own = std::fs::metadata(&root)?;
+    let own = metadata(&root)?;
     let untouched = (own.uid(), own.gid(), own.mode() & 0o7777) == (0, 0, UNTOUCHED_MODE);
-    if !untouched || std::fs::read_dir(&root)?.next().is_some() {
+    if !untouched || !copy_up::is_unused(&root)? {
         return Ok(());
     }
     if let Some(covered) = covered {
@@ -221,7 +263,7 @@ fn try_hand_over(root: &Path, covered: Option<&Metadata>, user: Option<&str>) ->
 mod tests {
     use super::*;
     use protocol::latest::{BOOT_DOCUMENT_VERSION, Disk, DiskAt};
-    use std::fs::{create_dir, metadata, set_permissions, write};
+    use std::fs::{create_dir, set_permissions, write};
 
     fn document(volumes: &[&str], shares: &[(&str, bool)]) -> BootDocument {
         let disk = || Disk { at: DiskAt::Index(0), file_system: "ext4".to_owned() };

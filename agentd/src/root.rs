@@ -47,6 +47,11 @@ pub enum RootError {
     Unclean { what: String },
     #[error("there is no virtio-fs device '{tag}'")]
     NoShare { tag: String },
+    #[error(
+        "the image's files in {destination} do not fit into the empty volume that is mounted there: \
+         give the volume a larger `size`, or make room on the host's disk"
+    )]
+    VolumeFull { destination: String },
     #[error("{destination} is a directory, and a file cannot be mounted over it")]
     FileOverDirectory { destination: String },
 }
@@ -71,11 +76,12 @@ pub fn mount_for_devices() -> Result<(), RootError> {
     mount_kernel_file_system("sysfs", "/sys", PLAIN, c"")
 }
 
-pub fn build(document: &BootDocument) -> Result<Root, RootError> {
+/// Builds the root. `progress` is called again and again while files are copied, with the number of bytes of a copy.
+pub fn build(document: &BootDocument, progress: &mut dyn FnMut(u64)) -> Result<Root, RootError> {
     set_clock(document.clock_unix_ns);
     let writable = mount_overlay(document)?;
     let mounts = Mounts::open(document)?;
-    match complete(document, &mounts) {
+    match complete(document, &mounts, progress) {
         Ok(()) => Ok(Root { writable, mounts }),
         Err(error) => {
             mounts.release();
@@ -85,12 +91,17 @@ pub fn build(document: &BootDocument) -> Result<Root, RootError> {
 }
 
 /// Completes the root after it was moved to `/`.
-fn complete(document: &BootDocument, mounts: &Mounts) -> Result<(), RootError> {
+fn complete(
+    document: &BootDocument,
+    mounts: &Mounts,
+    progress: &mut dyn FnMut(u64),
+) -> Result<(), RootError> {
     step(chdir(NEW_ROOT), "enter the new root")?;
     step(mount_move(".", "/"), "move the new root to /")?;
     step(chroot("."), "change the root")?;
     step(chdir("/"), "enter /")?;
     mount_kernel_file_systems()?;
+    mounts.fill(document, progress)?;
     mounts.bind(document)?;
     install_scripts(document)?;
     step(sethostname(document.hostname.as_bytes()), "set the host name")?;

@@ -57,13 +57,16 @@ impl Shares {
         Ok(all)
     }
 
+    /// Returns the path of an entry; `None` if there is no such device.
+    pub fn path(&self, mount: &Mount) -> Option<String> {
+        let device = self.devices.iter().find(|device| device.tag == mount.tag)?;
+        Some(format!("{}/{}", device.mount.path(), mount.entry))
+    }
+
     /// Binds one entry to its path in the new root.
     pub fn bind(&self, mount: &Mount, user: Option<&str>) -> Result<(), RootError> {
-        let Mount { tag, entry, destination, volume, read_only, noexec, nosuid, nodev } = mount;
-        let Some(device) = self.devices.iter().find(|device| device.tag == *tag) else {
-            return Err(RootError::NoShare { tag: tag.clone() });
-        };
-        let source = format!("{}/{entry}", device.mount.path());
+        let Mount { tag, entry: _, destination, volume, read_only, noexec, nosuid, nodev } = mount;
+        let source = self.path(mount).ok_or_else(|| RootError::NoShare { tag: tag.clone() })?;
         let found = step(metadata(&source), format!("find the files for {destination}"))?;
         if found.is_dir() {
             let covered = make_mount_point(destination)?;

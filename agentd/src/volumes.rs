@@ -45,6 +45,12 @@ impl Volumes {
         Ok(all)
     }
 
+    /// Returns the path of the root of a volume; `None` if it can only be read.
+    pub fn path(&self, mount: &VolumeMount) -> Option<String> {
+        let volume = self.volumes.iter().find(|volume| volume.at == mount.disk.at)?;
+        (!volume.read_only).then(|| volume.mount.path())
+    }
+
     /// Binds one volume to its path in the new root.
     pub fn bind(&self, mount: &VolumeMount, user: Option<&str>) -> Result<(), RootError> {
         let VolumeMount { disk, destination, read_only, noexec, nosuid, nodev } = mount;

@@ -9,8 +9,8 @@ use executor_share::{ServerSpec, ShareProcess};
 use executor_vm::{Backend, ConsolePort, LaunchError, Launched, VmSpec, VmmCommand};
 use protocol::frame::{Flags, Frame, FrameDecoder, LINK_ID};
 use protocol::latest::{
-    BootAssembler, BootDocument, BootFailed, ExecExited, ExecFailed, ExecStarted, FailureKind, Message,
-    Ready, Shutdown,
+    BootAssembler, BootDocument, BootFailed, BootProgress, ExecExited, ExecFailed, ExecStarted, FailureKind,
+    Message, Ready, Shutdown,
 };
 use std::cell::{Cell, RefCell};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -141,7 +141,7 @@ async fn serve(mut agent: UnixStream, power: OwnedFd, guest: &Guest, received: &
                     Some(document) => {
                         received.documents.borrow_mut().push(document);
                         match guest.boot {
-                            Boot::Ready => vec![ready()],
+                            Boot::Ready => vec![link_frame(BootProgress { copied_bytes: 1 }), ready()],
                             Boot::Fails(message) => {
                                 vec![link_frame(BootFailed { message: message.to_owned() })]
                             }

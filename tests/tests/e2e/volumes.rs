@@ -38,3 +38,73 @@ fn a_volume_outlives_its_sandboxes_grows_and_is_trimmed() {
     project.ok(&["down", "-v"]);
     leftovers::assert_none(project.home());
 }
+
+/// Creates files of all kinds in two directories.
+const SEED: &str = "
+for directory in /srv/disk /srv/directory; do
+    mkdir -p $directory/inner; cd $directory
+    echo contents > file; chown 1000:1001 file; chmod 4711 file; ln file inner/link
+    ln -s ../file inner/symlink; mknod null c 1 3; chmod 640 null; mkfifo pipe
+    touch -d '2001-02-03 04:05:06' file; chmod 2750 inner; touch -d '2002-02-03 04:05:06' inner
+    chown 7:8 .; chmod 1771 .
+done
+mkdir /srv/large; dd if=/dev/urandom of=/srv/large/file bs=1M count=3";
+
+/// Lists all that a copy keeps.
+const LIST: &str = "
+for directory in /srv/disk /srv/directory; do
+    cd $directory; stat -c '%a %u:%g' .; cat inner/link
+    find * ! -type d -exec stat -c '%n %F %a %u:%g %Y %h %s %t,%T' {} + | sort
+    find * -type d -exec stat -c '%n %a %u:%g %Y' {} + | sort
+done";
+
+#[test]
+fn an_empty_volume_gets_the_files_that_it_covers_once() {
+    let file = |volumes: &str, mounts: &str| {
+        format!("project \"p\"\n{volumes}\nsandbox \"box\" {{\nimage \"@image\"\n{mounts}\n}}\n")
+    };
+    let volumes = "volume \"disk\" size=\"64M\"\nvolume \"directory\"\nvolume \"etc\"";
+    let mounts = "mount \"disk\" to=\"/srv/disk\"\nmount \"directory\" to=\"/srv/directory\"\nmount \"etc\" to=\"/etc\"";
+    let project = Project::new(&file("", ""));
+    project.up();
+    let sh = |script: &str| project.exec("box", &["sh", "-c", script]);
+    sh(SEED);
+    let expected = sh(LIST);
+    let users = sh("cat /etc/passwd");
+
+    project.write("Sandboxfile", &file(volumes, mounts));
+    project.ok(&["stop", "box"]);
+    project.ok(&["up", "-d", "--no-start"]);
+    // A copy that was interrupted.
+    let directory = project.home().join("volumes/p-directory/data");
+    std::fs::create_dir_all(directory.join(".msb-copy.partial/half")).expect("a directory of this user");
+    project.up();
+    let mounted = sh("grep -c -E ' /(srv/disk|srv/directory|etc) ' /proc/mounts");
+    assert_eq!(mounted, "3");
+    assert_eq!(sh(LIST), expected);
+    // An image's own directory, where msb itself writes files.
+    assert_eq!(
+        sh("cat /etc/passwd; ls -A /srv/disk /srv/directory | grep -c msb-copy || true"),
+        format!("{users}\n0")
+    );
+
+    // What the sandbox changes stays, even if that leaves nothing.
+    sh("echo changed > /srv/disk/file; rm -r /srv/directory/*");
+    project.ok(&["restart", "box"]);
+    assert_eq!(sh("cat /srv/disk/file; ls -A /srv/directory"), "changed");
+
+    let small = |size: &str| {
+        let volumes = format!("{volumes}\nvolume \"small\" kind=\"directory\" size=\"{size}\"");
+        file(&volumes, &format!("{mounts}\nmount \"small\" to=\"/srv/large\""))
+    };
+    project.write("Sandboxfile", &small("1M"));
+    let refused = project.run(&["up", "-d"]).exits(1);
+    refused.says("the image's files in /srv/large do not fit into the empty volume that is mounted there");
+    let left = std::fs::read_dir(project.home().join("volumes/p-small/data")).expect("a directory").count();
+    assert_eq!(left, 0);
+    project.write("Sandboxfile", &small("8M"));
+    project.up();
+    assert_eq!(sh("stat -c %s /srv/large/file"), (3 << 20).to_string());
+    project.ok(&["down", "-v"]);
+    leftovers::assert_none(project.home());
+}

@@ -235,6 +235,11 @@ impl Link {
                 Message::Ready(_) | Message::BootFailed(_) => &self.said.0,
                 Message::Shutdown(_) => &self.said.1,
                 Message::MountsRefreshed(_) => return self.refreshed.notify_one(),
+                // Any number of them, until the end of the boot.
+                Message::BootProgress(_) if !self.said.0.get() => {
+                    let _ = events.try_send(message);
+                    return;
+                }
                 _ => return,
             };
             if !said.replace(true) {

@@ -1,5 +1,6 @@
 //! Devices of a virtual machine: their ids, and their addresses in the guest.
 
+mod filling;
 pub mod shares;
 pub mod volumes;
 

@@ -1,10 +1,11 @@
 //! The volumes of one sandbox: locked from the first boot to the final end, restarts included. Disks are passed to each of
 //! its virtual machines; directories are opened for each of them, see [`super::shares`].
 
+use super::filling;
 use super::shares::Shares;
 use super::{BASE_DISK, MountError, WRITABLE_DISK, guest_disk};
 use crate::launch::LaunchSpec;
-use executor_host::home::Home;
+use executor_host::home::{Home, VolumeFolder};
 use executor_host::volume::{Access, HeldVolume, VolumeError};
 use executor_image::Growth;
 use executor_vm::{DeviceMap, Disk};
@@ -12,6 +13,7 @@ use protocol::latest::VolumeMount;
 use schemas::name::VolumeName;
 use schemas::spec::{Definition, Mount, MountSource};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -30,6 +32,8 @@ pub struct Volumes {
     disks: Vec<(VolumeName, HeldVolume, Access)>,
     /// The directories, which are only kept from being removed.
     _directories: Vec<HeldVolume>,
+    /// The folders of directories that the guest may write to, each sandbox's in the same order.
+    writable: Vec<VolumeFolder>,
 }
 
 impl Volumes {
@@ -60,12 +64,26 @@ impl Volumes {
             }
             held_disks.push((name, held, access));
         }
-        let held_directory = |(name, _): (VolumeName, Access)| {
+        let (mut held_directories, mut writable) = (Vec::new(), Vec::new());
+        for (name, access) in directories {
             let folder = home.volume(&launch.project, &name);
-            HeldVolume::take_directory(&name, &folder, Access::Read, Some(&launch.full_name))
-        };
-        let directories = directories.into_iter().map(held_directory).collect::<Result<_, _>>()?;
-        Ok(Self { disks: held_disks, _directories: directories })
+            let held = HeldVolume::take_directory(&name, &folder, Access::Read, Some(&launch.full_name))?;
+            held_directories.push(held);
+            if access == Access::Write {
+                writable.push(folder);
+            }
+        }
+        writable.sort_by(|one, other| one.path().cmp(other.path()));
+        Ok(Self { disks: held_disks, _directories: held_directories, writable })
+    }
+
+    /// Locks the directories that a booting guest may fill with files of its image, and waits for other guests that do so.
+    pub async fn lock_for_filling(&self) -> io::Result<Vec<File>> {
+        let mut locks = Vec::new();
+        for folder in &self.writable {
+            locks.extend(filling::lock(folder).await?);
+        }
+        Ok(locks)
     }
 
     /// Returns the disks for one virtual machine. They keep the locks as long as the machine lives, even without this

@@ -33,6 +33,13 @@ impl Machine<'_> {
             }
             fits
         });
+        // Until the guest is up.
+        let _filling = tokio::select! {
+            locks = self.volumes.lock_for_filling() => {
+                locks.map_err(|error| failure(format!("cannot prepare the volumes: {error}")))?
+            }
+            _ = self.store.stop_requested() => return Err(ExitCause::Stopped.into()),
+        };
         let document = self.boot_document(&spec, boot, sandboxfile)?;
         let frames = document.to_frames().map_err(|error| failure_of(&error))?;
         for frame in frames {
@@ -41,9 +48,15 @@ impl Machine<'_> {
                 break;
             }
         }
-        let answer = tokio::select! {
-            answer = tokio::time::timeout(BOOT_TIMEOUT, events.recv()) => answer,
-            _ = self.store.stop_requested() => return Err(ExitCause::Stopped.into()),
+        let answer = loop {
+            let answer = tokio::select! {
+                answer = tokio::time::timeout(BOOT_TIMEOUT, events.recv()) => answer,
+                _ = self.store.stop_requested() => return Err(ExitCause::Stopped.into()),
+            };
+            // A guest that copies many files into a new volume takes longer.
+            if !matches!(answer, Ok(Some(Message::BootProgress(_)))) {
+                break answer;
+            }
         };
         let ready = match answer {
             Ok(Some(Message::Ready(ready))) => ready,

@@ -20,6 +20,10 @@ pub const BOOT_DOCUMENT_VERSION: u32 = 1;
 pub const BOOT_CHUNK_BYTES: usize = 1024 * 1024;
 /// The largest document, in bytes: 64 MiB.
 pub const MAX_BOOT_BYTES: usize = 64 * 1024 * 1024;
+/// The directory in a volume with an incomplete copy of the image's files.
+pub const COPY_PARTIAL: &str = ".msb-copy.partial";
+/// The directory in a volume with a complete copy whose entries are being moved out.
+pub const COPY_COMPLETE: &str = ".msb-copy.complete";
 
 payload! {
     /// `core.boot`: one chunk of the boot document.
@@ -37,6 +41,12 @@ payload! {
     pub struct BootFailed {
         /// The reason as text, for people.
         pub message: String,
+    }
+
+    /// `core.boot.progress`: the guest still copies files into empty volumes; the host waits on.
+    pub struct BootProgress {
+        /// The number of bytes that are copied into the present volume.
+        pub copied_bytes: u64,
     }
 
     /// The configuration of the guest.
@@ -88,7 +98,8 @@ payload! {
         pub file_system: String,
     }
 
-    /// A volume that is a disk, mounted at one path.
+    /// A volume that is a disk, mounted at one path. An empty one that is writable gets a copy of the contents of the
+    /// directory of the image that it covers.
     pub struct VolumeMount {
         /// The volume's disk.
         pub disk: Disk,
@@ -112,7 +123,8 @@ payload! {
         pub entry: String,
         /// The absolute path, which is created if it is missing.
         pub destination: String,
-        /// Whether it is a volume: an unchanged empty one gets the owner and mode of the directory that it covers.
+        /// Whether it is a volume: an unchanged empty one gets the owner and mode of the directory that it covers, and if it
+        /// is writable, a copy of the contents of a directory of the image.
         #[serde(default)]
         pub volume: bool,
         /// Whether it is mounted read only.

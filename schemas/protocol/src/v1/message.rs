@@ -1,6 +1,6 @@
 //! The table of messages: variant, payload, type name and usual flags.
 
-use super::boot::{BootChunk, BootDocument, BootFailed, Disk, Mount, Network, VolumeMount};
+use super::boot::{BootChunk, BootDocument, BootFailed, BootProgress, Disk, Mount, Network, VolumeMount};
 use super::envelope::{Envelope, MessageError, encode_payload};
 use super::exec::{
     ExecExited, ExecFailed, ExecOutputAck, ExecRequest, ExecResize, ExecSignal, ExecStarted, ExecStderr,
@@ -94,6 +94,7 @@ macro_rules! messages {
 messages! {
     Boot(BootChunk) = "core.boot", NONE;
     BootFailed(BootFailed) = "core.boot.failed", TERMINAL;
+    BootProgress(BootProgress) = "core.boot.progress", NONE;
     Ready(Ready) = "core.ready", NONE;
     Clock(Clock) = "core.clock", NONE;
     MountsChanged(MountsChanged) = "core.mounts.changed", NONE;
