@@ -163,6 +163,8 @@ folder! {
         directory = "data",
         /// Returns the folder with one file per sandbox that uses the volume.
         holders = "holders",
+        /// Returns the path of the lock of the sandboxes that may write to the directory.
+        writers = "writers.lock",
         /// Returns the path of the lock of a sandbox that may fill the directory, empty until then, with files of its image.
         filling = "filling.lock",
     }

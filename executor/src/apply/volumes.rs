@@ -10,7 +10,7 @@ use executor_fs::{Directory, remove};
 use executor_host::home::VolumeFolder;
 use executor_host::volume::{Access, HeldVolume, VolumeError};
 use schemas::name::{ProjectName, VolumeName, full_volume_name};
-use schemas::spec::{VolumeKind, VolumeSpec};
+use schemas::spec::VolumeSpec;
 use std::fs::{self, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -82,11 +82,7 @@ impl Applier {
         let Some(row) = self.catalog.volume(project, name)? else { return Ok(Outcome::NotNeeded) };
         let folder = self.home.volume(project, name);
         // Held until it is removed, so that no sandbox opens it in between.
-        let held = match row.spec.kind {
-            VolumeKind::Disk => HeldVolume::take(name, &folder, Access::Write, None),
-            VolumeKind::Directory => HeldVolume::take_directory(name, &folder, Access::Write, None),
-        };
-        let _held = match held {
+        let _held = match HeldVolume::take(name, &folder, row.spec.kind, Access::Remove, None) {
             Ok(held) => Some(held),
             Err(VolumeError::Missing { .. }) => None,
             Err(error) => return Err(error.into()),
@@ -141,6 +137,7 @@ mod tests {
     use crate::reporter::Silent;
     use executor_host::home::{Home, make_private_folder};
     use schemas::snapshot::ObservedVolume;
+    use schemas::spec::VolumeKind;
     use std::time::Duration;
 
     struct World {
@@ -227,8 +224,11 @@ mod tests {
             (Some(64), Outcome::NotNeeded),
             (Some(32), Outcome::Updated),
             (None, Outcome::Updated),
+            (Some(96), Outcome::Updated),
+            (Some(96), Outcome::NotNeeded),
         ] {
-            let spec = VolumeSpec::directory(limit);
+            let shared = limit == Some(96);
+            let spec = VolumeSpec { shared, ..VolumeSpec::directory(limit) };
             assert_eq!(world.ensure_spec(&spec).await, Ok(outcome), "{limit:?}");
             assert_eq!(world.observed(), Some(ObservedVolume { spec, created: true }));
             let file = world.folder().directory().join("file");
@@ -240,8 +240,8 @@ mod tests {
         }
         let failure = world.ensure(64).await.unwrap_err();
         assert_eq!(failure.message, "the volume data is a directory, not a disk");
-        let take =
-            || HeldVolume::take_directory(&world.name, &world.folder(), Access::Read, Some("shop-web"));
+        let kind = VolumeKind::Directory;
+        let take = || HeldVolume::take(&world.name, &world.folder(), kind, Access::Read, Some("shop-web"));
         let held = [take().unwrap(), take().unwrap()];
         let failure = world.remove().await.unwrap_err();
         assert!(failure.message.starts_with("the volume data is in use by shop-web:"), "{failure:?}");
@@ -279,7 +279,8 @@ mod tests {
     async fn a_disk_in_use_is_not_removed_and_keeps_what_it_holds() {
         let world = World::new();
         world.ensure(64).await.unwrap();
-        let held = HeldVolume::take(&world.name, &world.folder(), Access::Read, Some("shop-web")).unwrap();
+        let (name, folder) = (&world.name, world.folder());
+        let held = HeldVolume::take(name, &folder, VolumeKind::Disk, Access::Read, Some("shop-web")).unwrap();
         let failure = world.remove().await.unwrap_err();
         assert!(failure.message.starts_with("the volume data is in use by shop-web:"), "{failure:?}");
         assert!(world.observed().unwrap().created);

@@ -5,7 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use std::path::Path;
 
 /// Migration n upgrades `user_version` n to n + 1.
-const MIGRATIONS: [&str; 12] = [
+const MIGRATIONS: [&str; 13] = [
     "
     CREATE TABLE sandboxes (
         id            TEXT PRIMARY KEY,
@@ -132,6 +132,10 @@ const MIGRATIONS: [&str; 12] = [
         SELECT project, name, 'disk', size_mib, created FROM volumes;
     DROP TABLE volumes;
     ALTER TABLE volumes_of_both_kinds RENAME TO volumes;
+",
+    // Earlier versions let every directory have several writers, and did not record it.
+    "
+    ALTER TABLE volumes ADD COLUMN shared INTEGER NOT NULL DEFAULT 0;
 ",
 ];
 

@@ -18,7 +18,7 @@ pub struct VolumeRow {
     pub created: bool,
 }
 
-const COLUMNS: &str = "project, name, kind, size_mib, created";
+const COLUMNS: &str = "project, name, kind, size_mib, created, shared";
 
 impl Catalog {
     /// Lists the volumes of one project, sorted by name.
@@ -79,16 +79,16 @@ impl Catalog {
     ///
     /// If the catalog fails.
     pub fn begin_volume(&self, row: &VolumeRow) -> Result<(), CatalogError> {
-        let VolumeRow { project, name, spec: VolumeSpec { kind, size_mib }, created: _ } = row;
+        let VolumeRow { project, name, spec: VolumeSpec { kind, size_mib, shared }, created: _ } = row;
         self.update(
-            "INSERT INTO volumes (project, name, kind, size_mib, created) VALUES (?1, ?2, ?3, ?4, 0)
-             ON CONFLICT (project, name) DO UPDATE SET kind = ?3, size_mib = ?4, created = 0",
-            params![project.as_str(), name.as_str(), kind.as_str(), size_mib],
+            "INSERT INTO volumes (project, name, kind, size_mib, shared, created) VALUES (?1, ?2, ?3, ?4, ?5, 0)
+             ON CONFLICT (project, name) DO UPDATE SET kind = ?3, size_mib = ?4, shared = ?5, created = 0",
+            params![project.as_str(), name.as_str(), kind.as_str(), size_mib, shared],
             "record a volume",
         )
     }
 
-    /// Records that a volume exists with the size of its spec.
+    /// Records that a volume exists as its spec says.
     ///
     /// # Errors
     ///
@@ -99,10 +99,10 @@ impl Catalog {
         name: &VolumeName,
         spec: &VolumeSpec,
     ) -> Result<(), CatalogError> {
-        let VolumeSpec { kind, size_mib } = spec;
+        let VolumeSpec { kind, size_mib, shared } = spec;
         self.update(
-            "UPDATE volumes SET created = 1, kind = ?3, size_mib = ?4 WHERE project = ?1 AND name = ?2",
-            params![project.as_str(), name.as_str(), kind.as_str(), size_mib],
+            "UPDATE volumes SET created = 1, kind = ?3, size_mib = ?4, shared = ?5 WHERE project = ?1 AND name = ?2",
+            params![project.as_str(), name.as_str(), kind.as_str(), size_mib, shared],
             "record that a volume is made",
         )
     }
@@ -124,6 +124,7 @@ impl Catalog {
 fn read_row(row: &Row<'_>) -> Result<VolumeRow, CatalogError> {
     let text = |index: usize| row.get::<_, String>(index).map_err(failed("read a volume"));
     let number = |index: usize| row.get::<_, Option<u32>>(index).map_err(failed("read a volume"));
+    let is_set = |index: usize| row.get::<_, bool>(index).map_err(failed("read a volume"));
     let (project, name, kind) = (text(0)?, text(1)?, text(2)?);
     let corrupt = |source: Box<dyn std::error::Error + Send + Sync>| CatalogError::Corrupt {
         what: format!("volume {name:?} of project {project:?}"),
@@ -136,7 +137,8 @@ fn read_row(row: &Row<'_>) -> Result<VolumeRow, CatalogError> {
             kind: VolumeKind::from_word(&kind)
                 .ok_or_else(|| corrupt(format!("its kind is {kind:?}").into()))?,
             size_mib: number(3)?,
+            shared: is_set(5)?,
         },
-        created: number(4)?.is_some_and(|created| created != 0),
+        created: is_set(4)?,
     })
 }

@@ -13,7 +13,9 @@
 use crate::output::style::{CYAN, DIM, GREEN, RED, Style, YELLOW};
 use crate::output::{escape_controls, words};
 use schemas::plan::{Ensure, PlanGraph};
-use schemas::report::{Action, Blocked, ChangeKind, FieldChange, Report, SandboxChange, VolumeChange};
+use schemas::report::{
+    Action, Blocked, ChangeKind, FieldChange, Report, SandboxChange, VolumeChange, VolumeReason,
+};
 
 /// The appearance of an action.
 struct Look {
@@ -69,9 +71,9 @@ pub fn text(plan: &PlanGraph, report: &Report, style: Style) -> String {
     }
     for VolumeChange { name, action, reason } in volumes {
         if *action != Action::Unchanged {
-            let name = format!("volume {name}");
+            let (name, verb) = (format!("volume {name}"), volume_verb(*action, reason));
             let reason = words::volume_reason(reason);
-            rows.push(Row { action: *action, verb: volume_verb(*action), name, reason, fields: &[] });
+            rows.push(Row { action: *action, verb, name, reason, fields: &[] });
         }
     }
     let mut text = String::new();
@@ -126,9 +128,13 @@ fn push_rows(text: &mut String, rows: &[Row<'_>], style: Style) {
     }
 }
 
-/// Returns the verb for an action on a volume, whose only live change is that of its size.
-fn volume_verb(action: Action) -> &'static str {
-    if action == Action::Live { "resize" } else { verb(action) }
+/// Returns the verb for an action on a volume, whose live changes are those of its size and of its sharing.
+fn volume_verb(action: Action, reason: &VolumeReason) -> &'static str {
+    match (action, reason) {
+        (Action::Live, VolumeReason::SharingChanged { .. }) => "change",
+        (Action::Live, _) => "resize",
+        _ => verb(action),
+    }
 }
 
 fn push_fields(text: &mut String, fields: &[FieldChange], style: Style) {
@@ -161,10 +167,18 @@ fn summary(plan: &PlanGraph, report: &Report) -> String {
         .map(|(count, verb)| format!("{count} to {verb}"))
         .collect();
     for action in SUMMARY {
-        let count = report.volumes.iter().filter(|change| change.action == action).count();
-        if count > 0 {
-            parts.push(format!("{} to {}", words::count(count, "volume", "volumes"), volume_verb(action)));
+        let mut counts: Vec<(&str, usize)> = Vec::new();
+        for change in report.volumes.iter().filter(|change| change.action == action) {
+            let verb = volume_verb(action, &change.reason);
+            match counts.iter_mut().find(|(known, _)| *known == verb) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((verb, 1)),
+            }
         }
+        let counts = counts.into_iter();
+        parts.extend(
+            counts.map(|(verb, count)| format!("{} to {verb}", words::count(count, "volume", "volumes"))),
+        );
     }
     if parts.is_empty() {
         let waits =
@@ -196,7 +210,7 @@ pub mod tests {
     use schemas::digest::Digest;
     use schemas::name::{ProjectName, SandboxName, VolumeName};
     use schemas::plan::PLAN_VERSION;
-    use schemas::report::{BlockReason, DownState, Drift, Effect, OrphanCause, Reason, VolumeReason};
+    use schemas::report::{BlockReason, DownState, Drift, Effect, OrphanCause, Reason};
     use schemas::snapshot::Exit;
     use schemas::spec::VolumeSpec;
     use std::collections::BTreeMap;
@@ -308,7 +322,7 @@ pub mod tests {
             action,
             reason,
         };
-        let created = |VolumeSpec { kind, size_mib }| VolumeReason::NotCreated { kind, size_mib };
+        let created = |VolumeSpec { kind, size_mib, shared: _ }| VolumeReason::NotCreated { kind, size_mib };
         let db_blocked = BlockReason::Dependency { name: name("db") };
         let secret = BlockReason::Secret { name: "TOKEN".to_owned() };
         let drifted = SandboxChange {
@@ -331,6 +345,7 @@ pub mod tests {
                     Action::Live,
                     VolumeReason::LimitChanged { from_mib: None, to_mib: Some(1024) },
                 ),
+                volume("media", Action::Live, VolumeReason::SharingChanged { shared: true }),
                 volume("old", Action::Unchanged, VolumeReason::Orphaned),
                 volume("same", Action::Unchanged, VolumeReason::AsDeclared),
             ],
@@ -346,13 +361,14 @@ pub mod tests {
           + create  volume data   not there yet, 1G
           ~ resize  volume logs   from 1G to 2G
           ~ resize  volume mail   from no limit to at most 1G
+          ~ change  volume media  shared from now on
           = 1 unchanged
           = volume old  no longer in the Sandboxfile, kept: `msb down -v` removes it
           drift: web was stopped, though it should run
           ! blocked  api  db is blocked
           ! blocked  db  secrets cannot be used yet, and it has TOKEN
 
-        Plan: 1 to start, 2 volumes to create, 2 volumes to resize, 1 unchanged, 2 blocked, 1 drifted.
+        Plan: 1 to start, 2 volumes to create, 2 volumes to resize, 1 volume to change, 1 unchanged, 2 blocked, 1 drifted.
         ");
     }
 

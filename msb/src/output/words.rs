@@ -5,7 +5,7 @@ use rules::unit::format_size_mib;
 use schemas::name::full_name;
 use schemas::report::{BlockReason, DownState, Drift, Effect, Loss, OrphanCause, Reason, VolumeReason};
 use schemas::snapshot::{Exit, MountObstacle, PortHolder};
-use schemas::spec::VolumeSpec;
+use schemas::spec::{VolumeKind, VolumeSpec};
 use std::fmt::Display;
 use std::net::IpAddr;
 
@@ -107,11 +107,10 @@ pub fn drift(drift: &Drift) -> String {
 pub fn volume_reason(reason: &VolumeReason) -> String {
     let text = match reason {
         VolumeReason::NotCreated { kind, size_mib } => {
-            return format!("not there yet, {}", VolumeSpec { kind: *kind, size_mib: *size_mib });
+            return format!("not there yet, {}", unshared(*kind, *size_mib));
         }
         VolumeReason::CreationInterrupted { kind, size_mib } => {
-            let spec = VolumeSpec { kind: *kind, size_mib: *size_mib };
-            return format!("its creation was interrupted, {spec}");
+            return format!("its creation was interrupted, {}", unshared(*kind, *size_mib));
         }
         VolumeReason::Grows { from_mib, to_mib } => return grows(*from_mib, *to_mib),
         VolumeReason::GrowthDeferred { from_mib, to_mib, user } => {
@@ -123,6 +122,10 @@ pub fn volume_reason(reason: &VolumeReason) -> String {
         VolumeReason::LimitChanged { from_mib, to_mib } => return limit_changes(*from_mib, *to_mib),
         VolumeReason::LimitDeferred { from_mib, to_mib, user } => {
             return format!("{}, but {user} uses it and keeps running", limit_changes(*from_mib, *to_mib));
+        }
+        VolumeReason::SharingChanged { shared } => sharing_changes(*shared),
+        VolumeReason::SharingDeferred { shared, user } => {
+            return format!("{}, but {user} uses it and keeps running", sharing_changes(*shared));
         }
         VolumeReason::CannotConvert { kind } => {
             return format!("it stays a {kind}, as its contents would be lost");
@@ -152,6 +155,15 @@ fn limit_changes(from_mib: Option<u32>, to_mib: Option<u32>) -> String {
     format!("from {} to {}", limit(from_mib), limit(to_mib))
 }
 
+fn sharing_changes(shared: bool) -> &'static str {
+    if shared { "shared from now on" } else { "no longer shared" }
+}
+
+/// Returns the spec of a new volume, for its kind and size.
+fn unshared(kind: VolumeKind, size_mib: Option<u32>) -> VolumeSpec {
+    VolumeSpec { kind, size_mib, shared: false }
+}
+
 fn size(mib: u32) -> String {
     format_size_mib(mib.into())
 }
@@ -161,7 +173,9 @@ pub fn volume_hint(reason: &VolumeReason) -> Option<&'static str> {
     match reason {
         VolumeReason::Orphaned | VolumeReason::Kept => Some("`msb down -v` removes it"),
         VolumeReason::GrowthDeferred { .. } => Some("`msb up` without --no-start lets it grow"),
-        VolumeReason::LimitDeferred { .. } => Some("`msb up` of all its sandboxes changes it"),
+        VolumeReason::LimitDeferred { .. } | VolumeReason::SharingDeferred { .. } => {
+            Some("`msb up` of all its sandboxes changes it")
+        }
         VolumeReason::CannotConvert { .. } => {
             Some("give the other kind another name, and copy its files in a sandbox that mounts both")
         }
@@ -263,7 +277,6 @@ fn state(state: State) -> &'static str {
 mod tests {
     use super::*;
     use schemas::name::{ProjectName, SandboxName, VolumeName};
-    use schemas::spec::VolumeKind;
 
     fn name(text: &str) -> SandboxName {
         SandboxName::new(text).unwrap()

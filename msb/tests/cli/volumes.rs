@@ -46,6 +46,32 @@ fn sandboxes_share_a_directory_and_its_limit_changes() {
 }
 
 #[test]
+fn a_directory_has_several_writers_only_if_it_is_shared() {
+    let sandboxes = "sandbox \"a\" { image \"@image\"; mount \"cache\" to=\"/cache\" }\n\
+                     sandbox \"b\" { image \"@image\"; replicas 2; mount \"cache\" to=\"/cache\" }\n";
+    let text = |volume: &str| format!("project \"shop\"\nvolume \"cache\" {volume}\n{sandboxes}");
+    let project = Project::without_guest(&text(""));
+    let refused = project.run(&["plan"]).exits(1);
+    refused
+        .says("several sandboxes can write to the volume `cache`: a, b (2 replicas)")
+        .says("declare it as `volume \"cache\" shared=#true`");
+    project.write("Sandboxfile", &text("shared=#true"));
+    project.ok(&["plan"]).prints_some("create  volume cache  not there yet, directory");
+    project.ok(&["up", "-d", "--no-start"]);
+    project
+        .ok(&["volume", "ls"])
+        .prints_some("cache  directory, shared  -     -     shop-a, shop-b-1, shop-b-2");
+    project.ok(&["volume", "inspect", "cache"]).prints_some("kind        directory, shared");
+    project.ok(&["config"]).prints_some("volume \"cache\" shared=#true");
+    project.ok(&["config", "--format", "yaml"]).prints_some("cache: { shared: true }");
+    let one = "project \"shop\"\nvolume \"cache\"\nsandbox \"a\" { image \"@image\"; mount \"cache\" to=\"/cache\" }\n";
+    project.write("Sandboxfile", one);
+    project.ok(&["plan"]).prints_some("change  volume cache  no longer shared");
+    project.ok(&["down", "-v"]);
+    leftovers::assert_none(project.home());
+}
+
+#[test]
 fn volumes_are_listed_and_removed_by_name() {
     let project = Project::without_guest(
         r#"

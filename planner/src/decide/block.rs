@@ -3,12 +3,12 @@
 use crate::Policy;
 use crate::decide::ports::Ports;
 use crate::decide::select::Selection;
-use crate::decide::volumes::{DataLoss, exclusive_users, loss, mounted, runs};
+use crate::decide::volumes::{DataLoss, exclusive, exclusive_users, loss, mounted, recorded_spec, runs};
 use schemas::model::{Model, Sandbox};
 use schemas::name::{SandboxName, VolumeName};
 use schemas::report::BlockReason;
-use schemas::snapshot::Snapshot;
-use schemas::spec::VolumeKind;
+use schemas::snapshot::{ObservedSandbox, Snapshot};
+use schemas::spec::VolumeSpec;
 use std::collections::{BTreeMap, VecDeque};
 
 /// The blocked sandboxes, each with its reason.
@@ -72,18 +72,13 @@ fn unavailable(sandbox: &Sandbox, model: &Model, observed: &Snapshot) -> Option<
     Some(BlockReason::MountsUnavailable { path: path.to_owned(), obstacle: obstacle.clone() })
 }
 
-/// Returns whether a volume is declared as a disk.
-fn is_disk(model: &Model, name: &VolumeName) -> bool {
-    model.volumes().get(name).is_some_and(|spec| spec.kind == VolumeKind::Disk)
-}
-
 /// The sandboxes that declare or use each volume.
 struct Volumes<'a> {
     model: &'a Model,
     observed: &'a Snapshot,
-    /// The selected sandboxes that declare a mount of each disk.
+    /// The selected sandboxes that declare to be the only user or writer of each volume.
     declared_by: BTreeMap<&'a VolumeName, Vec<&'a SandboxName>>,
-    /// The recorded sandboxes that run with each disk.
+    /// The recorded sandboxes that run as the only user or writer of each volume.
     running_with: BTreeMap<&'a VolumeName, Vec<&'a SandboxName>>,
 }
 
@@ -91,16 +86,22 @@ impl<'a> Volumes<'a> {
     fn new(model: &'a Model, observed: &'a Snapshot, selected: &[&'a Sandbox]) -> Self {
         let mut declared_by: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for sandbox in selected {
-            for volume in mounted(sandbox.definition()).into_iter().filter(|volume| is_disk(model, volume)) {
+            for volume in exclusive(sandbox.definition(), |name| model.volumes().get(name)) {
                 declared_by.entry(volume).or_default().push(sandbox.name());
             }
         }
-        let running_with = exclusive_users(observed);
+        let running_with = exclusive_users(observed, runs);
         Self { model, observed, declared_by, running_with }
+    }
+
+    /// Returns the present spec of a volume, with which sandboxes run; the declared one if it does not exist yet.
+    fn spec(&self, name: &VolumeName) -> Option<&VolumeSpec> {
+        recorded_spec(self.observed, name).or_else(|| self.model.volumes().get(name))
     }
 
     /// Returns why a sandbox cannot have its volumes, whatever happens to the others.
     fn reason(&self, sandbox: &Sandbox) -> Option<BlockReason> {
+        let exclusive = exclusive(sandbox.definition(), |name| self.model.volumes().get(name));
         mounted(sandbox.definition()).into_iter().find_map(|volume| {
             let both = self.observed.volumes.get(volume).zip(self.model.volumes().get(volume));
             if let Some((recorded, spec)) = both
@@ -116,14 +117,15 @@ impl<'a> Volumes<'a> {
                     }
                 });
             }
-            let other = self.declared_by.get(volume)?.iter().find(|other| **other != sandbox.name())?;
+            let others = self.declared_by.get(volume).filter(|_| exclusive.contains(volume))?;
+            let other = others.iter().find(|other| **other != sandbox.name())?;
             Some(BlockReason::VolumeShared { volume: volume.clone(), other: (*other).clone() })
         })
     }
 
     /// Returns a volume that an unselected sandbox keeps using.
     fn in_use(&self, sandbox: &Sandbox, selection: &Selection) -> Option<BlockReason> {
-        mounted(sandbox.definition()).into_iter().find_map(|volume| {
+        exclusive(sandbox.definition(), |name| self.spec(name)).into_iter().find_map(|volume| {
             let other = self.running_with.get(volume)?.iter().find(|other| selection.leaves(other))?;
             Some(in_use(volume, other))
         })
@@ -132,7 +134,8 @@ impl<'a> Volumes<'a> {
     /// Returns the sandboxes that declare volumes which this one runs with.
     fn waiting_for(&self, name: &SandboxName) -> Vec<(&'a SandboxName, &'a VolumeName)> {
         let running = self.observed.sandboxes.get(name).filter(|sandbox| runs(&sandbox.status));
-        let volumes = running.into_iter().flat_map(|sandbox| mounted(&sandbox.spec.definition));
+        let used = |sandbox: &'a ObservedSandbox| exclusive(&sandbox.spec.definition, |name| self.spec(name));
+        let volumes = running.into_iter().flat_map(used);
         let wanted = volumes.filter_map(|volume| self.declared_by.get_key_value(volume));
         wanted.flat_map(|(volume, names)| names.iter().map(|name| (*name, *volume))).collect()
     }

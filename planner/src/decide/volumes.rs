@@ -8,6 +8,7 @@
 //! smaller disk      grow, while no sandbox runs with it           no sandbox is left that mounts it
 //! directory with    change it, while no sandbox runs with it
 //!   another limit
+//!   or sharing
 //! same              nothing
 //! larger disk, or   blocked: see `block`
 //!   another kind
@@ -114,6 +115,28 @@ pub fn mounted(definition: &Definition) -> BTreeSet<&VolumeName> {
         .collect()
 }
 
+/// Returns the volumes of which a sandbox is the only user or the only writer while it runs: disks, and directories that are
+/// not shared and that it may write to. Those without a spec count as disks.
+pub fn exclusive<'a, 's>(
+    definition: &'a Definition,
+    spec: impl Fn(&VolumeName) -> Option<&'s VolumeSpec>,
+) -> BTreeSet<&'a VolumeName> {
+    let is_exclusive = |name: &VolumeName, readonly: bool| match spec(name) {
+        None | Some(VolumeSpec { kind: VolumeKind::Disk, .. }) => true,
+        Some(VolumeSpec { kind: VolumeKind::Directory, shared, size_mib: _ }) => !shared && !readonly,
+    };
+    let mounts = definition.mounts.values().filter_map(|mount| match &mount.source {
+        MountSource::Volume { name } => Some((name, mount.readonly)),
+        MountSource::Host { path: _ } => None,
+    });
+    mounts.filter(|(name, readonly)| is_exclusive(name, *readonly)).map(|(name, _)| name).collect()
+}
+
+/// Returns the recorded spec of a volume; `None` without a record.
+pub fn recorded_spec<'a>(observed: &'a Snapshot, name: &VolumeName) -> Option<&'a VolumeSpec> {
+    observed.volumes.get(name).map(|volume| &volume.spec)
+}
+
 /// Decides on the volumes for `up`, sorted by name. `active` are the sandboxes that are brought up.
 pub fn up(
     model: &Model,
@@ -158,7 +181,7 @@ fn make(
     recorded: Option<&ObservedVolume>,
     busy: Option<&SandboxName>,
 ) -> VolumeDecision {
-    let VolumeSpec { kind, size_mib } = *spec;
+    let VolumeSpec { kind, size_mib, shared } = *spec;
     let Some(ObservedVolume { spec: old, created }) = recorded else {
         return VolumeDecision::created(name, spec, VolumeReason::NotCreated { kind, size_mib });
     };
@@ -171,6 +194,8 @@ fn make(
     let reason = match (old.disk_mib(), spec.disk_mib(), busy.cloned()) {
         (Some(from_mib), Some(to_mib), None) => VolumeReason::Grows { from_mib, to_mib },
         (Some(from_mib), Some(to_mib), Some(user)) => VolumeReason::GrowthDeferred { from_mib, to_mib, user },
+        (_, _, None) if old.size_mib == size_mib => VolumeReason::SharingChanged { shared },
+        (_, _, Some(user)) if old.size_mib == size_mib => VolumeReason::SharingDeferred { shared, user },
         (_, _, None) => VolumeReason::LimitChanged { from_mib: old.size_mib, to_mib: size_mib },
         (_, _, Some(user)) => VolumeReason::LimitDeferred { from_mib: old.size_mib, to_mib: size_mib, user },
     };
@@ -204,8 +229,8 @@ pub fn down(observed: &Snapshot, policy: &Policy, removed: &BTreeSet<SandboxName
     observed.volumes.keys().map(decide).collect()
 }
 
-/// Returns the volumes that are created or change their size, as changes that restart a running sandbox with such a
-/// mount: a guest reads the size of a disk when it boots, and the limit of a directory is set when it is shared.
+/// Returns the volumes that are created or change, as changes that restart a running sandbox with such a
+/// mount: a guest reads the size of a disk when it boots, and the limit and the lock of a directory are set when it starts.
 pub fn restarts(decisions: &[VolumeDecision]) -> BTreeMap<&VolumeName, FieldChange> {
     let change = |decision: &'_ VolumeDecision| match &decision.task {
         Task::Make { spec, old } => Some(FieldChange {
@@ -224,25 +249,30 @@ pub fn users(
     observed: &Snapshot,
     fits: impl Fn(&Status) -> bool,
 ) -> BTreeMap<&VolumeName, Vec<&SandboxName>> {
+    users_by(observed, fits, mounted)
+}
+
+fn users_by<'a>(
+    observed: &'a Snapshot,
+    fits: impl Fn(&Status) -> bool,
+    volumes: impl Fn(&'a Definition) -> BTreeSet<&'a VolumeName>,
+) -> BTreeMap<&'a VolumeName, Vec<&'a SandboxName>> {
     let mut users: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for (name, sandbox) in observed.sandboxes.iter().filter(|(_, sandbox)| fits(&sandbox.status)) {
-        for volume in mounted(&sandbox.spec.definition) {
+        for volume in volumes(&sandbox.spec.definition) {
             users.entry(volume).or_default().push(name);
         }
     }
     users
 }
 
-/// Returns the recorded sandboxes that run with each volume that only one sandbox can use at a time: a disk.
-pub fn exclusive_users(observed: &Snapshot) -> BTreeMap<&VolumeName, Vec<&SandboxName>> {
-    let mut users = users(observed, runs);
-    users.retain(|name, _| !is_directory(observed, name));
-    users
-}
-
-/// Returns whether a recorded volume is a directory, which sandboxes can share.
-pub fn is_directory(observed: &Snapshot, name: &VolumeName) -> bool {
-    observed.volumes.get(name).is_some_and(|volume| volume.spec.kind == VolumeKind::Directory)
+/// Returns the recorded sandboxes that use volumes as the only one, or write to them as the only one, and whose status
+/// fits.
+pub fn exclusive_users(
+    observed: &Snapshot,
+    fits: impl Fn(&Status) -> bool,
+) -> BTreeMap<&VolumeName, Vec<&SandboxName>> {
+    users_by(observed, fits, |definition| exclusive(definition, |name| recorded_spec(observed, name)))
 }
 
 /// Returns whether a sandbox runs, and so uses its volumes and ports.

@@ -18,7 +18,9 @@ pub mod check;
 use crate::Policy;
 use crate::decide::ports::current_owners;
 use crate::decide::select;
-use crate::decide::volumes::{Task, VolumeDecision, is_directory, mounted, users};
+use crate::decide::volumes::{
+    Task, VolumeDecision, exclusive, exclusive_users, mounted, recorded_spec, users,
+};
 use crate::decide::{Decision, SpecUpdate, TargetState, Teardown, TeardownKind};
 use schemas::name::{SandboxName, VolumeName};
 use schemas::plan::{Ensure, Identity, InstanceKey, PLAN_VERSION, PlanGraph, Step, StepId};
@@ -41,6 +43,7 @@ pub fn build(
         last: BTreeMap::new(),
         teardowns: BTreeMap::new(),
         mounting: users(observed, |_| true),
+        exclusive_users: exclusive_users(observed, |_| true),
         volumes: BTreeMap::new(),
         hooks: BTreeMap::new(),
     };
@@ -82,6 +85,8 @@ struct Builder<'a> {
     teardowns: BTreeMap<&'a SandboxName, (StepId, StepId)>,
     /// The recorded sandboxes that mount each volume.
     mounting: BTreeMap<&'a VolumeName, Vec<&'a SandboxName>>,
+    /// Those that are the only user or writer of each volume while they run.
+    exclusive_users: BTreeMap<&'a VolumeName, Vec<&'a SandboxName>>,
     /// The steps that make volumes.
     volumes: BTreeMap<&'a VolumeName, StepId>,
     /// The steps that run post-start hooks.
@@ -217,11 +222,11 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Orders a start after the ends of the sandboxes that still use its disks.
+    /// Orders a start after the ends of the sandboxes that still use its disks or write to its directories.
     fn await_volumes(&mut self, decision: &Decision<'_>) {
         let Some(TargetState { identity, definition, start: true, .. }) = &decision.target else { return };
-        let disks = mounted(definition).into_iter().filter(|volume| !is_directory(self.observed, volume));
-        let users = disks.filter_map(|volume| self.mounting.get(volume));
+        let volumes = exclusive(definition, |name| recorded_spec(self.observed, name));
+        let users = volumes.into_iter().filter_map(|volume| self.exclusive_users.get(volume));
         let others = users.flatten().filter(|user| ***user != decision.name);
         let ends = others.filter_map(|user| Some(self.teardowns.get(*user)?.1.clone()));
         order(&mut self.steps, &StepId::Start(instance(identity, decision.generation())), ends);

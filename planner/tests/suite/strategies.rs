@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const VOLUMES: u8 = 3;
 /// Their properties at first.
 const VOLUMES_BEFORE: [&str; VOLUMES as usize] =
-    ["size=\"64M\"", "size=\"64M\"", "kind=\"directory\" size=\"64M\""];
+    ["size=\"64M\"", "size=\"64M\"", "kind=\"directory\" size=\"64M\" shared=#true"];
 
 pub const NAMES: [&str; 7] = ["a", "b", "c", "d", "e", "f", "g"];
 
@@ -173,8 +173,8 @@ pub fn story() -> impl Strategy<Value = Story> {
         "size=\"64M\"",
         "size=\"128M\"",
         "size=\"32M\"",
-        "kind=\"directory\"",
-        "kind=\"directory\" size=\"128M\"",
+        "kind=\"directory\" shared=#true",
+        "kind=\"directory\" size=\"128M\" shared=#true",
     ];
     let volumes = prop::collection::vec(prop::sample::select(properties), usize::from(VOLUMES));
     let cut = (any::<Index>(), prop::sample::select(vec![Next::First, Next::Last]));

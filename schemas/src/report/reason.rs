@@ -204,6 +204,18 @@ pub enum VolumeReason {
         /// The sandbox.
         user: SandboxName,
     },
+    /// It is a directory that several sandboxes may write to from now on, or no longer.
+    SharingChanged {
+        /// Whether they may.
+        shared: bool,
+    },
+    /// That would change, but a sandbox runs with it and nothing is started again.
+    SharingDeferred {
+        /// Whether they may, as declared.
+        shared: bool,
+        /// The sandbox.
+        user: SandboxName,
+    },
     /// It is declared with another kind, which would lose its contents.
     CannotConvert {
         /// Its kind.

@@ -134,6 +134,13 @@ pub struct VolumeSpec {
     /// Its size in MiB: of a disk, whose space is taken as it is filled, or the most that a directory can contain.
     /// `None` for a directory without a limit.
     pub size_mib: Option<u32>,
+    /// Whether several sandboxes may write to it at the same time; a directory only.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub shared: bool,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 impl VolumeSpec {
@@ -147,12 +154,17 @@ impl VolumeSpec {
 
     /// Returns the spec of a disk.
     pub fn disk(size_mib: u32) -> Self {
-        Self { kind: VolumeKind::Disk, size_mib: Some(size_mib) }
+        Self { kind: VolumeKind::Disk, size_mib: Some(size_mib), shared: false }
     }
 
     /// Returns the spec of a directory, with the most that it can contain in MiB.
     pub fn directory(size_mib: Option<u32>) -> Self {
-        Self { kind: VolumeKind::Directory, size_mib }
+        Self { kind: VolumeKind::Directory, size_mib, shared: false }
+    }
+
+    /// Returns the spec of a directory that several sandboxes may write to at the same time, with its limit in MiB.
+    pub fn shared_directory(size_mib: Option<u32>) -> Self {
+        Self { shared: true, ..Self::directory(size_mib) }
     }
 
     /// Returns the size of a disk in MiB; `None` for a directory.
@@ -165,8 +177,11 @@ impl VolumeSpec {
 }
 
 impl fmt::Display for VolumeSpec {
-    /// Writes the size of a disk, as `2G`, or `directory` with its limit, as `directory of at most 2G`.
+    /// Writes the size of a disk, as `2G`, or `directory` with its limit, as `shared directory of at most 2G`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.shared {
+            f.write_str("shared ")?;
+        }
         match (self.disk_mib(), self.size_mib) {
             (Some(mib), _) => f.write_str(&format_size_mib(mib.into())),
             (None, None) => f.write_str("directory"),
@@ -183,9 +198,11 @@ mod tests {
     fn records_of_an_older_msb_are_disks_and_mounts_without_limits() {
         let volume: VolumeSpec = serde_json::from_str("{\"size_mib\": 64}").unwrap();
         assert_eq!(volume, VolumeSpec::disk(64));
-        let described =
-            [VolumeSpec::directory(None), VolumeSpec::directory(Some(1024)), volume].map(|it| it.to_string());
-        assert_eq!(described, ["directory", "directory of at most 1G", "64M"]);
+        assert_eq!(serde_json::to_string(&volume).unwrap(), "{\"kind\":\"disk\",\"size_mib\":64}");
+        let directories = [VolumeSpec::directory(None), VolumeSpec::shared_directory(Some(1024))];
+        let described = directories.into_iter().chain([volume]).map(|it| it.to_string());
+        let described: Vec<_> = described.collect();
+        assert_eq!(described, ["directory", "shared directory of at most 1G", "64M"]);
         let old = "{\"source\":{\"host\":{\"path\":\"/srv\"}},\"readonly\":true,\"noexec\":false,\"nosuid\":false,\
                    \"nodev\":false,\"stat_virt\":\"strict\",\"host_perms\":\"private\"}";
         let mount: Mount = serde_json::from_str(old).unwrap();

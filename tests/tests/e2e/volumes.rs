@@ -108,3 +108,29 @@ fn an_empty_volume_gets_the_files_that_it_covers_once() {
     project.ok(&["down", "-v"]);
     leftovers::assert_none(project.home());
 }
+
+#[test]
+fn a_directory_has_one_writer_until_it_is_shared() {
+    let file = |volume: &str, writers: &[&str]| {
+        let sandbox = |name: &&str| {
+            format!(
+                "sandbox \"{name}\" {{ image \"@image\"; memory \"128M\"; mount \"cache\" to=\"/cache\" }}\n"
+            )
+        };
+        let sandboxes: String = writers.iter().map(sandbox).collect();
+        format!("project \"p\"\nvolume \"cache\" {volume}\n{sandboxes}")
+    };
+    let project = Project::new(&file("", &["a"]));
+    project.up();
+    project.exec("a", &["sh", "-c", "echo from a > /cache/a"]);
+    // The sandbox of an older plan keeps running.
+    project.write("Sandboxfile", &file("", &["b"]));
+    let refused = project.run(&["up", "-d", "--keep-orphans"]).exits(1);
+    refused.says("its volume cache is in use by a, which is not changed");
+    project.write("Sandboxfile", &file("shared=#true", &["a", "b"]));
+    project.up();
+    project.exec("b", &["sh", "-c", "cat /cache/a; echo from b > /cache/b"]);
+    assert_eq!(project.exec("a", &["cat", "/cache/a", "/cache/b"]), "from a\nfrom b");
+    project.ok(&["down", "-v"]);
+    leftovers::assert_none(project.home());
+}

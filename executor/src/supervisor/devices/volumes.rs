@@ -11,7 +11,7 @@ use executor_image::Growth;
 use executor_vm::{DeviceMap, Disk};
 use protocol::latest::VolumeMount;
 use schemas::name::VolumeName;
-use schemas::spec::{Definition, Mount, MountSource};
+use schemas::spec::{Definition, Mount, MountSource, VolumeKind};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -30,7 +30,7 @@ const OWN_DISKS: usize = [BASE_DISK, WRITABLE_DISK].len();
 pub struct Volumes {
     /// The disks, in the order of their names.
     disks: Vec<(VolumeName, HeldVolume, Access)>,
-    /// The directories, which are only kept from being removed.
+    /// The directories.
     _directories: Vec<HeldVolume>,
     /// The folders of directories that the guest may write to, each sandbox's in the same order.
     writable: Vec<VolumeFolder>,
@@ -50,15 +50,7 @@ impl Volumes {
         let mut held_disks = Vec::new();
         for (name, access) in disks {
             let folder = home.volume(&launch.project, &name);
-            let deadline = Instant::now() + RELEASE_TIMEOUT;
-            let held = loop {
-                match HeldVolume::take(&name, &folder, access, Some(&launch.full_name)) {
-                    Err(VolumeError::InUse { .. }) if Instant::now() < deadline => {
-                        tokio::time::sleep(RETRY).await;
-                    }
-                    taken => break taken?,
-                }
-            };
+            let held = take(&name, &folder, VolumeKind::Disk, access, &launch.full_name).await?;
             if access == Access::Write {
                 grow(&name, &held);
             }
@@ -67,8 +59,10 @@ impl Volumes {
         let (mut held_directories, mut writable) = (Vec::new(), Vec::new());
         for (name, access) in directories {
             let folder = home.volume(&launch.project, &name);
-            let held = HeldVolume::take_directory(&name, &folder, Access::Read, Some(&launch.full_name))?;
-            held_directories.push(held);
+            let is_shared = launch.directory_volume(&name).is_some_and(|volume| volume.shared);
+            let used = if is_shared && access == Access::Write { Access::WriteShared } else { access };
+            held_directories
+                .push(take(&name, &folder, VolumeKind::Directory, used, &launch.full_name).await?);
             if access == Access::Write {
                 writable.push(folder);
             }
@@ -124,6 +118,25 @@ impl Volumes {
         };
         // Sorted by path, a folder comes before its contents.
         definition.mounts.iter().filter_map(mount).collect()
+    }
+}
+
+/// Locks a volume, and waits as long as a dying virtual machine may take to release it.
+async fn take(
+    name: &VolumeName,
+    folder: &VolumeFolder,
+    kind: VolumeKind,
+    access: Access,
+    holder: &str,
+) -> Result<HeldVolume, VolumeError> {
+    let deadline = Instant::now() + RELEASE_TIMEOUT;
+    loop {
+        match HeldVolume::take(name, folder, kind, access, Some(holder)) {
+            Err(VolumeError::InUse { .. }) if Instant::now() < deadline => {
+                tokio::time::sleep(RETRY).await;
+            }
+            taken => return taken,
+        }
     }
 }
 
@@ -275,7 +288,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn directories_are_shared_and_take_no_slots_of_disks() {
+    async fn directories_have_one_writer_unless_shared_and_take_no_slots_of_disks() {
         let names = ["a", "b", "c", "d"];
         let (_scratch, home) = home(&names);
         let mut launch = launch("web", &names.map(|name| (name, mount(name, false))));
@@ -294,10 +307,29 @@ mod tests {
         let mut other = launch.clone();
         other.full_name = "shop-other".to_owned();
         other.spec.definition.mounts.retain(|path, _| path == "a" || path == "d");
-        let _shared = Volumes::take(&home, &other).await.unwrap();
+        let error = Volumes::take(&home, &other).await.unwrap_err().to_string();
+        assert!(error.starts_with("the volume a is in use by shop-web: only one sandbox"), "{error}");
+        for mount in other.spec.definition.mounts.values_mut() {
+            mount.readonly = true;
+        }
+        let reader = Volumes::take(&home, &other).await.unwrap();
         let folder = home.volume(&launch.project, &directories[0]);
-        let removal = || HeldVolume::take_directory(&directories[0], &folder, Access::Write, None);
+        let removal =
+            || HeldVolume::take(&directories[0], &folder, VolumeKind::Directory, Access::Remove, None);
+        drop(volumes);
         assert!(matches!(removal(), Err(VolumeError::InUse { .. })));
+        drop(reader);
+        removal().unwrap();
+        // Several write to one that is shared.
+        let directory = &directories[1];
+        launch.spec.definition.mounts.retain(|path, _| path == directory.as_str());
+        launch.volumes.insert(directory.clone(), VolumeSpec::shared_directory(None));
+        let mut other = launch.clone();
+        other.full_name = "shop-other".to_owned();
+        let shared =
+            [Volumes::take(&home, &launch).await.unwrap(), Volumes::take(&home, &other).await.unwrap()];
+        drop(shared);
+        launch.spec.definition.mounts = names.map(|name| (name.to_owned(), mount(name, false))).into();
         // Beside the one device of all shares there are fewer slots.
         launch.volumes.remove(&directories[0]);
         let error = Volumes::take(&home, &launch).await.unwrap_err();

@@ -47,15 +47,26 @@ pub fn run(global: &Global, Args { name, json }: &Args) -> Result<ExitCode, CliE
 }
 
 fn text(volume: Row) -> String {
-    let Row { name, project, full_name, kind, size_mib, used_bytes, created, path, mounted_by, running } =
-        volume;
+    let Row {
+        name,
+        project,
+        full_name,
+        kind,
+        size_mib,
+        shared,
+        used_bytes,
+        created,
+        path,
+        mounted_by,
+        running,
+    } = volume;
     let mut text = String::new();
     let mut line =
         |what: &str, detail: String| text.push_str(&format!("{what:<11} {}\n", escape_controls(&detail)));
     line("name", name);
     line("full name", full_name);
     line("project", project);
-    line("kind", kind.to_string());
+    line("kind", if shared { format!("{kind}, shared") } else { kind.to_string() });
     match size_mib.map(|mib| format_size_mib(mib.into())) {
         Some(size) => line(if kind == VolumeKind::Disk { "size" } else { "limit" }, size),
         None => line("limit", "none".to_owned()),

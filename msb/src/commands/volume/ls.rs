@@ -44,7 +44,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         .map(|row| {
             vec![
                 if project.is_some() { row.name } else { row.full_name },
-                row.kind.to_string(),
+                if row.shared { format!("{}, shared", row.kind) } else { row.kind.to_string() },
                 or_dash(row.size_mib.map(|mib| format_size_mib(mib.into()))),
                 or_dash(row.used_bytes.map(size)),
                 if row.mounted_by.is_empty() { "-".to_owned() } else { names(row.mounted_by) },

@@ -68,6 +68,8 @@ struct Row {
     kind: VolumeKind,
     /// The size of a disk, or the limit of a directory; `None` without a limit.
     size_mib: Option<u32>,
+    /// Whether several sandboxes may write to it at the same time.
+    shared: bool,
     /// The space that a disk takes; `None` for a directory, or if there is none.
     used_bytes: Option<u64>,
     /// Whether its creation was completed.
@@ -122,7 +124,7 @@ fn rows(Machine { home, catalog }: &Machine, project: Option<&ProjectName>) -> R
     let row = |VolumeRow { project, name, spec, created }: VolumeRow| {
         let path = home.volume(&project, &name).contents(spec.kind);
         let found = std::fs::symlink_metadata(&path).ok();
-        let VolumeSpec { kind, size_mib } = spec;
+        let VolumeSpec { kind, size_mib, shared } = spec;
         let full_name = full_volume_name(&project, &name);
         let project_name = project.to_string();
         let Users { all, running } = users.remove(&(project, name.clone())).unwrap_or_default();
@@ -132,6 +134,7 @@ fn rows(Machine { home, catalog }: &Machine, project: Option<&ProjectName>) -> R
             full_name,
             kind,
             size_mib,
+            shared,
             used_bytes: found
                 .as_ref()
                 .filter(|_| kind == VolumeKind::Disk)

@@ -5,6 +5,7 @@ mod dependencies;
 pub(crate) mod project;
 mod replicas;
 mod sandbox;
+mod volumes;
 
 pub(crate) use budget::{Budget, ENTRY_BYTES, Growth, Weight};
 pub(crate) use project::RawProject;

@@ -3,6 +3,7 @@
 use super::dependencies;
 use super::replicas;
 use super::sandbox::{self, Checked, RawSandbox};
+use super::volumes::check_writers;
 use crate::Input;
 use crate::diagnostics::{Code, Context, Diagnostic, shorten};
 use crate::language::PROJECT;
@@ -147,6 +148,7 @@ pub(crate) fn check(context: &mut Context<'_>, raw: &RawProject, input: &Input<'
     replicas::charge(context, &raw.sandboxes, &checked)?;
     replicas::check_names(context, &raw.sandboxes, &checked);
     check_ports(context, &raw.sandboxes, &checked);
+    check_writers(context, &raw, &checked);
     check_memory(context, &raw.sandboxes, &checked, input.host_memory_mib);
     let project = project.filter(|_| context.is_clean())?;
     Some(Model::new(project, volumes.into_iter().collect(), replicas::expand(checked)))

@@ -15,12 +15,17 @@ pub static VOLUME: PropertyTable = PropertyTable {
         plain(
             "kind",
             schema::volume_kind,
-            "A directory, which sandboxes can share, or a disk, for one sandbox at a time; without it, a disk if it has a `size`.",
+            "A directory, or a disk, for one sandbox at a time; without it, a disk if it has a `size`.",
         ),
         plain(
             "size",
             schema::volume_size,
             "The size of the disk, whose space is taken as it is filled, or the most that the directory can contain.",
+        ),
+        plain(
+            "shared",
+            schema::flag,
+            "Whether several sandboxes may write to the directory at the same time. Any number may read it.",
         ),
     ],
     foreign: &[

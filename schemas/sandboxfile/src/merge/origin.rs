@@ -162,10 +162,15 @@ impl Traces {
                 traces.push("project".to_owned(), name.span);
             }
             for volume in &layer.volumes {
-                let RawVolume { name, kind, size } = volume;
-                for (property, value) in [("kind", kind), ("size", size)] {
-                    if let Some(value) = value {
-                        traces.push(format!("volume.{}.{property}", name.value), value.span);
+                let RawVolume { name, kind, size, shared } = volume;
+                let spans = [
+                    ("kind", kind.as_ref().map(|kind| kind.span)),
+                    ("size", size.as_ref().map(|size| size.span)),
+                    ("shared", shared.map(|shared| shared.span)),
+                ];
+                for (property, span) in spans {
+                    if let Some(span) = span {
+                        traces.push(format!("volume.{}.{property}", name.value), span);
                     }
                 }
             }

@@ -38,6 +38,9 @@ pub fn kdl(model: &Model) -> String {
         for (property, value) in volume_properties(spec) {
             out.push_str(&format!(" {property}={}", kdl_string(&value)));
         }
+        if spec.shared {
+            out.push_str(" shared=#true");
+        }
         out.push('\n');
     }
     for sandbox in declared(model) {
@@ -55,7 +58,8 @@ pub fn yaml(model: &Model) -> String {
     }
     for (name, spec) in model.volumes() {
         let properties = volume_properties(spec).map(|(property, value)| format!("{property}: {value}"));
-        let properties = properties.collect::<Vec<_>>().join(", ");
+        let shared = spec.shared.then(|| "shared: true".to_owned());
+        let properties = properties.chain(shared).collect::<Vec<_>>().join(", ");
         let properties = if properties.is_empty() { "{}".to_owned() } else { format!("{{ {properties} }}") };
         out.push_str(&format!("  {}: {properties}\n", yaml_string(name.as_str())));
     }
@@ -75,9 +79,9 @@ pub fn yaml(model: &Model) -> String {
     out
 }
 
-/// Returns the properties of a volume that its declaration needs, with their values, which need no quotes in YAML.
+/// Returns the properties with texts of a volume that its declaration needs, whose values need no quotes in YAML.
 fn volume_properties(spec: &VolumeSpec) -> impl Iterator<Item = (&'static str, String)> {
-    let VolumeSpec { kind, size_mib } = spec;
+    let VolumeSpec { kind, size_mib, shared: _ } = spec;
     // The kind follows from the size otherwise.
     let kind = (*kind != VolumeSpec::kind_of(*size_mib)).then_some(("kind", kind.to_string()));
     let size = size_mib.map(|mib| ("size", format_size_mib(mib.into())));

@@ -1,10 +1,10 @@
 //! `volume "pgdata" size="2G"`: a directory or a disk that outlives the sandboxes that mount it.
 
-use super::read::{Entry, Fields, entries, no_value, quantity};
+use super::read::{Entry, Fields, entries, flag, no_value, quantity};
 use super::resources::{check_disk, check_limit};
 use super::script::invalid_name;
 use super::word::{check_word, read_word};
-use crate::diagnostics::Context;
+use crate::diagnostics::{Code, Context, Diagnostic};
 use crate::language::VOLUME;
 use crate::syntax::{Item, Spanned};
 use schemas::name::VolumeName;
@@ -19,6 +19,8 @@ pub(crate) struct RawVolume {
     pub kind: Option<Spanned<String>>,
     /// Its size.
     pub size: Option<Spanned<String>>,
+    /// Whether several sandboxes may write to it.
+    pub shared: Option<Spanned<bool>>,
 }
 
 impl RawVolume {
@@ -29,10 +31,16 @@ impl RawVolume {
         written.unwrap_or(if self.size.is_some() { VolumeKind::Disk } else { VolumeKind::Directory })
     }
 
+    /// Returns whether several sandboxes may write to it at the same time.
+    pub fn is_shared(&self) -> bool {
+        self.shared.is_some_and(|shared| shared.value)
+    }
+
     /// Sets what another layer declares of it.
-    pub fn override_with(&mut self, Self { name: _, kind, size }: Self) {
+    pub fn override_with(&mut self, Self { name: _, kind, size, shared }: Self) {
         self.kind = kind.or(self.kind.take());
         self.size = size.or(self.size.take());
+        self.shared = shared.or(self.shared.take());
     }
 }
 
@@ -48,10 +56,11 @@ fn read_one(context: &mut Context<'_>, entry: Entry<'_>) -> RawVolume {
     let fields = Fields::read(context, &VOLUME, entry.items);
     let kind = fields.one("kind").and_then(|item| read_word::<VolumeKind>(context, item));
     let size = fields.one("size").and_then(|item| quantity(context, item, "2G"));
-    RawVolume { name: entry.name, kind, size }
+    let shared = fields.one("shared").and_then(|item| flag(context, item));
+    RawVolume { name: entry.name, kind, size, shared }
 }
 
-/// Checks name, kind and size.
+/// Checks name, kind, size and sharing.
 pub(crate) fn check(context: &mut Context<'_>, raw: &RawVolume) -> Option<(VolumeName, VolumeSpec)> {
     context.speak_as(raw.name.span);
     let name = VolumeName::new(raw.name.value.as_str())
@@ -66,9 +75,24 @@ pub(crate) fn check(context: &mut Context<'_>, raw: &RawVolume) -> Option<(Volum
         }
         VolumeKind::Directory => {
             let limit = size.map_or(Some(None), |size| check_limit(context, size, "a directory").map(Some));
-            limit.map(VolumeSpec::directory)
+            limit.map(|limit| VolumeSpec { shared: raw.is_shared(), ..VolumeSpec::directory(limit) })
         }
     };
+    if raw.kind() == VolumeKind::Disk && raw.is_shared() {
+        refuse_shared_disk(context, raw);
+    }
     kind?;
     Some((name?, spec?))
+}
+
+fn refuse_shared_disk(context: &mut Context<'_>, raw: &RawVolume) {
+    let Some(shared) = raw.shared else { return };
+    let diagnostic = Diagnostic::error(Code::Conflict, shared.span, "a disk cannot be `shared`")
+        .label("one sandbox at a time uses a disk")
+        .help("declare it with `kind` directory, which can have a `size` too, or remove `shared`");
+    let reason = raw.kind.as_ref().or(raw.size.as_ref()).map(|text| text.span);
+    context.push(match reason {
+        Some(span) => diagnostic.also(span, "this makes it a disk"),
+        None => diagnostic,
+    });
 }

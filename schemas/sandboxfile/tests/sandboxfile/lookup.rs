@@ -6,7 +6,7 @@ use sandboxfile::{Format, Input, Loaded, find, load};
 const KDL: &str = r#"
 project "shop"
 volume "data" size="1G" kind="disk"
-volume "plain"
+volume "plain" shared=#true
 sandbox "web" {
     image "./image"
     memory "128M"
@@ -58,6 +58,7 @@ fn both_spellings_of_a_path_find_the_same_value() {
         ("volume.data", "volume.data"),
         ("volumes.data", "volume.data"),
         ("volumes.data.size", "volume.data.size"),
+        ("volumes.plain.shared", "volume.plain.shared"),
         ("volumes.data.kind", "volume.data.kind"),
         ("volumes", "volume"),
         ("web.port", "web.port"),

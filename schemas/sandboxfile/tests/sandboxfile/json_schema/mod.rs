@@ -219,6 +219,8 @@ const FILES: &[(&str, bool)] = &[
     ("volumes: { data: { size: 2 } }", false),
     ("volumes: { data: { kind: directory }, cache: { kind: disk, size: 2G } }", true),
     ("volumes: { data: { kind: dir } }", false),
+    ("volumes: { data: { shared: true } }", true),
+    ("volumes: { data: { shared: all } }", false),
     ("volumes: { data: { driver: local } }", false),
     ("services: { web: { image: alpine } }", false),
     ("sandboxes: { Web: { image: alpine } }", false),
