@@ -1,8 +1,8 @@
 //! The input of a supervisor: written by `apply` right before it spawns one.
 
 use executor_vm::Backend;
-use schemas::name::{ProjectName, SandboxId, SandboxName, VolumeName};
-use schemas::spec::{SandboxSpec, VolumeKind, VolumeSpec};
+use schemas::name::{ProjectName, SandboxId, SandboxName, VolumeName, full_volume_name};
+use schemas::spec::{MountSource, SandboxSpec, VolumeKind, VolumeSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -29,6 +29,9 @@ pub struct LaunchSpec {
     /// The specs of the volumes that it mounts; earlier versions of msb recorded none, and had disks only.
     #[serde(default)]
     pub volumes: BTreeMap<VolumeName, VolumeSpec>,
+    /// The specs of the volumes of other projects or of none that it mounts, by their full names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub external: BTreeMap<VolumeName, VolumeSpec>,
     /// The settings of its virtual machine.
     pub boot: BootSettings,
     /// Its addresses; `None` for a sandbox that an earlier version of msb started.
@@ -36,10 +39,34 @@ pub struct LaunchSpec {
     pub addresses: Option<executor_net::Addresses>,
 }
 
+/// A volume that a sandbox mounts.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MountedVolume {
+    /// Its full name, which is that of its folder.
+    pub full_name: String,
+    /// Its name in messages.
+    pub name: VolumeName,
+}
+
 impl LaunchSpec {
-    /// Returns the spec of a volume that is a directory; `None` if it is a disk.
-    pub fn directory_volume(&self, name: &VolumeName) -> Option<&VolumeSpec> {
-        self.volumes.get(name).filter(|volume| volume.kind == VolumeKind::Directory)
+    /// Returns the volume of a mount; `None` for a path of the host.
+    pub fn volume(&self, source: &MountSource) -> Option<MountedVolume> {
+        let (full_name, name) = match source {
+            MountSource::Host { path: _ } => return None,
+            MountSource::Volume { name } => (full_volume_name(&self.project, name), name),
+            MountSource::External { name: _, volume } => (volume.to_string(), volume),
+        };
+        Some(MountedVolume { full_name, name: name.clone() })
+    }
+
+    /// Returns the spec of the volume of a mount, if it is a directory; `None` for a disk and for a path of the host.
+    pub fn directory_volume(&self, source: &MountSource) -> Option<&VolumeSpec> {
+        let spec = match source {
+            MountSource::Host { path: _ } => None,
+            MountSource::Volume { name } => self.volumes.get(name),
+            MountSource::External { name: _, volume } => self.external.get(volume),
+        };
+        spec.filter(|volume| volume.kind == VolumeKind::Directory)
     }
 }
 

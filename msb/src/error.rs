@@ -287,6 +287,9 @@ impl From<PlanError> for CliError {
             PlanError::VolumeMounted { name: _, user } => {
                 failure.hint(format!("remove the sandbox first: `msb rm {user}`, or `msb down {user}`"))
             }
+            PlanError::VolumeExists { name, spec: _ } => {
+                failure.hint(format!("choose another name, or remove it with `msb volume rm {name}`"))
+            }
             _ => failure,
         }
     }

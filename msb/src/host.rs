@@ -149,7 +149,8 @@ pub fn mount_obstacle(
     global: &Global,
     model: &Model,
 ) -> Result<Option<MountObstacle>, CliError> {
-    if model.sandboxes().iter().all(|sandbox| model.first_served_mount(sandbox).is_none()) {
+    // An external volume may be a directory.
+    if model.sandboxes().iter().all(|sandbox| model.first_served_mount(sandbox, |_| false).is_none()) {
         return Ok(None);
     }
     // Without any driver, starting a sandbox says what is missing.

@@ -90,6 +90,7 @@ fn as_declared(model: &Model) -> Snapshot {
         volumes: Default::default(),
         images: images.collect(),
         held_ports: Default::default(),
+        external: Default::default(),
         mount_obstacle: None,
     }
 }

@@ -24,7 +24,7 @@ mod staleness;
 
 pub use decide::select::families;
 pub use graph::check;
-pub use lifecycle::{LifecycleAction, plan_lifecycle, plan_volume_removal};
+pub use lifecycle::{LifecycleAction, plan_lifecycle, plan_volume_creation, plan_volume_removal};
 #[cfg(any(test, fuzzing))]
 pub use plan_file::sealed;
 pub use plan_file::{PLAN_FILE_VERSION, PlanFile, PlanFileError};
@@ -38,7 +38,7 @@ use schemas::name::{ProjectName, SandboxName, VolumeName};
 use schemas::plan::PlanGraph;
 use schemas::report::{Blocked, Report};
 use schemas::snapshot::Snapshot;
-use schemas::spec::ImageReference;
+use schemas::spec::{ImageReference, VolumeSpec};
 
 /// Why planning failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,6 +78,14 @@ pub enum PlanError {
         name: VolumeName,
         /// The sandbox, which may be stopped.
         user: SandboxName,
+    },
+    /// A volume of this name exists, and is another than the one to create.
+    #[error("the volume {name} exists already: {spec}")]
+    VolumeExists {
+        /// The volume.
+        name: VolumeName,
+        /// Its spec.
+        spec: VolumeSpec,
     },
     /// What is recorded of a sandbox cannot be compared with what is desired.
     #[error("the record of {name} cannot be read: {reason}")]

@@ -1,6 +1,6 @@
-//! Plans that start, stop, restart or remove recorded sandboxes, or remove recorded volumes, each by itself.
+//! Plans that start, stop, restart or remove recorded sandboxes, or create or remove volumes, each by itself.
 //!
-//! There is no model: nothing is compared or created, and dependents are not included.
+//! There is no model: sandboxes are neither compared nor created, and dependents are not included.
 
 use crate::decide::volumes::{VolumeDecision, runs, users};
 use crate::decide::{Decision, SpecUpdate, TargetState, Teardown, TeardownKind, identity_of};
@@ -8,8 +8,8 @@ use crate::{PlanError, Policy, graph};
 use schemas::name::{SandboxName, VolumeName};
 use schemas::plan::PlanGraph;
 use schemas::report::{Action, Reason, Report, VolumeReason};
-use schemas::snapshot::{ObservedSandbox, Snapshot, Status};
-use schemas::spec::HookEvent;
+use schemas::snapshot::{ObservedSandbox, ObservedVolume, Snapshot, Status};
+use schemas::spec::{HookEvent, VolumeSpec};
 use std::collections::BTreeSet;
 
 /// An action on recorded sandboxes.
@@ -78,11 +78,43 @@ pub fn plan_volume_removal(
         }
     }
     let removed = |name| VolumeDecision::removed(name, VolumeReason::RemoveRequested);
-    let decisions: Vec<_> = targets.iter().map(removed).collect();
+    Ok(volumes_alone(observed, targets.iter().map(removed).collect()))
+}
+
+/// Plans the creation of a volume by itself.
+///
+/// # Errors
+///
+/// Fails where a volume of this name exists with another spec.
+pub fn plan_volume_creation(
+    observed: &Snapshot,
+    name: &VolumeName,
+    spec: &VolumeSpec,
+) -> Result<(PlanGraph, Report), PlanError> {
+    let VolumeSpec { kind, size_mib, shared: _ } = *spec;
+    let decisions: Vec<_> = match observed.volumes.get(name) {
+        Some(ObservedVolume { spec: old, created: true }) if old == spec => Vec::new(),
+        Some(ObservedVolume { spec: old, created: true }) => {
+            return Err(PlanError::VolumeExists { name: name.clone(), spec: old.clone() });
+        }
+        Some(ObservedVolume { spec: _, created: false }) => {
+            let reason = VolumeReason::CreationInterrupted { kind, size_mib };
+            vec![VolumeDecision::created(name, spec, reason)]
+        }
+        None => {
+            let reason = VolumeReason::NotCreated { kind, size_mib };
+            vec![VolumeDecision::created(name, spec, reason)]
+        }
+    };
+    Ok(volumes_alone(observed, decisions))
+}
+
+/// Returns the plan and the report of decisions on volumes only.
+fn volumes_alone(observed: &Snapshot, decisions: Vec<VolumeDecision>) -> (PlanGraph, Report) {
     let plan = graph::build(&[], &decisions, observed, &Policy::default());
     debug_assert_eq!(crate::graph::check::check(&plan), Ok(()), "a finished plan is sound");
     let volumes = decisions.into_iter().map(VolumeDecision::into_change).collect();
-    Ok((plan, Report { volumes, ..Report::default() }))
+    (plan, Report { volumes, ..Report::default() })
 }
 
 fn decide<'a>(name: &SandboxName, sandbox: &'a ObservedSandbox, action: LifecycleAction) -> Decision<'a> {

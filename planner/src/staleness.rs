@@ -72,8 +72,16 @@ pub enum Change {
 
 /// Returns what differs between two snapshots of a project, sorted by subject.
 pub fn staleness(then: &Snapshot, now: &Snapshot) -> Vec<Staleness> {
-    let Snapshot { project: _, sandboxes, unreadable, volumes, images, held_ports: _, mount_obstacle: _ } =
-        then;
+    let Snapshot {
+        project: _,
+        sandboxes,
+        unreadable,
+        volumes,
+        external: _,
+        images,
+        held_ports: _,
+        mount_obstacle: _,
+    } = then;
     let mut found = differences([sandboxes, &now.sandboxes], Subject::Sandbox, |then, now| {
         compare(then, now, compare_sandboxes)
     });

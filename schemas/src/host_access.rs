@@ -30,6 +30,8 @@ pub enum HostAccessKind {
     ReadonlyMount,
     /// A file or folder that is mounted so that the sandbox decides on modes and links of the host.
     ModesOfMount,
+    /// A volume of another project, or of none.
+    Volume,
     /// A folder that is copied into a sandbox.
     Sync,
     /// A file with a secret.
@@ -53,6 +55,7 @@ impl HostAccessKind {
             Self::Mount => "mounts, and may change,",
             Self::ReadonlyMount => "mounts read-only",
             Self::ModesOfMount => "may set modes of files, or make links, on this host in",
+            Self::Volume => "mounts the volume",
             Self::Sync => "copies from",
             Self::SecretFile => "takes a secret from the file",
             Self::SecretVariable => "takes a secret from the variable",
@@ -75,7 +78,7 @@ impl HostAccessKind {
             | Self::ModesOfMount
             | Self::Sync
             | Self::SecretFile => true,
-            Self::SecretVariable | Self::SecretCommand | Self::Network | Self::Port => false,
+            Self::Volume | Self::SecretVariable | Self::SecretCommand | Self::Network | Self::Port => false,
         }
     }
 }

@@ -12,6 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Model {
     project: ProjectName,
     volumes: BTreeMap<VolumeName, VolumeSpec>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    external: BTreeMap<VolumeName, VolumeName>,
     sandboxes: Vec<Sandbox>,
 }
 
@@ -44,7 +46,12 @@ impl Model {
         mut sandboxes: Vec<Sandbox>,
     ) -> Self {
         sandboxes.sort_by(|a, b| a.name.cmp(&b.name));
-        Self { project, volumes, sandboxes }
+        Self { project, volumes, external: BTreeMap::new(), sandboxes }
+    }
+
+    /// Adds volumes that exist already, by their names in the Sandboxfile, with their full names.
+    pub fn with_external(self, external: BTreeMap<VolumeName, VolumeName>) -> Self {
+        Self { external, ..self }
     }
 
     /// Disables the image's own command in sandboxes that declare none.
@@ -65,6 +72,11 @@ impl Model {
         &self.volumes
     }
 
+    /// Returns the full names of the volumes that exist already, by their names in the Sandboxfile.
+    pub fn external(&self) -> &BTreeMap<VolumeName, VolumeName> {
+        &self.external
+    }
+
     /// Returns the sandboxes and jobs, each replica by itself, sorted by name.
     pub fn sandboxes(&self) -> &[Sandbox] {
         &self.sandboxes
@@ -79,13 +91,18 @@ impl Model {
     }
 
     /// Returns the path in a sandbox of its first mount that is served by the host: of a path of the host, or of a volume
-    /// that is a directory. `None` without one.
-    pub fn first_served_mount<'a>(&self, sandbox: &'a Sandbox) -> Option<&'a str> {
+    /// that is a directory. `None` without one. `is_external_disk` tells of an external volume, by its full name, whether it is one.
+    pub fn first_served_mount<'a>(
+        &self,
+        sandbox: &'a Sandbox,
+        is_external_disk: impl Fn(&VolumeName) -> bool,
+    ) -> Option<&'a str> {
         let is_disk =
             |name: &VolumeName| self.volumes.get(name).is_some_and(|volume| volume.kind == VolumeKind::Disk);
         let is_served = |mount: &Mount| match &mount.source {
             MountSource::Host { path: _ } => true,
             MountSource::Volume { name } => !is_disk(name),
+            MountSource::External { name: _, volume } => !is_external_disk(volume),
         };
         let (path, _) = sandbox.definition.mounts.iter().find(|(_, mount)| is_served(mount))?;
         Some(path)

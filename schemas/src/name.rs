@@ -121,7 +121,8 @@ macro_rules! name_type {
 }
 
 name_type! {
-    /// The name of a project, such as `shop`, or `@web` for the project of the sandbox `web` that flags declare.
+    /// The name of a project, such as `shop`, `@web` for the project of the sandbox `web` that flags declare, or `@` for
+    /// volumes that belong to none.
     ProjectName: ProjectName::recorded
 }
 name_type! {
@@ -133,10 +134,20 @@ name_type! {
     VolumeName: VolumeName::new
 }
 
-/// The prefix of the project of a single sandbox. No other name can begin with it.
+/// The prefix of the project of a single sandbox, and the project of volumes alone. No other name can begin with it.
 const ALONE: char = '@';
 
 impl ProjectName {
+    /// Returns the project of the volumes that belong to none. It has no sandboxes.
+    pub fn none() -> Self {
+        Self(ALONE.to_string())
+    }
+
+    /// Returns whether it is the project of the volumes that belong to none.
+    pub fn is_none(&self) -> bool {
+        *self == Self::none()
+    }
+
     /// Returns the project of a sandbox that flags declare. It has this sandbox only, whose full name is its own.
     pub fn of_one(sandbox: &SandboxName) -> Self {
         Self(format!("{ALONE}{sandbox}"))
@@ -144,12 +155,13 @@ impl ProjectName {
 
     /// Returns whether it is the project of a sandbox that flags declare.
     pub fn is_of_one(&self) -> bool {
-        self.0.starts_with(ALONE)
+        self.0.starts_with(ALONE) && !self.is_none()
     }
 
     /// Parses a recorded name, which may be one that a Sandboxfile cannot contain.
     fn recorded(text: String) -> Result<Self, InvalidName> {
         match text.strip_prefix(ALONE) {
+            Some("") => Ok(Self::none()),
             Some(sandbox) => SandboxName::new(sandbox).map(|name| Self::of_one(&name)),
             None => Self::new(text),
         }
@@ -211,9 +223,9 @@ pub fn full_name(project: &ProjectName, sandbox: &SandboxName) -> String {
     if project.is_of_one() { sandbox.to_string() } else { format!("{project}-{sandbox}") }
 }
 
-/// Returns the name of a volume on this machine: `<project>-<name>`.
+/// Returns the name of a volume on this machine: `<project>-<name>`, or its own if it belongs to no project.
 pub fn full_volume_name(project: &ProjectName, volume: &VolumeName) -> String {
-    format!("{project}-{volume}")
+    if project.is_none() { volume.to_string() } else { format!("{project}-{volume}") }
 }
 
 /// Returns the name of the folder with a sandbox's sockets: the first 12 bytes of the SHA-256 of its full name, in hex.
@@ -255,9 +267,18 @@ mod tests {
         assert_eq!(full_name(&ProjectName::new("shop").unwrap(), &web), "shop-web");
         assert!(ProjectName::new(alone.as_str()).is_err(), "a Sandboxfile cannot contain it");
         assert_eq!(ProjectName::try_from(alone.to_string()), Ok(alone));
-        for bad in ["@", "@@web", "@../x"] {
+        for bad in ["@@web", "@../x"] {
             assert!(ProjectName::try_from(bad.to_owned()).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn volumes_of_no_project_have_their_own_names() {
+        let (none, data) = (ProjectName::none(), VolumeName::new("data").unwrap());
+        assert!(none.is_none() && !none.is_of_one());
+        assert_eq!(full_volume_name(&none, &data), "data");
+        assert_eq!(full_volume_name(&ProjectName::new("shop").unwrap(), &data), "shop-data");
+        assert_eq!(ProjectName::try_from(none.to_string()), Ok(none));
     }
 
     #[test]

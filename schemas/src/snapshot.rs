@@ -19,6 +19,9 @@ pub struct Snapshot {
     pub unreadable: BTreeMap<SandboxName, UnreadableSandbox>,
     /// The recorded volumes by name.
     pub volumes: BTreeMap<VolumeName, ObservedVolume>,
+    /// The existing volumes that the model declares as external, by their full names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub external: BTreeMap<VolumeName, VolumeSpec>,
     /// The images of the model by their references.
     pub images: BTreeMap<String, ObservedImage>,
     /// The ports of the model that are in use on this host.
@@ -246,10 +249,20 @@ pub struct ObservedImage {
 }
 
 impl Snapshot {
-    /// Returns the digest of the state that a plan depends on, which is all but health, ports in use and abilities of
-    /// the host: a port that is taken blocks the sandbox in the plan, and one that is taken later fails its start.
+    /// Returns the digest of the state that a plan depends on, which is all but health, ports in use, external volumes and
+    /// abilities of the host: a port that is taken or a volume that is missing blocks the sandbox in the plan, and if that
+    /// happens later, it fails the start.
     pub fn digest(&self) -> Digest {
-        let Self { project, sandboxes, unreadable, volumes, images, held_ports: _, mount_obstacle: _ } = self;
+        let Self {
+            project,
+            sandboxes,
+            unreadable,
+            volumes,
+            external: _,
+            images,
+            held_ports: _,
+            mount_obstacle: _,
+        } = self;
         let sandboxes: Vec<_> = sandboxes
             .iter()
             .map(|(name, sandbox)| {

@@ -106,7 +106,12 @@ impl Home {
 
     /// Returns the folder of a volume's persistent files.
     pub fn volume(&self, project: &ProjectName, name: &VolumeName) -> VolumeFolder {
-        VolumeFolder { path: self.root.join("volumes").join(full_volume_name(project, name)) }
+        self.volume_of(&full_volume_name(project, name))
+    }
+
+    /// Returns the folder of a volume's persistent files, by its full name.
+    pub fn volume_of(&self, full_name: &str) -> VolumeFolder {
+        VolumeFolder { path: self.root.join("volumes").join(full_name) }
     }
 
     /// Returns the folder of a running sandbox's sockets and lock, by its full name.

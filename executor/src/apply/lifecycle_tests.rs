@@ -131,6 +131,7 @@ impl World {
             pull: Pull::Never,
             registries: Arc::default(),
             ports: BTreeSet::new(),
+            external: Default::default(),
             mount_obstacle: None,
         };
         let mut before: Option<StepId> = None;

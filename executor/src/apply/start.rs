@@ -61,6 +61,7 @@ impl Applier {
                     folder: self.settings.folder.clone(),
                     spec: row.spec.clone(),
                     volumes: self.volumes(project, &row.spec.definition)?,
+                    external: self.external_volumes(&row.spec.definition)?,
                     boot: boot.ok_or_else(|| StepFailure::new("nothing was said of how to boot"))?,
                     addresses,
                 };
@@ -113,6 +114,24 @@ impl Applier {
             {
                 volumes.insert(name.clone(), row.spec);
             }
+        }
+        Ok(volumes)
+    }
+
+    /// Returns the specs of the volumes of other projects or of none that a sandbox mounts, by their full names.
+    fn external_volumes(
+        &self,
+        definition: &Definition,
+    ) -> Result<BTreeMap<VolumeName, VolumeSpec>, StepFailure> {
+        let mut volumes = BTreeMap::new();
+        for mount in definition.mounts.values() {
+            let MountSource::External { name: _, volume } = &mount.source else { continue };
+            let row = self.catalog.volume_by_full_name(volume.as_str())?.filter(|row| row.created);
+            let missing = || {
+                StepFailure::new(format!("there is no volume {volume}"))
+                    .hint(format!("`msb volume create {volume}` creates it"))
+            };
+            volumes.insert(volume.clone(), row.ok_or_else(missing)?.spec);
         }
         Ok(volumes)
     }

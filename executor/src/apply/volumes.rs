@@ -3,14 +3,14 @@
 use super::steps::{make_disk, make_folder};
 use super::stop::remove_tree;
 use super::{Applier, Outcome, StepFailure};
-use crate::catalog::VolumeRow;
+use crate::catalog::{SandboxRow, VolumeRow};
 use executor_fs::beneath::c_name;
 use executor_fs::file::if_present;
 use executor_fs::{Directory, remove};
 use executor_host::home::VolumeFolder;
 use executor_host::volume::{Access, HeldVolume, VolumeError};
-use schemas::name::{ProjectName, VolumeName, full_volume_name};
-use schemas::spec::VolumeSpec;
+use schemas::name::{ProjectName, VolumeName, full_name, full_volume_name};
+use schemas::spec::{MountSource, VolumeSpec};
 use std::fs::{self, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -60,7 +60,8 @@ impl Applier {
         }
         if let Some(other) = self.catalog.full_volume_name_taken_by(project, name)? {
             let name = full_volume_name(project, name);
-            return Err(StepFailure::new(format!("the name {name} is taken by a volume of project {other}"))
+            let owner = if other.is_none() { "no project".to_owned() } else { format!("project {other}") };
+            return Err(StepFailure::new(format!("the name {name} is taken by a volume of {owner}"))
                 .hint("rename one of the two, or the project"));
         }
         let row =
@@ -81,6 +82,12 @@ impl Applier {
     ) -> Result<Outcome, StepFailure> {
         let Some(row) = self.catalog.volume(project, name)? else { return Ok(Outcome::NotNeeded) };
         let folder = self.home.volume(project, name);
+        if let Some(user) = self.external_user(&full_volume_name(project, name))? {
+            return Err(StepFailure::new(format!(
+                "the volume {name} is mounted by {user} of another project"
+            ))
+            .hint(format!("remove that sandbox first: `msb rm {user}`")));
+        }
         // Held until it is removed, so that no sandbox opens it in between.
         let _held = match HeldVolume::take(name, &folder, row.spec.kind, Access::Remove, None) {
             Ok(held) => Some(held),
@@ -92,6 +99,20 @@ impl Applier {
         removal.await.map_err(|error| StepFailure::defect(&error))??;
         self.catalog.forget_volume(project, name)?;
         Ok(Outcome::Updated)
+    }
+}
+
+impl Applier {
+    /// Returns the full name of a recorded sandbox that mounts a volume as an external one; `None` without one.
+    fn external_user(&self, volume: &str) -> Result<Option<String>, StepFailure> {
+        let mounts_it = |row: &SandboxRow| {
+            let mut sources = row.spec.definition.mounts.values().map(|mount| &mount.source);
+            sources.any(|source| {
+                matches!(source, MountSource::External { name: _, volume: external } if external.as_str() == volume)
+            })
+        };
+        let recorded = self.catalog.sandboxes(None)?.sandboxes;
+        Ok(recorded.iter().find(|row| mounts_it(row)).map(|row| full_name(&row.project, &row.name)))
     }
 }
 

@@ -20,6 +20,9 @@ pub struct VolumeRow {
 
 const COLUMNS: &str = "project, name, kind, size_mib, created, shared";
 
+/// The full name of a volume; that of no project has its own, see `schemas::name::full_volume_name`.
+const FULL_NAME: &str = "CASE project WHEN '@' THEN name ELSE project || '-' || name END";
+
 impl Catalog {
     /// Lists the volumes of one project, sorted by name.
     ///
@@ -58,6 +61,17 @@ impl Catalog {
         self.query_first(&sql, parameters, "look up a volume", |row| Ok(read_row(row)))?.transpose()
     }
 
+    /// Returns one volume by its full name, whatever its project; `None` if it is not recorded.
+    ///
+    /// # Errors
+    ///
+    /// If the catalog fails.
+    pub fn volume_by_full_name(&self, full_name: &str) -> Result<Option<VolumeRow>, CatalogError> {
+        let sql = format!("SELECT {COLUMNS} FROM volumes WHERE {FULL_NAME} = ?1");
+        self.query_first(&sql, params![full_name], "look up a volume's name", |row| Ok(read_row(row)))?
+            .transpose()
+    }
+
     /// Returns the other project with a volume of the same full name: `a-b` with `c` and `a` with `b-c`.
     ///
     /// # Errors
@@ -67,10 +81,9 @@ impl Catalog {
         &self,
         project: &ProjectName,
         name: &VolumeName,
-    ) -> Result<Option<String>, CatalogError> {
-        let sql = "SELECT project FROM volumes WHERE project || '-' || name = ?1 AND project != ?2";
-        let parameters = params![full_volume_name(project, name), project.as_str()];
-        self.query_first(sql, parameters, "look up a volume's name", |row| row.get(0))
+    ) -> Result<Option<ProjectName>, CatalogError> {
+        let row = self.volume_by_full_name(&full_volume_name(project, name))?;
+        Ok(row.map(|row| row.project).filter(|other| other != project))
     }
 
     /// Records a volume before its creation, or continues an interrupted one.

@@ -9,6 +9,7 @@ use executor_registry::{Registry, Settings};
 use rules::reference::Reference;
 use schemas::digest::Digest;
 use schemas::lockfile::Platform;
+use schemas::name::VolumeName;
 use schemas::snapshot::{MountObstacle, ObservedImage};
 use schemas::spec::{ImageReference, Port};
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,6 +41,8 @@ pub struct ImageQuery {
     pub registries: Arc<Settings>,
     /// The ports of the host whose users are observed.
     pub ports: BTreeSet<Port>,
+    /// The full names of the volumes that are declared as external.
+    pub external: BTreeSet<VolumeName>,
     /// Why the driver cannot serve mounts on this host; `None` if it can, or need not.
     pub mount_obstacle: Option<MountObstacle>,
 }

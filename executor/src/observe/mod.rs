@@ -10,8 +10,8 @@ use ports::held_ports;
 use schemas::name::{ProjectName, VolumeName};
 use schemas::plan::Identity;
 use schemas::snapshot::{ObservedSandbox, ObservedVolume, Snapshot, Status, UnreadableSandbox};
-use schemas::spec::{HookEvent, ImageReference};
-use std::collections::BTreeMap;
+use schemas::spec::{HookEvent, ImageReference, VolumeSpec};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// A failure to observe a project.
@@ -85,12 +85,14 @@ pub fn observe(
         }
     }
     let volumes = observe_volumes(home, catalog, project)?;
+    let external = observe_external(home, catalog, &query.external)?;
     let held_ports = held_ports(home, catalog, project, &query.ports)?;
     let snapshot = Snapshot {
         project: project.clone(),
         sandboxes,
         unreadable,
         volumes,
+        external,
         images,
         held_ports,
         mount_obstacle: query.mount_obstacle.clone(),
@@ -187,6 +189,23 @@ fn observe_volumes(
         (name, ObservedVolume { spec, created })
     });
     Ok(volumes.collect())
+}
+
+/// Returns the volumes of these full names that exist.
+fn observe_external(
+    home: &Home,
+    catalog: &Catalog,
+    names: &BTreeSet<VolumeName>,
+) -> Result<BTreeMap<VolumeName, VolumeSpec>, CatalogError> {
+    let mut found = BTreeMap::new();
+    for name in names {
+        if let Some(VolumeRow { spec, created: true, .. }) = catalog.volume_by_full_name(name.as_str())?
+            && home.volume_of(name.as_str()).contents(spec.kind).exists()
+        {
+            found.insert(name.clone(), spec);
+        }
+    }
+    Ok(found)
 }
 
 fn status(row: &SandboxRow, state: Option<&State>, disk: &Path) -> Status {

@@ -37,6 +37,7 @@ pub fn launch_spec() -> LaunchSpec {
         folder: None,
         spec: SandboxSpec { image, definition: Definition::with_defaults(Role::Service) },
         volumes: Default::default(),
+        external: Default::default(),
         boot: BootSettings {
             backend: executor_vm::Backend::Krun,
             kernel: "/dev/null".into(),

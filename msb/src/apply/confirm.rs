@@ -21,6 +21,36 @@ pub enum Consent {
     Missing,
 }
 
+/// The losses that need consent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ConsentTo {
+    /// All of them.
+    #[default]
+    All,
+    /// Those of volumes; the command itself is the consent to the others.
+    Volumes,
+}
+
+impl ConsentTo {
+    /// Returns the losses that need consent.
+    pub fn of(self, mut losses: Vec<Loss>) -> Vec<Loss> {
+        if self == Self::Volumes {
+            losses.retain(|loss| matches!(loss, Loss::Volume { .. }));
+        }
+        losses
+    }
+
+    /// Returns the next step without a terminal.
+    pub fn hint(self) -> &'static str {
+        match self {
+            Self::All => {
+                "`msb plan` shows the whole plan; --yes applies it, --keep-orphans keeps what is no longer in the file"
+            }
+            Self::Volumes => "--yes removes them; without --volumes they are kept",
+        }
+    }
+}
+
 impl Consent {
     /// Derives it from `--yes` and the streams.
     pub fn of(yes: bool) -> Self {
@@ -33,20 +63,18 @@ impl Consent {
         }
     }
 
-    /// Obtains consent to losses.
+    /// Obtains consent to losses. `hint` is the next step without a terminal.
     ///
     /// # Errors
     ///
     /// If it is refused or cannot be asked for.
-    pub fn obtain(self, losses: &[Loss]) -> Result<(), CliError> {
+    pub fn obtain(self, losses: &[Loss], hint: &str) -> Result<(), CliError> {
         if losses.is_empty() || self == Self::Given {
             return Ok(());
         }
         if self == Self::Missing {
             let message = "this destroys data, and there is no terminal for a prompt; nothing was changed";
-            return Err(CliError::new(message).because_all(lines(losses)).hint(
-                "`msb plan` shows the whole plan; --yes applies it, --keep-orphans keeps what is no longer in the file",
-            ));
+            return Err(CliError::new(message).because_all(lines(losses)).hint(hint));
         }
         eprintln_lossy("\nThis destroys data:");
         for line in lines(losses) {
@@ -124,9 +152,9 @@ mod tests {
 
     #[test]
     fn consent_is_needed_only_for_losses() {
-        assert!(Consent::Missing.obtain(&[]).is_ok());
-        assert!(Consent::Given.obtain(&losses(1)).is_ok());
-        assert!(Consent::Missing.obtain(&losses(1)).is_err());
+        assert!(Consent::Missing.obtain(&[], "").is_ok());
+        assert!(Consent::Given.obtain(&losses(1), "").is_ok());
+        assert!(Consent::Missing.obtain(&losses(1), "").is_err());
     }
 
     #[test]

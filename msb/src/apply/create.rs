@@ -9,7 +9,7 @@ use crate::host::{self, Machine};
 use crate::output::OutputOptions;
 use crate::project::images::When;
 use crate::project::load;
-use crate::project::targets::{self, ports, references};
+use crate::project::targets::{self, external, ports, references};
 use executor::catalog::{Catalog, Recorded};
 use executor::images::ImageQuery;
 use executor_host::home::RunFolder;
@@ -80,6 +80,7 @@ impl CreateOptions {
                 pull: self.pull.into(),
                 registries: Arc::new(host::registries(home)?),
                 ports: ports(model),
+                external: external(model),
                 mount_obstacle: host::mount_obstacle(home, global, model)?,
                 ..ImageQuery::default()
             },

@@ -6,7 +6,7 @@ pub mod ephemeral;
 pub mod interrupts;
 pub mod lifecycle;
 
-use crate::apply::confirm::Consent;
+use crate::apply::confirm::{Consent, ConsentTo};
 use crate::commands::event_loop;
 use crate::error::{CliError, Exit};
 use crate::host::{self, Machine};
@@ -202,6 +202,8 @@ pub struct ApplyOptions {
     pub roll_back: bool,
     /// Whether the plan is shown before it is applied.
     pub show_plan: bool,
+    /// The losses that need consent.
+    pub consent_to: ConsentTo,
 }
 
 /// Maximum attempts to apply a plan that becomes stale meanwhile.
@@ -246,10 +248,10 @@ pub fn converge(
         if output.events {
             stream::plan(command, &plan, &report);
         }
-        let losses = report.losses();
+        let losses = options.consent_to.of(report.losses());
         // Consent to the same losses is not asked for again.
         if losses != agreed {
-            consent.obtain(&losses)?;
+            consent.obtain(&losses, options.consent_to.hint())?;
             agreed = losses;
         }
         let applied = match apply_plan(locked, &plan, settings()?, options.time_limit)? {

@@ -38,7 +38,7 @@ pub enum Command {
     Lock(lock::Args),
     /// List, pull, load, save, inspect and remove images.
     Image(image::Args),
-    /// List, inspect and remove volumes.
+    /// Create, list, inspect and remove volumes.
     Volume(volume::Args),
     /// Allow the Sandboxfile to reach beyond its folder until it changes.
     Trust(trust::Args),

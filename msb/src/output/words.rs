@@ -197,6 +197,9 @@ pub fn block_reason(reason: &BlockReason) -> String {
         BlockReason::VolumeCannotConvert { volume, from, to } => {
             format!("{volume} is a {from}, and its contents would be lost if it became a {to}")
         }
+        BlockReason::ExternalMissing { volume } => {
+            format!("there is no volume {volume}: `msb volume create {volume}` creates it")
+        }
         BlockReason::VolumeShared { volume, other } => {
             format!("two sandboxes cannot mount one disk, and {other} mounts {volume} too")
         }

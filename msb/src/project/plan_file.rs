@@ -90,7 +90,8 @@ pub fn images(file: &PlanFile, home: &Home) -> Result<ImageQuery, CliError> {
         registries: Arc::new(host::registries(home)?),
         // Port conflicts are reported when the plan is made, and by the start that needs the port.
         ports: BTreeSet::new(),
-        // What the driver can serve, too.
+        // External volumes and what the driver can serve, too.
+        external: BTreeSet::new(),
         mount_obstacle: None,
     })
 }
@@ -126,6 +127,7 @@ mod tests {
             volumes: BTreeMap::new(),
             images: BTreeMap::new(),
             held_ports: BTreeSet::new(),
+            external: Default::default(),
             mount_obstacle: None,
         }
     }

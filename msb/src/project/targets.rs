@@ -11,7 +11,7 @@ use executor::catalog::Catalog;
 use planner::Policy;
 use schemas::listing::{LISTED_MAX, lines};
 use schemas::model::Model;
-use schemas::name::{ProjectName, SandboxName};
+use schemas::name::{ProjectName, SandboxName, VolumeName};
 use schemas::report::{Blocked, Report};
 use schemas::spec::{ImageReference, Port};
 use std::collections::BTreeSet;
@@ -70,6 +70,11 @@ pub fn references(model: &Model) -> BTreeSet<ImageReference> {
 /// Returns the ports of the host that a project publishes.
 pub fn ports(model: &Model) -> BTreeSet<Port> {
     model.sandboxes().iter().flat_map(|sandbox| sandbox.definition().ports.iter().copied()).collect()
+}
+
+/// Returns the full names of the external volumes of a project.
+pub fn external(model: &Model) -> BTreeSet<VolumeName> {
+    model.external().values().cloned().collect()
 }
 
 /// Returns the failure for an unknown sandbox, with a suggestion among the known ones.

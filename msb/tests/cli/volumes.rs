@@ -1,5 +1,6 @@
 //! Volumes: what is created, listed and removed, and what cannot be mounted as declared.
 
+use serde_json::{Value, json};
 use tests::{Project, leftovers};
 
 #[test]
@@ -14,7 +15,7 @@ fn a_volume_has_one_writer() {
     );
     let refused = project.run(&["up", "-d", "--no-start"]).exits(1);
     refused.says("two sandboxes cannot mount one disk").says("db mounts data too");
-    project.ok(&["down", "-v"]);
+    project.ok(&["down", "-v", "--yes"]);
     leftovers::assert_none(project.home());
 }
 
@@ -41,7 +42,7 @@ fn sandboxes_share_a_directory_and_its_limit_changes() {
     let refused = project.run(&["up", "-d", "--no-start"]).exits(1);
     refused.says("cache is a directory, and its contents would be lost if it became a disk");
     assert!(std::path::Path::new(&directory).join("kept").exists());
-    project.ok(&["down", "-v"]);
+    project.ok(&["down", "-v", "--yes"]);
     leftovers::assert_none(project.home());
 }
 
@@ -67,7 +68,54 @@ fn a_directory_has_several_writers_only_if_it_is_shared() {
     let one = "project \"shop\"\nvolume \"cache\"\nsandbox \"a\" { image \"@image\"; mount \"cache\" to=\"/cache\" }\n";
     project.write("Sandboxfile", one);
     project.ok(&["plan"]).prints_some("change  volume cache  no longer shared");
+    // There is no terminal to ask on.
+    let refused = project.run(&["down", "-v"]).exits(1);
+    refused.says("this destroys data").says("the volume cache").says("--yes removes them");
+    project.ok(&["down"]).says("the volume cache is kept");
+    project.run(&["down", "--volumes"]).exits(1).says("nothing was changed");
+    project.ok(&["down", "-v", "-y"]).says("removed 1 volume");
+    // Nothing is lost.
     project.ok(&["down", "-v"]);
+    leftovers::assert_none(project.home());
+}
+
+#[test]
+fn a_volume_of_no_project_is_created_mounted_and_removed_by_its_name() {
+    let project = Project::without_guest(
+        r#"
+        project "shop"
+        volume "data" external=#true
+        volume "pool" external="common-pool"
+        sandbox "db" { image "@image"; mount "data" to="/data"; mount "pool" to="/pool" }
+        "#,
+    );
+    project.run(&["plan"]).says("mounts the volume common-pool").says("mounts the volume data");
+    project.ok(&["trust", "--yes"]);
+    let blocked = project.run(&["up", "-d", "--no-start"]).exits(1);
+    blocked.says("there is no volume data: `msb volume create data` creates it");
+    let create = |arguments: &[&str]| project.run(&[&["volume", "create"], arguments].concat());
+    create(&["data", "--size", "64M"]).exits(0).prints("data: created\n");
+    create(&["data", "--kind", "disk", "--size", "64M"]).exits(0).prints("data: exists already\n");
+    create(&["data"]).exits(1).says("the volume data exists already: 64M");
+    create(&["disk", "--kind", "disk", "--shared"]).exits(2).says("a disk cannot be shared");
+    create(&["disk", "--size", "1M"]).exits(2).says("give whole MiB from 32M to 4T");
+    create(&["Disk"]).exits(2).says("is not the name of a volume");
+    create(&["common-pool", "--shared"]).exits(0);
+    project.ok(&["up", "-d", "--no-start"]);
+    let listed = project.ok(&["volume", "ls"]);
+    listed.prints_some("common-pool  directory, shared  -     -     shop-db");
+    let inspected = project.ok(&["volume", "inspect", "data", "--json"]).json();
+    assert_eq!((&inspected["project"], &inspected["mounted_by"]), (&Value::Null, &json!(["shop-db"])));
+    project.ok(&["volume", "inspect", "common-pool"]).prints_some("project     none");
+    project.ok(&["config"]).prints_some("volume \"pool\" external=\"common-pool\"");
+    project.ok(&["config", "--format", "yaml"]).prints_some("data: { external: true }");
+    let refused = project.run(&["volume", "rm", "--yes", "data"]).exits(1);
+    refused.says("the volume data is mounted by shop-db of another project").says("msb rm shop-db");
+    project.ok(&["volume", "prune", "--yes"]).prints("");
+    // It is not the project's to remove.
+    project.ok(&["down", "-v"]);
+    project.ok(&["volume", "ls", "--all"]).prints_some("common-pool").prints_some("data");
+    project.ok(&["volume", "rm", "--yes", "data", "common-pool"]);
     leftovers::assert_none(project.home());
 }
 
@@ -86,8 +134,8 @@ fn volumes_are_listed_and_removed_by_name() {
     let volumes = listed["volumes"].as_array().expect("a list");
     let kinds: Vec<_> = volumes.iter().map(|volume| (&volume["name"], &volume["kind"])).collect();
     assert_eq!(kinds, [(&"cache".into(), &"directory".into()), (&"data".into(), &"disk".into())]);
-    assert_eq!(volumes[1]["mounted_by"], serde_json::json!(["shop-db"]));
-    assert_eq!(volumes[1]["running"], serde_json::json!([]));
+    assert_eq!(volumes[1]["mounted_by"], json!(["shop-db"]));
+    assert_eq!(volumes[1]["running"], json!([]));
     project.ok(&["volume", "inspect", "shop-data"]).prints_some("size        64M").prints_some("shop-db");
     project.run(&["volume", "inspect", "dat"]).exits(1).says("there is no volume").says("did you mean data?");
     let refused = project.run(&["volume", "rm", "--yes", "data"]).exits(1);

@@ -8,7 +8,7 @@ use schemas::model::{Model, Sandbox};
 use schemas::name::{SandboxName, VolumeName};
 use schemas::report::BlockReason;
 use schemas::snapshot::{ObservedSandbox, Snapshot};
-use schemas::spec::VolumeSpec;
+use schemas::spec::{MountSource, VolumeKind, VolumeSpec};
 use std::collections::{BTreeMap, VecDeque};
 
 /// The blocked sandboxes, each with its reason.
@@ -23,6 +23,7 @@ pub fn blocks(model: &Model, observed: &Snapshot, policy: &Policy, selection: &S
     let mut blocks = Blocks::new();
     for sandbox in &selected {
         let reason = unsupported(sandbox)
+            .or_else(|| missing(sandbox, observed))
             .or_else(|| unavailable(sandbox, model, observed))
             .or_else(|| volumes.reason(sandbox))
             .or_else(|| volumes.in_use(sandbox, selection))
@@ -65,10 +66,22 @@ fn unsupported(sandbox: &Sandbox) -> Option<BlockReason> {
     Some(BlockReason::Secret { name: sandbox.definition().secrets.keys().next()?.clone() })
 }
 
+/// Returns an external volume that does not exist.
+fn missing(sandbox: &Sandbox, observed: &Snapshot) -> Option<BlockReason> {
+    sandbox.definition().mounts.values().find_map(|mount| match &mount.source {
+        MountSource::External { name: _, volume } if !observed.external.contains_key(volume) => {
+            Some(BlockReason::ExternalMissing { volume: volume.clone() })
+        }
+        MountSource::External { .. } | MountSource::Host { .. } | MountSource::Volume { .. } => None,
+    })
+}
+
 /// Returns a mount that the driver cannot serve on this host.
 fn unavailable(sandbox: &Sandbox, model: &Model, observed: &Snapshot) -> Option<BlockReason> {
     let obstacle = observed.mount_obstacle.as_ref()?;
-    let path = model.first_served_mount(sandbox)?;
+    let is_disk =
+        |volume: &VolumeName| observed.external.get(volume).is_some_and(|spec| spec.kind == VolumeKind::Disk);
+    let path = model.first_served_mount(sandbox, is_disk)?;
     Some(BlockReason::MountsUnavailable { path: path.to_owned(), obstacle: obstacle.clone() })
 }
 

@@ -66,7 +66,8 @@ impl VolumeDecision {
         Self { name: name.clone(), task: Task::Nothing, action: Action::Unchanged, reason }
     }
 
-    fn created(name: &VolumeName, spec: &VolumeSpec, reason: VolumeReason) -> Self {
+    /// Creates the volume.
+    pub fn created(name: &VolumeName, spec: &VolumeSpec, reason: VolumeReason) -> Self {
         let task = Task::Make { spec: spec.clone(), old: None };
         Self { name: name.clone(), task, action: Action::Create, reason }
     }
@@ -104,13 +105,13 @@ pub fn loss(recorded: &ObservedVolume, spec: &VolumeSpec) -> Option<DataLoss> {
     (to_mib < from_mib).then_some(DataLoss::Size { from_mib, to_mib })
 }
 
-/// Returns the volumes that a sandbox mounts.
+/// Returns the project's volumes that a sandbox mounts.
 pub fn mounted(definition: &Definition) -> BTreeSet<&VolumeName> {
     let sources = definition.mounts.values().map(|mount| &mount.source);
     sources
         .filter_map(|source| match source {
             MountSource::Volume { name } => Some(name),
-            MountSource::Host { path: _ } => None,
+            MountSource::Host { .. } | MountSource::External { .. } => None,
         })
         .collect()
 }
@@ -127,7 +128,7 @@ pub fn exclusive<'a, 's>(
     };
     let mounts = definition.mounts.values().filter_map(|mount| match &mount.source {
         MountSource::Volume { name } => Some((name, mount.readonly)),
-        MountSource::Host { path: _ } => None,
+        MountSource::Host { .. } | MountSource::External { .. } => None,
     });
     mounts.filter(|(name, readonly)| is_exclusive(name, *readonly)).map(|(name, _)| name).collect()
 }

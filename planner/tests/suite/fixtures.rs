@@ -48,6 +48,7 @@ pub fn nothing() -> Snapshot {
         volumes: BTreeMap::new(),
         images: BTreeMap::new(),
         held_ports: BTreeSet::new(),
+        external: Default::default(),
         mount_obstacle: None,
     }
 }

@@ -12,7 +12,7 @@ use planner::check::check;
 use planner::{Policy, plan};
 use schemas::name::{ProjectName, VolumeName};
 use schemas::snapshot::{Exit, Health, HeldPort, MountObstacle, PortHolder, Snapshot, Status};
-use schemas::spec::Port;
+use schemas::spec::{Port, VolumeSpec};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -58,6 +58,14 @@ impl Scene {
                     _ => panic!("{line}"),
                 };
                 self.snapshot.held_ports.insert(HeldPort { bind, host, protocol, holder });
+            }
+            // A volume of no project.
+            ["external", volume, kind] => {
+                let spec = match kind {
+                    "disk" => VolumeSpec::disk(64),
+                    _ => VolumeSpec::directory(None),
+                };
+                self.snapshot.external.insert(VolumeName::new(volume).unwrap(), spec);
             }
             ["no-start"] => self.policy.start = false,
             // This host cannot serve mounts.

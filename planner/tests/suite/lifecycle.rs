@@ -2,11 +2,14 @@
 
 use crate::fixtures::{model, name, names, nothing, observe_images};
 use crate::simulate::simulate;
-use planner::{LifecycleAction, PlanError, Policy, plan, plan_lifecycle, plan_volume_removal};
+use planner::{
+    LifecycleAction, PlanError, Policy, plan, plan_lifecycle, plan_volume_creation, plan_volume_removal,
+};
 use schemas::name::VolumeName;
 use schemas::plan::StepId;
 use schemas::report::Action;
 use schemas::snapshot::{Snapshot, Status, UnreadableSandbox};
+use schemas::spec::VolumeSpec;
 use std::collections::BTreeMap;
 
 const CHAIN: &str = r#"
@@ -104,6 +107,21 @@ fn what_cannot_be_read_can_only_be_removed() {
     }
     let error = plan_lifecycle(&before, &names(&["nobody"]), LifecycleAction::Start).unwrap_err();
     assert_eq!(error, PlanError::UnknownTarget { name: name("nobody") });
+}
+
+#[test]
+fn a_volume_is_created_by_itself_and_once() {
+    let data = VolumeName::new("data").unwrap();
+    let (spec, other) = (VolumeSpec::disk(64), VolumeSpec::directory(None));
+    let (creation, report) = plan_volume_creation(&nothing(), &data, &spec).unwrap();
+    let ids: Vec<_> = creation.steps.keys().map(ToString::to_string).collect();
+    assert_eq!((ids, report.losses().len()), (vec!["volume/data".to_owned()], 0));
+    let mut made = simulate(&creation, &nothing());
+    assert!(plan_volume_creation(&made, &data, &spec).unwrap().0.is_empty());
+    let exists = PlanError::VolumeExists { name: data.clone(), spec: spec.clone() };
+    assert_eq!(plan_volume_creation(&made, &data, &other), Err(exists));
+    made.volumes.get_mut(&data).unwrap().created = false;
+    assert_eq!(plan_volume_creation(&made, &data, &other).unwrap().0.steps.len(), 1);
 }
 
 #[test]

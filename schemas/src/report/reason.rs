@@ -281,6 +281,11 @@ pub enum BlockReason {
         /// Its declared kind.
         to: VolumeKind,
     },
+    /// A volume that is declared as external does not exist.
+    ExternalMissing {
+        /// Its full name.
+        volume: VolumeName,
+    },
     /// Two sandboxes declare a volume that is a disk.
     VolumeShared {
         /// The volume.

@@ -94,7 +94,13 @@ impl HostAccess for Mount {
             uid: _,
             gid: _,
         } = self;
-        let MountSource::Host { path } = source else { return };
+        let path = match source {
+            MountSource::Host { path } => path,
+            MountSource::Volume { name: _ } => return,
+            MountSource::External { name: _, volume } => {
+                return found(HostAccessKind::Volume, volume.to_string(), "");
+            }
+        };
         if *readonly {
             found(HostAccessKind::ReadonlyMount, path.clone(), "");
             return;
@@ -111,7 +117,7 @@ impl HostAccess for Mount {
     fn map_host_paths(&mut self, map: &dyn Fn(&str) -> String) {
         match &mut self.source {
             MountSource::Host { path } => *path = map(path),
-            MountSource::Volume { name: _ } => {}
+            MountSource::Volume { .. } | MountSource::External { .. } => {}
         }
     }
 }

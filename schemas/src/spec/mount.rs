@@ -92,6 +92,13 @@ pub enum MountSource {
         /// The name of the volume.
         name: VolumeName,
     },
+    /// A volume that exists already, of another project or of none.
+    External {
+        /// Its name in the Sandboxfile.
+        name: VolumeName,
+        /// Its full name.
+        volume: VolumeName,
+    },
 }
 
 impl fmt::Display for MountSource {
@@ -99,6 +106,7 @@ impl fmt::Display for MountSource {
         match self {
             Self::Host { path } => f.write_str(path),
             Self::Volume { name } => f.write_str(name.as_str()),
+            Self::External { name: _, volume } => write!(f, "the external volume {volume}"),
         }
     }
 }

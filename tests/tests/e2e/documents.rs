@@ -55,7 +55,7 @@ fn check(document: &Document) {
         reader.parses(&span);
     }
     if reader.project.directory().join("Sandboxfile").exists() {
-        reader.project.ok(&["down", "-v"]);
+        reader.project.ok(&["down", "-v", "--yes"]);
     }
 }
 

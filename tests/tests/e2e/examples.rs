@@ -37,6 +37,6 @@ fn check(name: &str) {
     session::replay(&project, &text);
     // The YAML file declares the same project.
     project.ok(&["-f", &format!("{name}.yaml"), "up", "-d", "--wait"]).says("nothing to do");
-    project.ok(&["down", "-v"]);
+    project.ok(&["down", "-v", "--yes"]);
     leftovers::assert_none(project.home());
 }

@@ -137,7 +137,7 @@ fn files_of_the_host_and_volumes_are_mounted_as_declared() {
     );
     project.up();
     assert_eq!(sh(&project, "cat /data/kept /data/seed/first; ls -A /rw/disk /tmp"), KEPT);
-    project.ok(&["down", "-v"]);
+    project.ok(&["down", "-v", "--yes"]);
     leftovers::assert_none(project.home());
     // Files of the host stay.
     assert_eq!(fs::read_to_string(path("seed/first")).expect("a file"), "seed\n");

@@ -35,7 +35,7 @@ fn a_volume_outlives_its_sandboxes_grows_and_is_trimmed() {
     assert!(allocated() > 40 << 20, "{}", allocated());
     project.exec("db", &["sh", "-c", "rm /data/large && sync && fstrim /data"]);
     assert!(allocated() < 20 << 20, "{}", allocated());
-    project.ok(&["down", "-v"]);
+    project.ok(&["down", "-v", "--yes"]);
     leftovers::assert_none(project.home());
 }
 
@@ -105,7 +105,7 @@ fn an_empty_volume_gets_the_files_that_it_covers_once() {
     project.write("Sandboxfile", &small("8M"));
     project.up();
     assert_eq!(sh("stat -c %s /srv/large/file"), (3 << 20).to_string());
-    project.ok(&["down", "-v"]);
+    project.ok(&["down", "-v", "--yes"]);
     leftovers::assert_none(project.home());
 }
 
@@ -131,6 +131,6 @@ fn a_directory_has_one_writer_until_it_is_shared() {
     project.up();
     project.exec("b", &["sh", "-c", "cat /cache/a; echo from b > /cache/b"]);
     assert_eq!(project.exec("a", &["cat", "/cache/a", "/cache/b"]), "from a\nfrom b");
-    project.ok(&["down", "-v"]);
+    project.ok(&["down", "-v", "--yes"]);
     leftovers::assert_none(project.home());
 }

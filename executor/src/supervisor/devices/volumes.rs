@@ -4,14 +4,14 @@
 use super::filling;
 use super::shares::Shares;
 use super::{BASE_DISK, MountError, WRITABLE_DISK, guest_disk};
-use crate::launch::LaunchSpec;
+use crate::launch::{LaunchSpec, MountedVolume};
 use executor_host::home::{Home, VolumeFolder};
 use executor_host::volume::{Access, HeldVolume, VolumeError};
 use executor_image::Growth;
 use executor_vm::{DeviceMap, Disk};
 use protocol::latest::VolumeMount;
 use schemas::name::VolumeName;
-use schemas::spec::{Definition, Mount, MountSource, VolumeKind};
+use schemas::spec::{Definition, Mount, VolumeKind, VolumeSpec};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -28,8 +28,8 @@ const OWN_DISKS: usize = [BASE_DISK, WRITABLE_DISK].len();
 /// All volumes of one sandbox.
 #[derive(Debug, Default)]
 pub struct Volumes {
-    /// The disks, in the order of their names.
-    disks: Vec<(VolumeName, HeldVolume, Access)>,
+    /// The disks by their full names, in this order.
+    disks: Vec<(String, HeldVolume, Access)>,
     /// The directories.
     _directories: Vec<HeldVolume>,
     /// The folders of directories that the guest may write to, each sandbox's in the same order.
@@ -42,24 +42,24 @@ impl Volumes {
         let definition = &launch.spec.definition;
         let has_shares = !Shares::new(home, launch, definition).is_empty();
         let (directories, disks): (Vec<_>, Vec<_>) =
-            accesses(definition).into_iter().partition(|(name, _)| launch.directory_volume(name).is_some());
+            uses(launch, definition).into_iter().partition(|(_, used)| used.directory.is_some());
         let (given, max) = (disks.len(), executor_vm::disks_max(has_shares) - OWN_DISKS);
         if given > max {
             return Err(MountError::TooManyDisks { given, max });
         }
         let mut held_disks = Vec::new();
-        for (name, access) in disks {
-            let folder = home.volume(&launch.project, &name);
+        for (full_name, Use { name, directory: _, access }) in disks {
+            let folder = home.volume_of(&full_name);
             let held = take(&name, &folder, VolumeKind::Disk, access, &launch.full_name).await?;
             if access == Access::Write {
                 grow(&name, &held);
             }
-            held_disks.push((name, held, access));
+            held_disks.push((full_name, held, access));
         }
         let (mut held_directories, mut writable) = (Vec::new(), Vec::new());
-        for (name, access) in directories {
-            let folder = home.volume(&launch.project, &name);
-            let is_shared = launch.directory_volume(&name).is_some_and(|volume| volume.shared);
+        for (full_name, Use { name, directory, access }) in directories {
+            let folder = home.volume_of(&full_name);
+            let is_shared = directory.is_some_and(|volume| volume.shared);
             let used = if is_shared && access == Access::Write { Access::WriteShared } else { access };
             held_directories
                 .push(take(&name, &folder, VolumeKind::Directory, used, &launch.full_name).await?);
@@ -83,7 +83,7 @@ impl Volumes {
     /// Returns the disks for one virtual machine. They keep the locks as long as the machine lives, even without this
     /// supervisor.
     pub fn disks(&self) -> io::Result<Vec<Disk>> {
-        let disk = |(position, (_, held, access)): (usize, &(VolumeName, HeldVolume, Access))| {
+        let disk = |(position, (_, held, access)): (usize, &(String, HeldVolume, Access))| {
             let file = held.disk().try_clone()?.into();
             Ok(Disk { id: disk_id(position), file, read_only: *access == Access::Read })
         };
@@ -91,7 +91,12 @@ impl Volumes {
     }
 
     /// Returns the mounts of the guest, outer paths first.
-    pub fn mounts(&self, definition: &Definition, devices: &DeviceMap) -> Vec<VolumeMount> {
+    pub fn mounts(
+        &self,
+        launch: &LaunchSpec,
+        definition: &Definition,
+        devices: &DeviceMap,
+    ) -> Vec<VolumeMount> {
         let mount = |(destination, mount): (&String, &Mount)| {
             let Mount {
                 source,
@@ -105,8 +110,8 @@ impl Volumes {
                 uid: _,
                 gid: _,
             } = mount;
-            let MountSource::Volume { name: wanted } = source else { return None };
-            let position = self.disks.iter().position(|(name, _, _)| name == wanted)?;
+            let MountedVolume { full_name, name: _ } = launch.volume(source)?;
+            let position = self.disks.iter().position(|(disk, _, _)| *disk == full_name)?;
             Some(VolumeMount {
                 disk: guest_disk(devices, &disk_id(position))?,
                 destination: destination.clone(),
@@ -157,18 +162,28 @@ fn disk_id(position: usize) -> String {
     format!("volume-{position}")
 }
 
-/// Returns the access to each volume: read if all its mounts are read-only, else write.
-fn accesses(definition: &Definition) -> BTreeMap<VolumeName, Access> {
-    let mut accesses = BTreeMap::new();
+/// The use of one volume by a sandbox.
+struct Use<'a> {
+    /// Its name in messages.
+    name: VolumeName,
+    /// Its spec, if it is a directory.
+    directory: Option<&'a VolumeSpec>,
+    /// Read if all its mounts are read-only, else write.
+    access: Access,
+}
+
+/// Returns the use of each volume, by its full name.
+fn uses<'a>(launch: &'a LaunchSpec, definition: &Definition) -> BTreeMap<String, Use<'a>> {
+    let mut uses = BTreeMap::new();
     for mount in definition.mounts.values() {
-        if let MountSource::Volume { name } = &mount.source {
-            let access = accesses.entry(name.clone()).or_insert(Access::Read);
-            if !mount.readonly {
-                *access = Access::Write;
-            }
+        let Some(MountedVolume { full_name, name }) = launch.volume(&mount.source) else { continue };
+        let directory = launch.directory_volume(&mount.source);
+        let used = uses.entry(full_name).or_insert(Use { name, directory, access: Access::Read });
+        if !mount.readonly {
+            used.access = Access::Write;
         }
     }
-    accesses
+    uses
 }
 
 #[cfg(test)]
@@ -181,7 +196,7 @@ mod tests {
     use protocol::latest::DiskAt;
     use schemas::digest::Digest;
     use schemas::name::{ProjectName, SandboxId, SandboxName};
-    use schemas::spec::{HostPerms, ImageReference, PinnedImage, Role, SandboxSpec, StatVirt, VolumeSpec};
+    use schemas::spec::{HostPerms, ImageReference, MountSource, PinnedImage, Role, SandboxSpec, StatVirt};
 
     fn mount(volume: &str, readonly: bool) -> Mount {
         Mount {
@@ -216,6 +231,7 @@ mod tests {
             folder: None,
             spec: SandboxSpec { image, definition },
             volumes: BTreeMap::new(),
+            external: BTreeMap::new(),
             boot: BootSettings {
                 backend: executor_vm::Backend::Krun,
                 kernel: "/k".into(),
@@ -256,7 +272,7 @@ mod tests {
         all.extend(disks);
         let mounts = |addressing| {
             let devices = DeviceMap::new(addressing, &all);
-            let mounts = volumes.mounts(&launch.spec.definition, &devices);
+            let mounts = volumes.mounts(&launch, &launch.spec.definition, &devices);
             mounts
                 .into_iter()
                 .map(|mount| (mount.destination, mount.disk.at, mount.read_only))
@@ -271,6 +287,39 @@ mod tests {
         assert_eq!(mounts(DiskAddressing::Serial), expected);
         let indexes: Vec<_> = mounts(DiskAddressing::Index).into_iter().map(|(_, at, _)| at).collect();
         assert_eq!(indexes, [DiskAt::Index(2), DiskAt::Index(1), DiskAt::Index(1)]);
+    }
+
+    #[tokio::test]
+    async fn a_volume_of_another_project_is_the_same_for_all_of_its_users() {
+        let (_scratch, home) = home(&["data"]);
+        let owner = launch("db", &[("/d", mount("data", false))]);
+        let external = |volume: &str| MountSource::External {
+            name: VolumeName::new("theirs").unwrap(),
+            volume: VolumeName::new(volume).unwrap(),
+        };
+        let mut other =
+            launch("web", &[("/d", Mount { source: external("shop-data"), ..mount("data", false) })]);
+        other.project = ProjectName::new("blog").unwrap();
+        other.full_name = "blog-web".to_owned();
+        let held = Volumes::take(&home, &owner).await.unwrap();
+        let error = Volumes::take(&home, &other).await.unwrap_err().to_string();
+        assert!(error.starts_with("the volume shop-data is in use by shop-db: "), "{error}");
+        drop(held);
+        let volumes = Volumes::take(&home, &other).await.unwrap();
+        let disks = volumes.disks().unwrap();
+        let devices = DeviceMap::new(DiskAddressing::Serial, &disks);
+        let mounts = volumes.mounts(&other, &other.spec.definition, &devices);
+        assert_eq!((mounts.len(), mounts[0].destination.as_str()), (1, "/d"));
+        // One of no project, which is a directory.
+        let folder = home.volume(&ProjectName::none(), &VolumeName::new("pool").unwrap());
+        make_private_folder(&folder.directory()).unwrap();
+        let pool = Mount { source: external("pool"), ..mount("data", false) };
+        other.spec.definition.mounts.insert("/d".to_owned(), pool);
+        other.external.insert(VolumeName::new("pool").unwrap(), VolumeSpec::directory(None));
+        let volumes = Volumes::take(&home, &other).await.unwrap();
+        assert!(volumes.disks().unwrap().is_empty());
+        let shares = Shares::new(&home, &other, &other.spec.definition);
+        assert!(shares.mounts()[0].volume);
     }
 
     #[tokio::test]

@@ -126,7 +126,7 @@ impl Machine<'_> {
             base: disk(BASE_DISK)?,
             writable: disk(WRITABLE_DISK)?,
             directories: self.store.image().volumes.iter().cloned().collect(),
-            volumes: self.volumes.mounts(definition, devices),
+            volumes: self.volumes.mounts(launch, definition, devices),
             mounts: boot.shares.mounts(),
             network: launch
                 .addresses

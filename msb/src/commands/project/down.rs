@@ -1,5 +1,6 @@
 //! `msb down`.
 
+use crate::apply::confirm::{Consent, ConsentTo};
 use crate::apply::{self, ApplyOptions, Converged, LockedProject};
 use crate::cli::{self, Global, LockTimeout};
 use crate::error::CliError;
@@ -22,6 +23,9 @@ pub struct Args {
     /// Also remove volumes and their contents.
     #[arg(short = 'v', long)]
     volumes: bool,
+    /// Remove the contents of volumes without asking.
+    #[arg(short, long, requires = "volumes")]
+    yes: bool,
     /// Time for a guest to shut down before it is killed.
     #[arg(long, value_name = "TIME", value_parser = cli::duration, default_value = "10s")]
     timeout: Duration,
@@ -34,7 +38,7 @@ pub struct Args {
     reports: Reports,
 }
 
-/// Removes the recorded sandboxes of the project, even if the Sandboxfile has changed.
+/// Removes the recorded sandboxes of the project, even if the Sandboxfile has changed, and its volumes after consent.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let output = OutputOptions::of(global).with_events(arguments.json);
     let mut run_report = RunReport::open("down", &arguments.reports, output.events)?;
@@ -56,9 +60,9 @@ fn take_down(
         None => load::load(global)?.model.project().clone(),
     };
     run_report.project = Some(project.to_string());
-    // `down` itself is the consent.
     let locked = LockedProject {
         output,
+        consent: if arguments.volumes { Consent::of(arguments.yes) } else { Consent::Given },
         ..LockedProject::acquire(&machine, &project, "down", arguments.lock.timeout)?
     };
     let converged = apply::converge(
@@ -71,7 +75,8 @@ fn take_down(
             planner::plan(None, snapshot, &policy).map_err(CliError::from)
         },
         || apply::settings(&machine.home, arguments.timeout),
-        ApplyOptions::default(),
+        // `down` itself is the consent to the loss of disks of sandboxes.
+        ApplyOptions { consent_to: ConsentTo::Volumes, ..ApplyOptions::default() },
     )?;
     drop(locked);
     let Converged { plan, report, applied, rolled_back: _ } = converged;

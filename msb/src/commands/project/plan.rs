@@ -79,7 +79,8 @@ pub fn prepare(
         None => ImageQuery { references: references.clone(), ..ImageQuery::default() },
     };
     let mount_obstacle = host::mount_obstacle(&home, global, model)?;
-    let query = ImageQuery { ports: targets::ports(model), mount_obstacle, ..query };
+    let (ports, external) = (targets::ports(model), targets::external(model));
+    let query = ImageQuery { ports, external, mount_obstacle, ..query };
     let observed = executor::observe::observe(&home, &catalog, model.project(), &query);
     let policy = selection.policy(model)?;
     let snapshot = observed.map_err(|error| without_images(error, model, &policy))?;

@@ -10,7 +10,7 @@ use crate::output::{OutputOptions, words};
 use crate::project::images::image_query;
 use crate::project::load::Loaded;
 use crate::project::lockfile::Pins;
-use crate::project::targets::{self, Selection, ports, references};
+use crate::project::targets::{self, Selection, external, ports, references};
 use crate::project::{self, load, plan_file};
 use crate::report::{Reports, RunReport};
 use crate::watch::{self, Watch};
@@ -172,6 +172,7 @@ impl Up<'_> {
         let locked = LockedProject {
             images: ImageQuery {
                 ports: ports(model),
+                external: external(model),
                 mount_obstacle: host::mount_obstacle(home, global, model)?,
                 ..query
             },

@@ -9,6 +9,7 @@ use crate::output::{escape_controls, print, print_json};
 use executor::catalog::VolumeRow;
 use rules::unit::format_size_mib;
 use schemas::listing::names;
+use schemas::name::full_volume_name;
 use schemas::spec::VolumeKind;
 use serde::Serialize;
 use std::process::ExitCode;
@@ -35,7 +36,8 @@ struct Document {
 pub fn run(global: &Global, Args { name, json }: &Args) -> Result<ExitCode, CliError> {
     let machine = Machine::open()?;
     let VolumeRow { project, name, .. } = find(global, &machine, name)?;
-    let found = rows(&machine, Some(&project))?.into_iter().find(|row| row.name == name.as_str());
+    let full_name = full_volume_name(&project, &name);
+    let found = rows(&machine, None)?.into_iter().find(|row| row.full_name == full_name);
     // Another msb may remove it meanwhile.
     let volume = found.ok_or_else(|| CliError::new(format!("the volume {name} has just been removed")))?;
     if *json {
@@ -65,7 +67,7 @@ fn text(volume: Row) -> String {
         |what: &str, detail: String| text.push_str(&format!("{what:<11} {}\n", escape_controls(&detail)));
     line("name", name);
     line("full name", full_name);
-    line("project", project);
+    line("project", project.unwrap_or_else(|| "none".to_owned()));
     line("kind", if shared { format!("{kind}, shared") } else { kind.to_string() });
     match size_mib.map(|mib| format_size_mib(mib.into())) {
         Some(size) => line(if kind == VolumeKind::Disk { "size" } else { "limit" }, size),

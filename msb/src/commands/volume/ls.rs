@@ -43,7 +43,11 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         .into_iter()
         .map(|row| {
             vec![
-                if project.is_some() { row.name } else { row.full_name },
+                if project.as_ref().is_some_and(|own| row.project.as_deref() == Some(own.as_str())) {
+                    row.name
+                } else {
+                    row.full_name
+                },
                 if row.shared { format!("{}, shared", row.kind) } else { row.kind.to_string() },
                 or_dash(row.size_mib.map(|mib| format_size_mib(mib.into()))),
                 or_dash(row.used_bytes.map(size)),

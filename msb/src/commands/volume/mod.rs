@@ -1,15 +1,18 @@
 //! `msb volume`: the volumes of this user, one file per subcommand.
 
+mod create;
 mod inspect;
 mod ls;
 mod prune;
 mod rm;
 
+use crate::apply::Converged;
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::host::Machine;
 use crate::project;
 use clap::Subcommand;
+use executor::apply::StepResult;
 use executor::catalog::{Catalog, VolumeRow};
 use executor::observe::{Observation, observe_sandboxes};
 use executor_host::home::Home;
@@ -18,7 +21,7 @@ use schemas::name::{ProjectName, VolumeName, full_name, full_volume_name};
 use schemas::snapshot::Status;
 use schemas::spec::{MountSource, VolumeKind, VolumeSpec};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
 
@@ -42,6 +45,8 @@ enum Command {
     Ls(ls::Args),
     /// Show all details of a volume.
     Inspect(inspect::Args),
+    /// Create a volume that belongs to no project. Sandboxfiles refer to it with `external`.
+    Create(create::Args),
     /// Remove volumes that no sandbox mounts, with their contents.
     #[command(visible_alias = "remove")]
     Rm(rm::Args),
@@ -54,6 +59,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     match &arguments.command {
         Command::Ls(arguments) => ls::run(global, arguments),
         Command::Inspect(arguments) => inspect::run(global, arguments),
+        Command::Create(arguments) => create::run(global, arguments),
         Command::Rm(arguments) => rm::run(global, arguments),
         Command::Prune(arguments) => prune::run(global, arguments),
     }
@@ -63,7 +69,8 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
 #[derive(Debug, Serialize)]
 struct Row {
     name: String,
-    project: String,
+    /// `None` if it belongs to no project.
+    project: Option<String>,
     full_name: String,
     kind: VolumeKind,
     /// The size of a disk, or the limit of a directory; `None` without a limit.
@@ -89,48 +96,55 @@ struct Users {
     running: Vec<String>,
 }
 
-/// Returns the sandboxes that mount each volume, in one project or in all.
-fn users(
-    home: &Home,
-    catalog: &Catalog,
-    project: Option<&ProjectName>,
-) -> Result<BTreeMap<(ProjectName, VolumeName), Users>, CliError> {
-    let mut users: BTreeMap<_, Users> = BTreeMap::new();
-    for Observation { row, status, state: _ } in observe_sandboxes(home, catalog, project)? {
-        let full_name = full_name(&row.project, &row.name);
+/// The users of each volume, by its full name, and the external volumes that the sandboxes of one project mount.
+#[derive(Debug, Default)]
+struct Mounted {
+    users: BTreeMap<String, Users>,
+    external: BTreeSet<String>,
+}
+
+/// Returns the sandboxes that mount each volume. `project` is that of the external volumes.
+fn mounted(home: &Home, catalog: &Catalog, project: Option<&ProjectName>) -> Result<Mounted, CliError> {
+    let mut mounted = Mounted::default();
+    for Observation { row, status, state: _ } in observe_sandboxes(home, catalog, None)? {
+        let sandbox = full_name(&row.project, &row.name);
         for mount in row.spec.definition.mounts.values() {
-            let MountSource::Volume { name } = &mount.source else { continue };
-            let Users { all, running } = users.entry((row.project.clone(), name.clone())).or_default();
+            let volume = match &mount.source {
+                MountSource::Host { path: _ } => continue,
+                MountSource::Volume { name } => full_volume_name(&row.project, name),
+                MountSource::External { name: _, volume } => {
+                    if Some(&row.project) == project {
+                        mounted.external.insert(volume.to_string());
+                    }
+                    volume.to_string()
+                }
+            };
+            let Users { all, running } = mounted.users.entry(volume).or_default();
             // It may mount the volume twice.
-            if all.last() == Some(&full_name) {
+            if all.last() == Some(&sandbox) {
                 continue;
             }
-            all.push(full_name.clone());
+            all.push(sandbox.clone());
             if matches!(status, Status::Running { .. }) {
-                running.push(full_name.clone());
+                running.push(sandbox.clone());
             }
         }
     }
-    Ok(users)
+    Ok(mounted)
 }
 
-/// Returns the volumes of one project, or of all.
+/// Returns the volumes of one project and the external ones that it mounts, or all volumes.
 fn rows(Machine { home, catalog }: &Machine, project: Option<&ProjectName>) -> Result<Vec<Row>, CliError> {
-    let mut users = users(home, catalog, project)?;
-    let volumes = match project {
-        Some(project) => catalog.volumes(project)?,
-        None => catalog.all_volumes()?,
-    };
+    let Mounted { mut users, external } = mounted(home, catalog, project)?;
     let row = |VolumeRow { project, name, spec, created }: VolumeRow| {
         let path = home.volume(&project, &name).contents(spec.kind);
         let found = std::fs::symlink_metadata(&path).ok();
         let VolumeSpec { kind, size_mib, shared } = spec;
         let full_name = full_volume_name(&project, &name);
-        let project_name = project.to_string();
-        let Users { all, running } = users.remove(&(project, name.clone())).unwrap_or_default();
+        let Users { all, running } = users.remove(&full_name).unwrap_or_default();
         Row {
             name: name.to_string(),
-            project: project_name,
+            project: (!project.is_none()).then(|| project.to_string()),
             full_name,
             kind,
             size_mib,
@@ -145,7 +159,28 @@ fn rows(Machine { home, catalog }: &Machine, project: Option<&ProjectName>) -> R
             running,
         }
     };
-    Ok(volumes.into_iter().map(row).collect())
+    let is_listed = |row: &VolumeRow| {
+        project.is_none_or(|project| {
+            row.project == *project || external.contains(&full_volume_name(&row.project, &row.name))
+        })
+    };
+    Ok(catalog.all_volumes()?.into_iter().filter(is_listed).map(row).collect())
+}
+
+/// Checks how a plan of volumes went; returns whether there was anything to do.
+fn check(Converged { plan, report: _, applied, rolled_back: _ }: Converged) -> Result<bool, CliError> {
+    let Some(applied) = applied else { return Ok(false) };
+    applied.check_interrupt(&plan)?;
+    let failure = applied.results.into_values().find_map(|result| match result {
+        StepResult::Failed(failure) => Some(failure),
+        _ => None,
+    });
+    match failure {
+        Some(failure) => {
+            Err(CliError::new(failure.message).because_all(failure.details).maybe_hint(failure.hint))
+        }
+        None => Ok(true),
+    }
 }
 
 /// Returns a volume by its name in the current project, else by its full name.

@@ -1,6 +1,6 @@
 //! `msb volume prune`.
 
-use super::{rm, rows};
+use super::{Row, rm, rows};
 use crate::apply::LockedProject;
 use crate::apply::confirm::Consent;
 use crate::cli::{Global, LockTimeout};
@@ -34,7 +34,8 @@ pub fn run(global: &Global, Args { yes, lock }: &Args) -> Result<ExitCode, CliEr
         consent: Consent::of(*yes),
         ..LockedProject::acquire(&machine, &project, "volume prune", lock.timeout)?
     };
-    let unused = rows(&machine, Some(&project))?.into_iter().filter(|row| row.mounted_by.is_empty());
+    let is_unused = |row: &Row| row.mounted_by.is_empty() && row.project.as_deref() == Some(project.as_str());
+    let unused = rows(&machine, Some(&project))?.into_iter().filter(is_unused);
     let unused: BTreeSet<VolumeName> = unused.filter_map(|row| VolumeName::new(row.name).ok()).collect();
     if unused.is_empty() {
         output.say("every volume of the project is mounted by a sandbox");

@@ -1,14 +1,13 @@
 //! `msb volume rm`.
 
-use super::find;
+use super::{check, find};
 use crate::apply::confirm::Consent;
 use crate::apply::lifecycle::STOP_TIME;
-use crate::apply::{self, ApplyOptions, Converged, LockedProject};
+use crate::apply::{self, ApplyOptions, LockedProject};
 use crate::cli::{Global, LockTimeout};
 use crate::error::CliError;
 use crate::host::Machine;
 use crate::output::{OutputOptions, print};
-use executor::apply::StepResult;
 use executor::catalog::VolumeRow;
 use schemas::name::{ProjectName, VolumeName};
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,22 +59,11 @@ pub(super) fn remove(locked: &LockedProject, volumes: &BTreeSet<VolumeName>) -> 
         let message = "this removes the contents of volumes, and there is no terminal for a prompt; nothing was changed";
         return Err(CliError::new(message).hint("--yes removes them"));
     }
-    let Converged { plan, report: _, applied, rolled_back: _ } = apply::converge(
+    let converged = apply::converge(
         locked,
         |snapshot| planner::plan_volume_removal(snapshot, volumes).map_err(CliError::from),
         || apply::settings(&locked.machine.home, STOP_TIME),
         ApplyOptions::default(),
     )?;
-    let Some(applied) = applied else { return Ok(()) };
-    applied.check_interrupt(&plan)?;
-    let failure = applied.results.into_values().find_map(|result| match result {
-        StepResult::Failed(failure) => Some(failure),
-        _ => None,
-    });
-    match failure {
-        Some(failure) => {
-            Err(CliError::new(failure.message).because_all(failure.details).maybe_hint(failure.hint))
-        }
-        None => Ok(()),
-    }
+    check(converged).map(drop)
 }

@@ -10,11 +10,11 @@ use crate::language::PROJECT;
 use crate::syntax::{Item, Span, Spanned};
 use crate::values::read::{Fields, Takes, entries, text_like, words};
 use crate::values::repeats::{given_before, same_name};
-use crate::values::{self, Published, RawVolume, invalid_name};
+use crate::values::{self, Declared, Published, RawVolume, invalid_name};
 use rules::unit::format_size_mib;
 use schemas::model::Model;
 use schemas::name::{ProjectName, suggest_name};
-use schemas::spec::{Role, VolumeKind};
+use schemas::spec::Role;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// A Sandboxfile as typed, or several of them merged.
@@ -134,8 +134,10 @@ pub(crate) fn check(context: &mut Context<'_>, raw: &RawProject, input: &Input<'
     let volumes: Vec<_> =
         raw.volumes.iter().filter_map(|volume| values::check_volume(context, volume)).collect();
     let taken: HashSet<&str> = raw.sandboxes.iter().map(|sandbox| sandbox.name.value.as_str()).collect();
-    let declared: BTreeMap<&str, VolumeKind> =
-        raw.volumes.iter().map(|volume| (volume.name.value.as_str(), volume.kind())).collect();
+    let external: BTreeMap<_, _> =
+        raw.volumes.iter().filter_map(|volume| values::check_external(context, volume)).collect();
+    let declared: BTreeMap<&str, Declared> =
+        raw.volumes.iter().map(|volume| (volume.name.value.as_str(), volume.declared())).collect();
     let dependencies = dependencies::check(context, &raw.sandboxes);
     let checked: Vec<_> = raw
         .sandboxes
@@ -151,7 +153,8 @@ pub(crate) fn check(context: &mut Context<'_>, raw: &RawProject, input: &Input<'
     check_writers(context, &raw, &checked);
     check_memory(context, &raw.sandboxes, &checked, input.host_memory_mib);
     let project = project.filter(|_| context.is_clean())?;
-    Some(Model::new(project, volumes.into_iter().collect(), replicas::expand(checked)))
+    let model = Model::new(project, volumes.into_iter().collect(), replicas::expand(checked));
+    Some(model.with_external(external))
 }
 
 /// Checks the ports of all sandboxes against each other.

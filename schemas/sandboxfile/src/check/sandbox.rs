@@ -6,10 +6,10 @@ use crate::language::SANDBOX;
 use crate::merge::Layer;
 use crate::syntax::{Span, Spanned};
 use crate::values::read::{Entry, Fields, no_value};
-use crate::values::{self, Reading, Scope, Value, invalid_name};
+use crate::values::{self, Declared, Reading, Scope, Value, invalid_name};
 use schemas::model::Sandbox;
 use schemas::name::{SandboxName, suggest_name};
-use schemas::spec::{Condition, Definition, Role, VolumeKind};
+use schemas::spec::{Condition, Definition, Role};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 macro_rules! define_raw {
@@ -166,7 +166,7 @@ pub(crate) fn check(
     sandbox: &RawSandbox,
     depends_on: BTreeMap<SandboxName, Condition>,
     taken: &HashSet<&str>,
-    volumes: &BTreeMap<&str, VolumeKind>,
+    volumes: &BTreeMap<&str, Declared>,
 ) -> Option<Checked> {
     context.speak_as(sandbox.name.span);
     let name = check_name(context, sandbox, taken);

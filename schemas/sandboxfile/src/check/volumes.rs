@@ -23,7 +23,10 @@ struct Writer<'a> {
 /// Reports directories that several sandboxes may write to and that are not shared. Disks are the planner's matter: one
 /// sandbox after another may have them.
 pub(crate) fn check_writers(context: &mut Context<'_>, raw: &RawProject, checked: &[Checked]) {
-    let is_unshared = |volume: &&RawVolume| volume.kind() == VolumeKind::Directory && !volume.is_shared();
+    let is_unshared = |volume: &&RawVolume| {
+        let is_own = volume.external_name().is_none();
+        is_own && volume.kind() == VolumeKind::Directory && !volume.is_shared()
+    };
     let unshared: Vec<&RawVolume> = raw.volumes.iter().filter(is_unshared).collect();
     if unshared.is_empty() {
         return;
@@ -57,7 +60,7 @@ fn written<'a>(sandbox: &'a Checked, raw: &RawSandbox) -> BTreeMap<&'a str, Span
             let typed = raw.mounts.iter().find(|typed| typed.to.value == *to);
             Some((name.as_str(), typed.map_or(raw.name.span, |typed| typed.source.span)))
         }
-        MountSource::Host { path: _ } => None,
+        MountSource::Host { .. } | MountSource::External { .. } => None,
     });
     volumes.collect()
 }

@@ -142,7 +142,7 @@ impl<'a> Lookup<'a> {
             (Some("sandbox"), None) => Ok(self.of_role(Role::Service)),
             (Some("job"), None) => Ok(self.of_role(Role::Job)),
             (Some("volume"), Some((name, _))) => {
-                let known = self.model.volumes().keys().map(|name| name.as_str());
+                let known = self.volumes();
                 Err(NotFound {
                     message: format!("there is no volume `{name}`"),
                     hint: hint(name, known, |near| format!("{first}.{near}")),
@@ -154,8 +154,12 @@ impl<'a> Lookup<'a> {
         }
     }
 
+    fn volumes(&self) -> impl Iterator<Item = &'a str> {
+        self.model.volumes().keys().chain(self.model.external().keys()).map(|name| name.as_str())
+    }
+
     fn has_volume(&self, name: &str) -> bool {
-        self.model.volumes().keys().any(|known| known.as_str() == name)
+        self.volumes().any(|known| known == name)
     }
 
     fn of_role(&self, role: Role) -> Vec<String> {

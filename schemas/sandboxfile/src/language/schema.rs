@@ -176,6 +176,11 @@ pub(crate) fn volume_size() -> Value {
     with(size(), "examples", ["2G", "512M"])
 }
 
+/// Returns the schema of `external`.
+pub(crate) fn external() -> Value {
+    with(any_of([json!({ "type": "boolean" }), name()]), "examples", [json!(true), json!("shop-data")])
+}
+
 /// Returns the schema of the limit of a mount.
 pub(crate) fn limit() -> Value {
     with(size(), "examples", ["512M", "2G"])

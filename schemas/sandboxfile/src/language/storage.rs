@@ -27,12 +27,20 @@ pub static VOLUME: PropertyTable = PropertyTable {
             schema::flag,
             "Whether several sandboxes may write to the directory at the same time. Any number may read it.",
         ),
+        plain(
+            "external",
+            schema::external,
+            "Whether the volume exists already, of another project or of none; or its full name, if it has another one. \
+             The project neither creates nor removes it.",
+        ),
     ],
     foreign: &[
         (&["driver", "driver_opts"], Say("a volume is a directory or a disk of msb: remove it")),
         (&["type"], Use("kind")),
-        (&["external"], Say("a volume belongs to its project: remove it")),
-        (&["name"], Say("the name in the heading is the volume's name: remove it")),
+        (
+            &["name"],
+            Say("the name in the heading is the volume's name; `external` takes that of another one"),
+        ),
         (&["capacity", "quota", "limit"], Use("size")),
         (&["labels"], Say("a volume has no labels: remove it")),
     ],

@@ -162,11 +162,12 @@ impl Traces {
                 traces.push("project".to_owned(), name.span);
             }
             for volume in &layer.volumes {
-                let RawVolume { name, kind, size, shared } = volume;
+                let RawVolume { name, kind, size, shared, external } = volume;
                 let spans = [
                     ("kind", kind.as_ref().map(|kind| kind.span)),
                     ("size", size.as_ref().map(|size| size.span)),
                     ("shared", shared.map(|shared| shared.span)),
+                    ("external", external.as_ref().map(|external| external.span)),
                 ];
                 for (property, span) in spans {
                     if let Some(span) = span {

@@ -43,6 +43,10 @@ pub fn kdl(model: &Model) -> String {
         }
         out.push('\n');
     }
+    for (name, volume) in model.external() {
+        let external = if name == volume { "#true".to_owned() } else { kdl_string(volume.as_str()) };
+        out.push_str(&format!("\nvolume {} external={external}\n", kdl_string(name.as_str())));
+    }
     for sandbox in declared(model) {
         out.push('\n');
         push_kdl(&mut out, sandbox, &dependencies(model, sandbox));
@@ -53,7 +57,7 @@ pub fn kdl(model: &Model) -> String {
 /// Returns the model in YAML.
 pub fn yaml(model: &Model) -> String {
     let mut out = format!("project: {}\n", yaml_string(model.project().as_str()));
-    if !model.volumes().is_empty() {
+    if !(model.volumes().is_empty() && model.external().is_empty()) {
         out.push_str("volumes:\n");
     }
     for (name, spec) in model.volumes() {
@@ -62,6 +66,10 @@ pub fn yaml(model: &Model) -> String {
         let properties = properties.chain(shared).collect::<Vec<_>>().join(", ");
         let properties = if properties.is_empty() { "{}".to_owned() } else { format!("{{ {properties} }}") };
         out.push_str(&format!("  {}: {properties}\n", yaml_string(name.as_str())));
+    }
+    for (name, volume) in model.external() {
+        let external = if name == volume { "true".to_owned() } else { yaml_string(volume.as_str()) };
+        out.push_str(&format!("  {}: {{ external: {external} }}\n", yaml_string(name.as_str())));
     }
     for (heading, role) in [("sandboxes", Role::Service), ("jobs", Role::Job)] {
         let mut members = declared(model).filter(|sandbox| sandbox.definition().role == role).peekable();

@@ -47,7 +47,7 @@ pub(crate) use script::*;
 pub(crate) use secret::*;
 pub(crate) use start::*;
 pub(crate) use sync::*;
-pub(crate) use volume::{RawVolume, check as check_volume, read as read_volumes};
+pub(crate) use volume::{Declared, RawVolume, check as check_volume, check_external, read as read_volumes};
 
 pub(crate) use reading::{Named, Parsed, Reading};
 
@@ -90,8 +90,8 @@ pub(crate) trait Value {
 pub(crate) struct Scope<'a> {
     /// The whole sandbox as typed.
     pub sandbox: &'a RawSandbox,
-    /// The kinds of the volumes that the project declares.
-    pub volumes: &'a BTreeMap<&'a str, VolumeKind>,
+    /// The volumes that the project declares.
+    pub volumes: &'a BTreeMap<&'a str, Declared>,
 }
 
 /// The context of the printing of a value.

@@ -8,7 +8,7 @@ use super::read::{Fields, flag, integer, quantity};
 use super::resources::check_limit;
 use super::script::invalid_name;
 use super::word::{check_word, read_word};
-use super::{PrintScope, Scope, Value};
+use super::{Declared, PrintScope, Scope, Value};
 use crate::check::Weight;
 use crate::diagnostics::{Code, Context, Diagnostic, shorten, shorten_message};
 use crate::language::{MOUNT, PropertyTable, schema};
@@ -140,8 +140,8 @@ fn read_text(context: &mut Context<'_>, text: &Spanned<String>) -> Option<RawMou
     })
 }
 
-/// The kinds of the project's volumes.
-type Volumes<'a> = BTreeMap<&'a str, VolumeKind>;
+/// The project's volumes.
+type Volumes<'a> = BTreeMap<&'a str, Declared>;
 
 /// Checks a mount against the host's files and the project's volumes.
 fn check(context: &mut Context<'_>, raw: &RawMount, volumes: &Volumes<'_>) -> Option<Mount> {
@@ -159,6 +159,7 @@ fn check(context: &mut Context<'_>, raw: &RawMount, volumes: &Volumes<'_>) -> Op
     let source = match source {
         Source::Host { path, kind: _ } => MountSource::Host { path },
         Source::Volume { name } => MountSource::Volume { name },
+        Source::External { name, volume } => MountSource::External { name, volume },
     };
     Some(Mount { source, readonly, noexec, nosuid, nodev, stat_virt, host_perms, size_mib, uid, gid })
 }
@@ -192,8 +193,11 @@ fn check_count(context: &mut Context<'_>, mounts: &[RawMount], volumes: &Volumes
         );
         return;
     }
-    let is_disk = |mount: &RawMount| volumes.get(mount.source.value.as_str()) == Some(&VolumeKind::Disk);
-    let is_shared = mounts.iter().any(|mount| !is_disk(mount));
+    let declared = |mount: &RawMount| volumes.get(mount.source.value.as_str());
+    let is_disk = |mount: &RawMount| matches!(declared(mount), Some(Declared::Own(VolumeKind::Disk)));
+    // The kind of an external volume is not known here; the start counts them all.
+    let is_external = |mount: &RawMount| matches!(declared(mount), Some(Declared::External(_)));
+    let is_shared = mounts.iter().any(|mount| !is_disk(mount) && !is_external(mount));
     let (most, beside) = if is_shared {
         (VOLUMES_BESIDE_MOUNTS_MAX, ", beside its other mounts")
     } else {
@@ -223,6 +227,7 @@ fn check_count(context: &mut Context<'_>, mounts: &[RawMount], volumes: &Volumes
 enum Source {
     Host { path: String, kind: FileKind },
     Volume { name: VolumeName },
+    External { name: VolumeName, volume: VolumeName },
 }
 
 fn check_source(
@@ -251,8 +256,12 @@ fn check_source(
         }
         Err(reason) => return context.refuse(invalid_name(source, "volume", &reason.to_string())),
     };
-    if volumes.contains_key(given) {
-        return Some(Source::Volume { name });
+    match volumes.get(given) {
+        Some(Declared::Own(_)) => return Some(Source::Volume { name }),
+        Some(Declared::External(volume)) => {
+            return volume.clone().map(|volume| Source::External { name, volume });
+        }
+        None => {}
     }
     let folder = Spanned::new(format!("./{given}"), source.span);
     let is_there = context.files.kind(&context.absolute(&folder)).is_some();
@@ -322,10 +331,18 @@ impl Value for Mounts {
     }
 }
 
+/// Returns the path of the host, or the name of the volume in the Sandboxfile.
+fn name_of(source: &MountSource) -> String {
+    match source {
+        MountSource::Host { path } => path.clone(),
+        MountSource::Volume { name } | MountSource::External { name, volume: _ } => name.to_string(),
+    }
+}
+
 fn print_one((to, mount): (&String, &Mount)) -> Node {
     let Mount { source, readonly, noexec, nosuid, nodev, stat_virt, host_perms, size_mib, uid, gid } = mount;
     let mut items = vec![
-        PrintItem::argument("source", Scalar::text(source.to_string())),
+        PrintItem::argument("source", Scalar::text(name_of(source))),
         PrintItem::property("to", Scalar::text(to)),
     ];
     for (is_set, name) in [(readonly, "readonly"), (noexec, "noexec"), (nosuid, "nosuid"), (nodev, "nodev")] {

@@ -7,6 +7,7 @@ const KDL: &str = r#"
 project "shop"
 volume "data" size="1G" kind="disk"
 volume "plain" shared=#true
+volume "theirs" external="blog-data"
 sandbox "web" {
     image "./image"
     memory "128M"
@@ -59,6 +60,7 @@ fn both_spellings_of_a_path_find_the_same_value() {
         ("volumes.data", "volume.data"),
         ("volumes.data.size", "volume.data.size"),
         ("volumes.plain.shared", "volume.plain.shared"),
+        ("volume.theirs.external", "volume.theirs.external"),
         ("volumes.data.kind", "volume.data.kind"),
         ("volumes", "volume"),
         ("web.port", "web.port"),

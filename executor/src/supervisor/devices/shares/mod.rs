@@ -43,7 +43,7 @@ impl Shares {
                 tag: MOUNTS_TAG.to_owned(),
                 entry: entry.to_string(),
                 destination: destination.clone(),
-                volume: matches!(mount.source, MountSource::Volume { .. }),
+                volume: !matches!(mount.source, MountSource::Host { .. }),
                 read_only: mount.readonly,
                 noexec: mount.noexec,
                 nosuid: mount.nosuid,
@@ -118,22 +118,26 @@ fn source_of(
                 owner: mount.owner().map(|(uid, gid)| Owner { uid, gid }),
             },
         },
-        MountSource::Volume { name } => Source {
-            path: home.volume(&launch.project, name).directory(),
-            volume: Some(name.clone()),
-            destination: destination.to_owned(),
-            policy: SharePolicy {
-                read_only: definition
-                    .mounts
-                    .values()
-                    .filter(|other| other.source == *source)
-                    .all(|other| other.readonly),
-                stat_virt: StatVirt::Strict,
-                host_perms: HostPerms::Private,
-                size_bytes: launch.directory_volume(name)?.size_mib.map(bytes),
-                owner: None,
-            },
-        },
+        MountSource::Volume { .. } | MountSource::External { .. } => {
+            let spec = launch.directory_volume(source)?;
+            let volume = launch.volume(source)?;
+            Source {
+                path: home.volume_of(&volume.full_name).directory(),
+                destination: destination.to_owned(),
+                policy: SharePolicy {
+                    read_only: definition
+                        .mounts
+                        .values()
+                        .filter(|other| launch.volume(&other.source).as_ref() == Some(&volume))
+                        .all(|other| other.readonly),
+                    stat_virt: StatVirt::Strict,
+                    host_perms: HostPerms::Private,
+                    size_bytes: spec.size_mib.map(bytes),
+                    owner: None,
+                },
+                volume: Some(volume.name),
+            }
+        }
     })
 }
 

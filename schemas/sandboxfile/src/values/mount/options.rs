@@ -9,7 +9,9 @@ use schemas::spec::{HostPerms, StatVirt};
 /// Reports options that have no meaning for a source or beside others.
 pub(super) fn check(context: &mut Context<'_>, raw: &RawMount, source: &Source, stat_virt: StatVirt) {
     match source {
-        Source::Volume { name } => check_volume(context, raw, name.as_str()),
+        Source::Volume { name } | Source::External { name, volume: _ } => {
+            check_volume(context, raw, name.as_str());
+        }
         Source::Host { path: _, kind } => check_host(context, raw, *kind, stat_virt),
     }
 }

@@ -221,6 +221,8 @@ const FILES: &[(&str, bool)] = &[
     ("volumes: { data: { kind: dir } }", false),
     ("volumes: { data: { shared: true } }", true),
     ("volumes: { data: { shared: all } }", false),
+    ("volumes: { data: { external: true }, cache: { external: shop-cache } }", true),
+    ("volumes: { data: { external: [shop-data] } }", false),
     ("volumes: { data: { driver: local } }", false),
     ("services: { web: { image: alpine } }", false),
     ("sandboxes: { Web: { image: alpine } }", false),
