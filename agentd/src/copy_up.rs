@@ -9,7 +9,7 @@
 //!
 //! Several sandboxes may share the volume: paths in it are never resolved through links.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -126,7 +126,7 @@ fn copy(root: &OwnedFd, covered: &OwnedFd, progress: &mut dyn FnMut(u64)) -> Cop
     if let Err(error) = fsetxattr(root, COPIED, b"1", XattrFlags::empty())
         && error != Errno::OPNOTSUPP
     {
-        at(Err(error), own)?;
+        return at(Err(error), own);
     }
     at(renameat_with(root, COPY_PARTIAL, root, COPY_COMPLETE, RenameFlags::NOREPLACE), own)?;
     at(fsync(root), own)
@@ -164,7 +164,7 @@ fn descriptor_path(descriptor: &OwnedFd) -> PathBuf {
 
 fn open_directory(path: &Path) -> rustix::io::Result<OwnedFd> {
     // A link in /proc names a directory only with a path after it.
-    open(&path.join("."), OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+    open(path.join("."), OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
 /// Opens a directory in another one, unless it is a link.
@@ -214,7 +214,7 @@ fn is_self_or_parent(name: &CStr) -> bool {
 /// The paths in the copy of files with several links, until all of the links are copied.
 #[derive(Default)]
 struct Links {
-    known: HashMap<(u64, u64), (PathBuf, u32)>,
+    known: BTreeMap<(u64, u64), (PathBuf, u32)>,
     bytes: usize,
 }
 
@@ -291,7 +291,7 @@ impl Copier<'_> {
     /// Makes a further link of a copied file. Returns false if it is none, or the volume allows no more links.
     fn link(&mut self, stat: &Stat, to: BorrowedFd<'_>, name: &CStr) -> bool {
         let first = if stat.st_nlink > 1 { self.links.take(stat) } else { None };
-        first.is_some_and(|first| linkat(self.staging, &first, to, name, AtFlags::empty()).is_ok())
+        first.is_some_and(|first| linkat(self.staging, first, to, name, AtFlags::empty()).is_ok())
     }
 
     /// Copies anything but a directory.
@@ -379,7 +379,10 @@ fn owner(stat: &Stat) -> (Uid, Gid) {
 }
 
 fn times(stat: &Stat) -> Timestamps {
-    let time = |tv_sec, nanoseconds| Timespec { tv_sec, tv_nsec: i64::try_from(nanoseconds).unwrap_or(0) };
+    let time = |tv_sec: i64, nanoseconds: u64| Timespec {
+        tv_sec,
+        tv_nsec: i64::try_from(nanoseconds).unwrap_or_default(),
+    };
     Timestamps {
         last_access: time(stat.st_atime, stat.st_atime_nsec),
         last_modification: time(stat.st_mtime, stat.st_mtime_nsec),

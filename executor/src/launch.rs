@@ -32,6 +32,12 @@ pub struct LaunchSpec {
     /// The specs of the volumes of other projects or of none that it mounts, by their full names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub external: BTreeMap<VolumeName, VolumeSpec>,
+    /// The volumes for the data paths of its image, by these paths. They belong to its project, and are directories.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub anonymous: BTreeMap<String, VolumeName>,
+    /// Warnings for its log, with texts of the image escaped.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// The settings of its virtual machine.
     pub boot: BootSettings,
     /// Its addresses; `None` for a sandbox that an earlier version of msb started.

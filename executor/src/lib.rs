@@ -6,6 +6,7 @@
 
 pub mod apply;
 pub mod catalog;
+mod data_paths;
 pub mod images;
 pub mod launch;
 pub mod observe;

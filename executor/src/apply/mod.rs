@@ -3,6 +3,7 @@
 //! Architecture invariant: nothing is decided here. A step is an end state; carrying it out ensures the state, and returns
 //! [`Outcome::NotNeeded`] if it holds already.
 
+mod anonymous;
 mod condition;
 mod failure;
 #[cfg(test)]
@@ -41,7 +42,7 @@ use executor_host::lock::{FileLock, LockError};
 use executor_host::reserve::Reserve;
 use executor_image::Blobs;
 use schemas::name::ProjectName;
-use schemas::plan::{PlanGraph, Step, StepId};
+use schemas::plan::{Ensure, PlanGraph, Step, StepId};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -259,11 +260,17 @@ impl Applier {
         };
         let act = |id: &StepId, step: &Step| {
             let (applier, project) = (self.clone(), plan.project.clone());
+            let is_replaced = is_replaced(plan, &step.ensure);
             let needs = settle::needs(plan, step);
             let (id, step) = (id.clone(), step.clone());
             async move {
                 applier.require(&step.ensure, &needs).await?;
-                let outcome = applier.ensure(&project, &id, &step.ensure).await?;
+                let outcome = match &step.ensure {
+                    Ensure::Removed { identity } if !is_replaced => {
+                        applier.ensure_removed_with_volumes(&project, identity).await?
+                    }
+                    ensure => applier.ensure(&project, &id, ensure).await?,
+                };
                 if outcome != Outcome::NotNeeded {
                     applier.require_still(&project, &step.ensure, &needs).await?;
                 }
@@ -276,4 +283,13 @@ impl Applier {
         }
         Ok(results)
     }
+}
+
+/// Returns whether a step removes an instance of which the plan creates another one.
+fn is_replaced(plan: &PlanGraph, ensure: &Ensure) -> bool {
+    let Ensure::Removed { identity } = ensure else { return false };
+    plan.steps.values().any(|step| match &step.ensure {
+        Ensure::Sandbox { identity: new, .. } => new.name == identity.name && new.id != identity.id,
+        _ => false,
+    })
 }

@@ -52,7 +52,7 @@ impl Applier {
                 self.catalog.set_hook_done(&identity.id, !has_hook)?;
                 let boot = self.settings.boot.clone();
                 let addresses = Some(self.addresses(identity, &row.spec.definition.network)?);
-                let launch = LaunchSpec {
+                let mut launch = LaunchSpec {
                     version: STATE_VERSION,
                     id: identity.id.clone(),
                     full_name,
@@ -62,9 +62,12 @@ impl Applier {
                     spec: row.spec.clone(),
                     volumes: self.volumes(project, &row.spec.definition)?,
                     external: self.external_volumes(&row.spec.definition)?,
+                    anonymous: BTreeMap::new(),
+                    warnings: Vec::new(),
                     boot: boot.ok_or_else(|| StepFailure::new("nothing was said of how to boot"))?,
                     addresses,
                 };
+                self.add_anonymous_volumes(&mut launch)?;
                 (Outcome::Added, self.spawn_supervisor(&folder, &launch).await?)
             }
         };
@@ -126,7 +129,10 @@ impl Applier {
         let mut volumes = BTreeMap::new();
         for mount in definition.mounts.values() {
             let MountSource::External { name: _, volume } = &mount.source else { continue };
-            let row = self.catalog.volume_by_full_name(volume.as_str())?.filter(|row| row.created);
+            let row = self
+                .catalog
+                .volume_by_full_name(volume.as_str())?
+                .filter(|row| row.created && row.anonymous.is_none());
             let missing = || {
                 StepFailure::new(format!("there is no volume {volume}"))
                     .hint(format!("`msb volume create {volume}` creates it"))

@@ -42,6 +42,22 @@ impl Applier {
         Ok(outcome)
     }
 
+    /// Removes a sandbox with its anonymous volumes.
+    pub(super) async fn ensure_removed_with_volumes(
+        self: &Arc<Self>,
+        project: &ProjectName,
+        identity: &Identity,
+    ) -> Result<Outcome, StepFailure> {
+        if self.catalog.is_recorded(&identity.id)? {
+            self.catalog.set_should_run(&identity.id, false)?;
+            // No process uses the volumes any more, and none is started while the lock is held.
+            let (_lock, _) = self.end_processes(project, identity).await?;
+            // Before its record, so that an interrupted removal is continued.
+            self.remove_anonymous_volumes(project, &identity.name).await?;
+        }
+        self.ensure_removed(project, identity).await
+    }
+
     pub(super) async fn ensure_removed(
         self: &Arc<Self>,
         project: &ProjectName,

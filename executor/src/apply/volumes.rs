@@ -64,8 +64,13 @@ impl Applier {
             return Err(StepFailure::new(format!("the name {name} is taken by a volume of {owner}"))
                 .hint("rename one of the two, or the project"));
         }
-        let row =
-            VolumeRow { project: project.clone(), name: name.clone(), spec: spec.clone(), created: false };
+        let row = VolumeRow {
+            project: project.clone(),
+            name: name.clone(),
+            spec: spec.clone(),
+            created: false,
+            anonymous: None,
+        };
         self.catalog.begin_volume(&row)?;
         match spec.disk_mib() {
             Some(mib) => make_disk(folder.disk(), mib).await?,
@@ -117,7 +122,7 @@ impl Applier {
 }
 
 /// Creates the directory of a volume. One that an interrupted creation left is empty.
-fn make_directory(folder: &VolumeFolder) -> Result<(), StepFailure> {
+pub(super) fn make_directory(folder: &VolumeFolder) -> Result<(), StepFailure> {
     let directory = folder.directory();
     make_folder(&directory)?;
     // Whatever the umask is.
@@ -280,6 +285,7 @@ mod tests {
             name: world.name.clone(),
             spec: VolumeSpec::disk(64),
             created: false,
+            anonymous: None,
         };
         world.applier.catalog.begin_volume(&row).unwrap();
         assert!(!world.observed().unwrap().created);

@@ -20,7 +20,7 @@ pub use operations::OperationId;
 pub use projects::ProjectHome;
 pub use sandboxes::{Recorded, SandboxRow, UnreadableRow};
 pub use trust::Trusted;
-pub use volumes::VolumeRow;
+pub use volumes::{AnonymousVolume, VolumeRow};
 
 use executor_host::reserve::Reserve;
 use rusqlite::{Connection, ErrorCode, Params, Row, Transaction, TransactionBehavior};

@@ -5,7 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use std::path::Path;
 
 /// Migration n upgrades `user_version` n to n + 1.
-const MIGRATIONS: [&str; 13] = [
+const MIGRATIONS: [&str; 14] = [
     "
     CREATE TABLE sandboxes (
         id            TEXT PRIMARY KEY,
@@ -136,6 +136,11 @@ const MIGRATIONS: [&str; 13] = [
     // Earlier versions let every directory have several writers, and did not record it.
     "
     ALTER TABLE volumes ADD COLUMN shared INTEGER NOT NULL DEFAULT 0;
+",
+    // The sandbox of an anonymous volume, and its path there.
+    "
+    ALTER TABLE volumes ADD COLUMN sandbox TEXT;
+    ALTER TABLE volumes ADD COLUMN path TEXT;
 ",
 ];
 

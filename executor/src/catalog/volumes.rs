@@ -2,7 +2,7 @@
 
 use super::{Catalog, CatalogError, failed};
 use rusqlite::{Row, params};
-use schemas::name::{ProjectName, VolumeName, full_volume_name};
+use schemas::name::{ProjectName, SandboxName, VolumeName, full_volume_name};
 use schemas::spec::{VolumeKind, VolumeSpec};
 
 /// One recorded volume.
@@ -16,9 +16,20 @@ pub struct VolumeRow {
     pub spec: VolumeSpec,
     /// Whether its creation is complete.
     pub created: bool,
+    /// Its use, if it is the anonymous volume of a sandbox.
+    pub anonymous: Option<AnonymousVolume>,
 }
 
-const COLUMNS: &str = "project, name, kind, size_mib, created, shared";
+/// The use of a volume that exists for a data path of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnonymousVolume {
+    /// The sandbox that it belongs to, by its name in the project.
+    pub sandbox: SandboxName,
+    /// The path in the sandbox.
+    pub path: String,
+}
+
+const COLUMNS: &str = "project, name, kind, size_mib, created, shared, sandbox, path";
 
 /// The full name of a volume; that of no project has its own, see `schemas::name::full_volume_name`.
 const FULL_NAME: &str = "CASE project WHEN '@' THEN name ELSE project || '-' || name END";
@@ -92,11 +103,16 @@ impl Catalog {
     ///
     /// If the catalog fails.
     pub fn begin_volume(&self, row: &VolumeRow) -> Result<(), CatalogError> {
-        let VolumeRow { project, name, spec: VolumeSpec { kind, size_mib, shared }, created: _ } = row;
+        let VolumeRow { project, name, spec: VolumeSpec { kind, size_mib, shared }, created: _, anonymous } =
+            row;
+        let sandbox = anonymous.as_ref().map(|anonymous| anonymous.sandbox.as_str());
+        let path = anonymous.as_ref().map(|anonymous| anonymous.path.as_str());
         self.update(
-            "INSERT INTO volumes (project, name, kind, size_mib, shared, created) VALUES (?1, ?2, ?3, ?4, ?5, 0)
-             ON CONFLICT (project, name) DO UPDATE SET kind = ?3, size_mib = ?4, shared = ?5, created = 0",
-            params![project.as_str(), name.as_str(), kind.as_str(), size_mib, shared],
+            "INSERT INTO volumes (project, name, kind, size_mib, shared, sandbox, path, created)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0)
+             ON CONFLICT (project, name) DO UPDATE
+             SET kind = ?3, size_mib = ?4, shared = ?5, sandbox = ?6, path = ?7, created = 0",
+            params![project.as_str(), name.as_str(), kind.as_str(), size_mib, shared, sandbox, path],
             "record a volume",
         )
     }
@@ -137,6 +153,7 @@ impl Catalog {
 fn read_row(row: &Row<'_>) -> Result<VolumeRow, CatalogError> {
     let text = |index: usize| row.get::<_, String>(index).map_err(failed("read a volume"));
     let number = |index: usize| row.get::<_, Option<u32>>(index).map_err(failed("read a volume"));
+    let optional = |index: usize| row.get::<_, Option<String>>(index).map_err(failed("read a volume"));
     let is_set = |index: usize| row.get::<_, bool>(index).map_err(failed("read a volume"));
     let (project, name, kind) = (text(0)?, text(1)?, text(2)?);
     let corrupt = |source: Box<dyn std::error::Error + Send + Sync>| CatalogError::Corrupt {
@@ -153,5 +170,12 @@ fn read_row(row: &Row<'_>) -> Result<VolumeRow, CatalogError> {
             shared: is_set(5)?,
         },
         created: is_set(4)?,
+        anonymous: match (optional(6)?, optional(7)?) {
+            (Some(sandbox), Some(path)) => Some(AnonymousVolume {
+                sandbox: SandboxName::new(sandbox).map_err(|error| corrupt(error.into()))?,
+                path,
+            }),
+            _ => None,
+        },
     })
 }

@@ -7,7 +7,7 @@ use crate::images::{ImageQuery, ImagesError, observe_image};
 use executor_host::home::Home;
 use executor_host::state::{Phase, State, read_state};
 use ports::held_ports;
-use schemas::name::{ProjectName, VolumeName};
+use schemas::name::{ProjectName, SandboxName, VolumeName};
 use schemas::plan::Identity;
 use schemas::snapshot::{ObservedSandbox, ObservedVolume, Snapshot, Status, UnreadableSandbox};
 use schemas::spec::{HookEvent, ImageReference, VolumeSpec};
@@ -60,7 +60,7 @@ pub fn observe(
     query: &ImageQuery,
 ) -> Result<Snapshot, ObserveError> {
     let Observed { sandboxes, unreadable } = observe_all(home, catalog, Some(project))?;
-    let sandboxes = sandboxes
+    let sandboxes: BTreeMap<SandboxName, ObservedSandbox> = sandboxes
         .into_iter()
         .map(|Observation { row, status, state: _ }| {
             let SandboxRow { id, project: _, name, generation, spec, created, should_run, hook_done } = row;
@@ -69,7 +69,7 @@ pub fn observe(
             (name, ObservedSandbox { id, generation, spec, status, post_start_pending, created, should_run })
         })
         .collect();
-    let unreadable = unreadable
+    let unreadable: BTreeMap<SandboxName, UnreadableSandbox> = unreadable
         .into_iter()
         .map(|UnreadableRow { project: _, identity, reason }| {
             let Identity { name, id, generation } = identity;
@@ -84,7 +84,8 @@ pub fn observe(
             Err(error) => failures.push((reference.clone(), error)),
         }
     }
-    let volumes = observe_volumes(home, catalog, project)?;
+    let is_recorded = |name: &SandboxName| sandboxes.contains_key(name) || unreadable.contains_key(name);
+    let volumes = observe_volumes(home, catalog, project, is_recorded)?;
     let external = observe_external(home, catalog, &query.external)?;
     let held_ports = held_ports(home, catalog, project, &query.ports)?;
     let snapshot = Snapshot {
@@ -182,9 +183,12 @@ fn observe_volumes(
     home: &Home,
     catalog: &Catalog,
     project: &ProjectName,
+    is_recorded: impl Fn(&SandboxName) -> bool,
 ) -> Result<BTreeMap<VolumeName, ObservedVolume>, CatalogError> {
-    let volumes = catalog.volumes(project)?.into_iter().map(|row| {
-        let VolumeRow { project, name, spec, created } = row;
+    // An anonymous volume goes with its sandbox; one that an interrupted replacement left is a volume like others.
+    let is_plain = |row: &VolumeRow| row.anonymous.as_ref().is_none_or(|it| !is_recorded(&it.sandbox));
+    let volumes = catalog.volumes(project)?.into_iter().filter(is_plain).map(|row| {
+        let VolumeRow { project, name, spec, created, anonymous: _ } = row;
         let created = created && home.volume(&project, &name).contents(spec.kind).exists();
         (name, ObservedVolume { spec, created })
     });
@@ -199,7 +203,8 @@ fn observe_external(
 ) -> Result<BTreeMap<VolumeName, VolumeSpec>, CatalogError> {
     let mut found = BTreeMap::new();
     for name in names {
-        if let Some(VolumeRow { spec, created: true, .. }) = catalog.volume_by_full_name(name.as_str())?
+        if let Some(VolumeRow { spec, created: true, anonymous: None, .. }) =
+            catalog.volume_by_full_name(name.as_str())?
             && home.volume_of(name.as_str()).contents(spec.kind).exists()
         {
             found.insert(name.clone(), spec);

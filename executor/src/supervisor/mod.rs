@@ -29,6 +29,7 @@ mod tests;
 use crate::launch::LaunchSpec;
 use agent_link::exec_logger::ExecLogger;
 use agent_link::relay;
+pub(crate) use devices::volumes::OWN_DISKS;
 use devices::volumes::Volumes;
 use executor_host::home::{Home, make_private_folder};
 use executor_host::lock::{FileLock, LockError};
@@ -204,6 +205,9 @@ impl Supervisor<'_> {
                 tokio::task::spawn_local(stop_at_end_of(lease, store.clone()));
             }
             stop_on_signals(&store).map_err(failed("catch signals"))?;
+            for warning in &launch.warnings {
+                exec_log.borrow_mut().system(warning);
+            }
             let last = match Volumes::take(home, &launch).await {
                 Ok(volumes) => {
                     let machine = Machine {

@@ -38,6 +38,8 @@ pub fn launch_spec() -> LaunchSpec {
         spec: SandboxSpec { image, definition: Definition::with_defaults(Role::Service) },
         volumes: Default::default(),
         external: Default::default(),
+        anonymous: Default::default(),
+        warnings: Vec::new(),
         boot: BootSettings {
             backend: executor_vm::Backend::Krun,
             kernel: "/dev/null".into(),

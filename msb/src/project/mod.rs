@@ -269,6 +269,7 @@ mod tests {
                     name: VolumeName::new("data").unwrap(),
                     spec: VolumeSpec::disk(1),
                     created: true,
+                    anonymous: None,
                 })
                 .unwrap();
         }

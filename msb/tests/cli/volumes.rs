@@ -93,7 +93,7 @@ fn a_volume_of_no_project_is_created_mounted_and_removed_by_its_name() {
     project.ok(&["trust", "--yes"]);
     let blocked = project.run(&["up", "-d", "--no-start"]).exits(1);
     blocked.says("there is no volume data: `msb volume create data` creates it");
-    let create = |arguments: &[&str]| project.run(&[&["volume", "create"], arguments].concat());
+    let create = |arguments: &[&str]| project.run(&[&["volume", "create"][..], arguments].concat());
     create(&["data", "--size", "64M"]).exits(0).prints("data: created\n");
     create(&["data", "--kind", "disk", "--size", "64M"]).exits(0).prints("data: exists already\n");
     create(&["data"]).exits(1).says("the volume data exists already: 64M");

@@ -104,6 +104,15 @@ fn all_else_is_listed_with_its_sandboxes() {
 }
 
 #[test]
+fn volumes_of_others_are_listed() {
+    let web = sandbox("web", "/p/image", |definition| {
+        let [name, volume] = ["theirs", "blog-data"].map(|name| VolumeName::new(name).unwrap());
+        definition.mounts.insert("/data".to_owned(), mount(MountSource::External { name, volume }));
+    });
+    assert_eq!(described(vec![web], &[]), ["mounts the volume blog-data (for web)"]);
+}
+
+#[test]
 fn write_access_and_policies_of_mounts_are_listed() {
     let web = |change: fn(&mut Mount), path: &str| {
         let mut mount = Mount { readonly: false, ..host(path) };

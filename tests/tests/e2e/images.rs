@@ -6,7 +6,7 @@ use std::process::Command;
 use tests::layers::TestLayer;
 use tests::oci::{Layout, archive, archive_of};
 use tests::registry::Registry;
-use tests::{Project, installation};
+use tests::{Project, installation, leftovers};
 
 /// An entry point that prints its arguments and environment, and ends on SIGQUIT.
 const ENTRY: &str = "#!/bin/sh
@@ -252,4 +252,55 @@ fn a_debian_with_python_is_pulled_and_used() {
     apt.prints_some("apt ");
     assert_eq!(project.exec("debian", &["sh", "-c", ". /etc/os-release; echo $ID"]), "debian");
     project.down();
+}
+
+/// Creates a layout whose image declares volumes, one of them at a path that cannot have one.
+fn layout_with_volumes(project: &Project, seed: &str) {
+    let config = json!({
+        "Entrypoint": ["/entry"],
+        "Env": ["PATH=/usr/bin:/bin"],
+        "Volumes": { "/data/deep": {}, "/proc/own": {} },
+    });
+    let layers = [
+        archive_of(&installation::image()),
+        archive(&[("entry", 0o755, ENTRY), ("data/deep/seed", 0o640, seed)]),
+    ];
+    Layout::new(&project.directory().join("layout")).add("latest", &layers.map(TestLayer::plain), &config);
+}
+
+#[test]
+fn a_data_path_of_an_image_has_a_volume_that_is_removed_with_its_sandbox() {
+    let project = Project::new("project \"p\"\nsandbox \"web\" { image \"./layout\" }\n");
+    layout_with_volumes(&project, "first\n");
+    project.up();
+    let sh = |script: &str| project.exec("web", &["sh", "-c", script]);
+    let script =
+        "grep -c ' /data/deep virtiofs rw,' /proc/mounts; cat /data/deep/seed; stat -c %a /data/deep/seed";
+    assert_eq!(sh(script), "1\nfirst\n640");
+    project.ok(&["logs", "web", "--source", "system"]).prints_some(
+        "the image declares volumes at paths that cannot have one, which are ignored: /proc/own",
+    );
+    let inspected = project.inspect("web");
+    let volumes = inspected["anonymous_volumes"].as_array().expect("a list");
+    assert_eq!((volumes.len(), &volumes[0]["path"]), (1, &json!("/data/deep")));
+    let volume = volumes[0]["volume"].as_str().expect("a name").to_owned();
+    project.ok(&["volume", "ls"]).prints_some("anonymous-").prints_some("p-web");
+    project.run(&["volume", "rm", "--yes", &volume]).exits(1);
+
+    sh("echo kept > /data/deep/kept; rm /data/deep/seed");
+    project.ok(&["restart", "web"]);
+    assert_eq!(sh("ls /data/deep"), "kept");
+    layout_with_volumes(&project, "second\n");
+    project.up_yes();
+    assert_eq!(project.inspect("web")["generation"], 2);
+    assert_eq!(sh("ls /data/deep; cat /data/deep/kept"), "kept\nkept");
+    project.ok(&["stop", "web"]);
+    project.ok(&["start", "web"]);
+    assert_eq!(sh("cat /data/deep/kept"), "kept");
+    project.ok(&["down"]);
+    leftovers::assert_none(project.home());
+
+    let seed = project.ok(&["run", "./layout", "--", "cat", "/data/deep/seed"]);
+    seed.prints("second\n");
+    leftovers::assert_none(project.home());
 }

@@ -10,7 +10,7 @@ use executor_host::volume::{Access, HeldVolume, VolumeError};
 use executor_image::Growth;
 use executor_vm::{DeviceMap, Disk};
 use protocol::latest::VolumeMount;
-use schemas::name::VolumeName;
+use schemas::name::{VolumeName, full_volume_name};
 use schemas::spec::{Definition, Mount, VolumeKind, VolumeSpec};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -23,7 +23,7 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_millis(20);
 
 /// The disks that every virtual machine has beside those of volumes.
-const OWN_DISKS: usize = [BASE_DISK, WRITABLE_DISK].len();
+pub const OWN_DISKS: usize = [BASE_DISK, WRITABLE_DISK].len();
 
 /// All volumes of one sandbox.
 #[derive(Debug, Default)]
@@ -162,6 +162,9 @@ fn disk_id(position: usize) -> String {
     format!("volume-{position}")
 }
 
+/// The spec of every anonymous volume.
+static ANONYMOUS: VolumeSpec = VolumeSpec { kind: VolumeKind::Directory, size_mib: None, shared: false };
+
 /// The use of one volume by a sandbox.
 struct Use<'a> {
     /// Its name in messages.
@@ -182,6 +185,10 @@ fn uses<'a>(launch: &'a LaunchSpec, definition: &Definition) -> BTreeMap<String,
         if !mount.readonly {
             used.access = Access::Write;
         }
+    }
+    for name in launch.anonymous.values() {
+        let used = Use { name: name.clone(), directory: Some(&ANONYMOUS), access: Access::Write };
+        uses.insert(full_volume_name(&launch.project, name), used);
     }
     uses
 }
@@ -232,6 +239,8 @@ mod tests {
             spec: SandboxSpec { image, definition },
             volumes: BTreeMap::new(),
             external: BTreeMap::new(),
+            anonymous: BTreeMap::new(),
+            warnings: Vec::new(),
             boot: BootSettings {
                 backend: executor_vm::Backend::Krun,
                 kernel: "/k".into(),

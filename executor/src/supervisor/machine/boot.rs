@@ -2,15 +2,17 @@
 
 use super::effective_spec::effective_user;
 use super::{BOOT_TIMEOUT, Boot, ExitCause, LifeOutcome, Machine, failure, failure_of};
+use crate::data_paths::DataPaths;
 use crate::supervisor::agent_link::link::Link;
 use crate::supervisor::agent_link::relay::ReadyGuest;
 use crate::supervisor::devices::{BASE_DISK, WRITABLE_DISK, guest_disk};
 use crate::supervisor::network;
 use executor_client::guest_text::GuestText;
+use executor_image::ImageConfig;
 use protocol::frame::LINK_ID;
 use protocol::latest::{BOOT_DOCUMENT_VERSION, BootDocument, Clock, FEATURE_CLOCK, Message};
-use schemas::spec::SandboxSpec;
 use schemas::spec::limits::OWN_SANDBOXFILE_BYTES_MAX;
+use schemas::spec::{Definition, SandboxSpec};
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
@@ -125,7 +127,7 @@ impl Machine<'_> {
             sandboxfile,
             base: disk(BASE_DISK)?,
             writable: disk(WRITABLE_DISK)?,
-            directories: self.store.image().volumes.iter().cloned().collect(),
+            directories: data_paths(self.store.image(), definition),
             volumes: self.volumes.mounts(launch, definition, devices),
             mounts: boot.shares.mounts(),
             network: launch
@@ -135,6 +137,11 @@ impl Machine<'_> {
             clock_unix_ns: unix_ns(),
         })
     }
+}
+
+/// Returns the data paths of the image that no mount covers, which the guest creates.
+fn data_paths(image: &ImageConfig, definition: &Definition) -> Vec<String> {
+    DataPaths::of(image, definition).paths.into_iter().collect()
 }
 
 fn unix_ns() -> u64 {

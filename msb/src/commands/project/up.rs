@@ -206,6 +206,7 @@ impl Up<'_> {
                 time_limit: arguments.wait_timeout,
                 roll_back: arguments.rollback,
                 show_plan: true,
+                ..ApplyOptions::default()
             },
         );
         run_report.report = planned.into_inner();
@@ -250,7 +251,7 @@ impl Up<'_> {
             &locked,
             |snapshot| plan_file::unless_stale(&file, snapshot),
             || self.settings(home, &file.folder),
-            ApplyOptions { time_limit: None, roll_back: arguments.rollback, show_plan: true },
+            ApplyOptions { roll_back: arguments.rollback, show_plan: true, ..ApplyOptions::default() },
         )?;
         drop(locked);
         self.conclude(home, &converged, began, run_report)?;

@@ -6,6 +6,7 @@ use crate::host::Machine;
 use crate::output::{escape_controls, print, print_json};
 use crate::project::find::{self, full_name_of};
 use crate::project::rule_sources::{Projects, Rules};
+use executor::catalog::{AnonymousVolume, SandboxRow, VolumeRow};
 use executor::launch::LaunchSpec;
 use executor::observe::Observation;
 use executor_client::agent::AgentClient;
@@ -13,6 +14,7 @@ use executor_host::home::Home;
 use executor_host::state::State;
 use protocol::latest::Ready;
 use sandboxfile::print;
+use schemas::name::full_volume_name;
 use schemas::snapshot::{Exit, Status};
 use schemas::spec::SandboxSpec;
 use serde::Serialize;
@@ -56,6 +58,8 @@ struct Entry {
     /// Whether it should run.
     should_run: bool,
     spec: SandboxSpec,
+    /// The volumes for data paths of the image.
+    anonymous_volumes: Vec<AnonymousEntry>,
     /// The rules in effect, with their sources.
     network: Rules,
     agent_socket: PathBuf,
@@ -70,6 +74,31 @@ struct Entry {
     boot: Option<Boot>,
     /// Driver, kernel and initramfs.
     guest: Option<executor::launch::BootSettings>,
+}
+
+/// A volume for a data path of the image.
+#[derive(Serialize)]
+struct AnonymousEntry {
+    path: String,
+    /// Its full name.
+    volume: String,
+    /// Its directory on the host.
+    directory: PathBuf,
+}
+
+/// Returns the anonymous volumes of a sandbox, sorted by path.
+fn anonymous_volumes(machine: &Machine, row: &SandboxRow) -> Result<Vec<AnonymousEntry>, CliError> {
+    let mut entries = Vec::new();
+    for VolumeRow { project, name, anonymous, .. } in machine.catalog.volumes(&row.project)? {
+        if let Some(AnonymousVolume { sandbox, path }) = anonymous
+            && sandbox == row.name
+        {
+            let directory = machine.home.volume(&project, &name).directory();
+            entries.push(AnonymousEntry { path, volume: full_volume_name(&project, &name), directory });
+        }
+    }
+    entries.sort_by(|one, other| one.path.cmp(&other.path));
+    Ok(entries)
 }
 
 /// The duration of the last boot.
@@ -110,7 +139,8 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         let launch = find::launch_spec(home, &seen.row.id);
         let folder = launch.as_ref().and_then(|launch| launch.folder.clone());
         let rules = Rules::of(global, catalog, &mut projects, &seen);
-        let entry = event_loop.block_on(entry(home, &seen, launch, rules));
+        let mut entry = event_loop.block_on(entry(home, &seen, launch, rules));
+        entry.anonymous_volumes = anonymous_volumes(&machine, &seen.row)?;
         if !arguments.json {
             text.push_str(&describe(&entry, &seen, folder.as_deref()));
         }
@@ -144,6 +174,7 @@ async fn entry(home: &Home, seen: &Observation, launch: Option<LaunchSpec>, rule
         status: status.clone(),
         should_run: row.should_run,
         spec: row.spec.clone(),
+        anonymous_volumes: Vec::new(),
         network: rules,
         agent_socket: run_folder.agent_socket(),
         control_socket: run_folder.control_socket(),
@@ -180,6 +211,9 @@ fn describe(entry: &Entry, seen: &Observation, folder: Option<&Path>) -> String 
     line("control socket", entry.control_socket.display().to_string());
     line("logs", entry.logs.display().to_string());
     line("disk", entry.disk.display().to_string());
+    for AnonymousEntry { path, volume, directory: _ } in &entry.anonymous_volumes {
+        line("image's volume", format!("{path} in {volume}"));
+    }
     if let (Some(supervisor), Some(vmm)) = (entry.supervisor_pid, entry.vmm_pid) {
         line("processes", format!("supervisor {supervisor}, machine {vmm}"));
     }

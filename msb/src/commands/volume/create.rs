@@ -22,8 +22,8 @@ pub struct Args {
     /// The size of the disk, or the most that the directory can contain, such as 2G.
     #[arg(long, value_name = "SIZE")]
     size: Option<String>,
-    /// A directory, or a disk for one sandbox at a time. Default: a disk if it has a size.
-    #[arg(long, value_name = "directory|disk", value_parser = kind)]
+    /// `directory`, or `disk`, which one sandbox at a time can use. Default: a disk if it has a size.
+    #[arg(long, value_name = "KIND", value_parser = kind)]
     kind: Option<VolumeKind>,
     /// Whether several sandboxes may write to the directory at the same time.
     #[arg(long)]

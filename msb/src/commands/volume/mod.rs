@@ -13,11 +13,11 @@ use crate::host::Machine;
 use crate::project;
 use clap::Subcommand;
 use executor::apply::StepResult;
-use executor::catalog::{Catalog, VolumeRow};
+use executor::catalog::{AnonymousVolume, Catalog, VolumeRow};
 use executor::observe::{Observation, observe_sandboxes};
 use executor_host::home::Home;
 use rules::suggest::nearest;
-use schemas::name::{ProjectName, VolumeName, full_name, full_volume_name};
+use schemas::name::{ProjectName, SandboxName, full_name, full_volume_name};
 use schemas::snapshot::Status;
 use schemas::spec::{MountSource, VolumeKind, VolumeSpec};
 use serde::Serialize;
@@ -106,8 +106,16 @@ struct Mounted {
 /// Returns the sandboxes that mount each volume. `project` is that of the external volumes.
 fn mounted(home: &Home, catalog: &Catalog, project: Option<&ProjectName>) -> Result<Mounted, CliError> {
     let mut mounted = Mounted::default();
+    let mut anonymous: BTreeMap<(ProjectName, SandboxName), Vec<String>> = BTreeMap::new();
+    for VolumeRow { project, name, anonymous: of, .. } in catalog.all_volumes()? {
+        if let Some(AnonymousVolume { sandbox, path: _ }) = of {
+            let volume = full_volume_name(&project, &name);
+            anonymous.entry((project, sandbox)).or_default().push(volume);
+        }
+    }
     for Observation { row, status, state: _ } in observe_sandboxes(home, catalog, None)? {
         let sandbox = full_name(&row.project, &row.name);
+        let is_running = matches!(status, Status::Running { .. });
         for mount in row.spec.definition.mounts.values() {
             let volume = match &mount.source {
                 MountSource::Host { path: _ } => continue,
@@ -119,24 +127,32 @@ fn mounted(home: &Home, catalog: &Catalog, project: Option<&ProjectName>) -> Res
                     volume.to_string()
                 }
             };
-            let Users { all, running } = mounted.users.entry(volume).or_default();
-            // It may mount the volume twice.
-            if all.last() == Some(&sandbox) {
-                continue;
-            }
-            all.push(sandbox.clone());
-            if matches!(status, Status::Running { .. }) {
-                running.push(sandbox.clone());
-            }
+            mounted.users.entry(volume).or_default().add(&sandbox, is_running);
+        }
+        for volume in anonymous.remove(&(row.project, row.name)).into_iter().flatten() {
+            mounted.users.entry(volume).or_default().add(&sandbox, is_running);
         }
     }
     Ok(mounted)
 }
 
+impl Users {
+    /// Adds a sandbox, which may mount the volume several times.
+    fn add(&mut self, sandbox: &str, is_running: bool) {
+        if self.all.last().is_some_and(|last| last == sandbox) {
+            return;
+        }
+        self.all.push(sandbox.to_owned());
+        if is_running {
+            self.running.push(sandbox.to_owned());
+        }
+    }
+}
+
 /// Returns the volumes of one project and the external ones that it mounts, or all volumes.
 fn rows(Machine { home, catalog }: &Machine, project: Option<&ProjectName>) -> Result<Vec<Row>, CliError> {
     let Mounted { mut users, external } = mounted(home, catalog, project)?;
-    let row = |VolumeRow { project, name, spec, created }: VolumeRow| {
+    let row = |VolumeRow { project, name, spec, created, anonymous: _ }: VolumeRow| {
         let path = home.volume(&project, &name).contents(spec.kind);
         let found = std::fs::symlink_metadata(&path).ok();
         let VolumeSpec { kind, size_mib, shared } = spec;

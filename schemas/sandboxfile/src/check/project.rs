@@ -150,7 +150,7 @@ pub(crate) fn check(context: &mut Context<'_>, raw: &RawProject, input: &Input<'
     replicas::charge(context, &raw.sandboxes, &checked)?;
     replicas::check_names(context, &raw.sandboxes, &checked);
     check_ports(context, &raw.sandboxes, &checked);
-    check_writers(context, &raw, &checked);
+    check_writers(context, raw, &checked);
     check_memory(context, &raw.sandboxes, &checked, input.host_memory_mib);
     let project = project.filter(|_| context.is_clean())?;
     let model = Model::new(project, volumes.into_iter().collect(), replicas::expand(checked));

@@ -166,7 +166,7 @@ impl Traces {
                 let spans = [
                     ("kind", kind.as_ref().map(|kind| kind.span)),
                     ("size", size.as_ref().map(|size| size.span)),
-                    ("shared", shared.map(|shared| shared.span)),
+                    ("shared", shared.as_ref().map(|shared| shared.span)),
                     ("external", external.as_ref().map(|external| external.span)),
                 ];
                 for (property, span) in spans {

@@ -58,7 +58,7 @@ use crate::merge::Layer;
 use crate::print::Printed;
 use crate::syntax::Item;
 use schemas::name::SandboxName;
-use schemas::spec::{Condition, Definition, VolumeKind};
+use schemas::spec::{Condition, Definition};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 

@@ -56,7 +56,7 @@ impl RawVolume {
 
     /// Returns whether several sandboxes may write to it at the same time.
     pub fn is_shared(&self) -> bool {
-        self.shared.is_some_and(|shared| shared.value)
+        self.shared.as_ref().is_some_and(|shared| shared.value)
     }
 
     /// Returns the full name of a volume that exists already; `None` if the project creates it.
@@ -127,7 +127,7 @@ pub(crate) fn check_external(context: &mut Context<'_>, raw: &RawVolume) -> Opti
     let given = [
         ("kind", kind.as_ref().map(|kind| kind.span)),
         ("size", size.as_ref().map(|size| size.span)),
-        ("shared", shared.map(|shared| shared.span)),
+        ("shared", shared.as_ref().map(|shared| shared.span)),
     ];
     for (property, span) in given.into_iter().filter_map(|(property, span)| Some((property, span?))) {
         refuse_beside_external(context, property, span, external.span);
@@ -185,7 +185,7 @@ pub(crate) fn check(context: &mut Context<'_>, raw: &RawVolume) -> Option<(Volum
 }
 
 fn refuse_shared_disk(context: &mut Context<'_>, raw: &RawVolume) {
-    let Some(shared) = raw.shared else { return };
+    let Some(shared) = &raw.shared else { return };
     let diagnostic = Diagnostic::error(Code::Conflict, shared.span, "a disk cannot be `shared`")
         .label("one sandbox at a time uses a disk")
         .help("declare it with `kind` directory, which can have a `size` too, or remove `shared`");

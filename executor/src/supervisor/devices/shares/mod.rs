@@ -34,14 +34,10 @@ impl Shares {
         let mut shares = Self::default();
         for (destination, mount) in &definition.mounts {
             let Some(source) = source_of(home, launch, definition, destination, mount) else { continue };
-            let known = shares.sources.iter().position(|known| known.is_same(&source));
-            let entry = known.unwrap_or(shares.sources.len());
-            if known.is_none() {
-                shares.sources.push(source);
-            }
+            let entry = shares.entry(source);
             shares.mounts.push(latest::Mount {
                 tag: MOUNTS_TAG.to_owned(),
-                entry: entry.to_string(),
+                entry,
                 destination: destination.clone(),
                 volume: !matches!(mount.source, MountSource::Host { .. }),
                 read_only: mount.readonly,
@@ -50,7 +46,35 @@ impl Shares {
                 nodev: mount.nodev,
             });
         }
+        for (destination, name) in &launch.anonymous {
+            let entry = shares.entry(Source {
+                path: home.volume(&launch.project, name).directory(),
+                volume: Some(name.clone()),
+                destination: destination.clone(),
+                policy: volume_policy(false, None),
+            });
+            shares.mounts.push(latest::Mount {
+                tag: MOUNTS_TAG.to_owned(),
+                entry,
+                destination: destination.clone(),
+                volume: true,
+                read_only: false,
+                noexec: false,
+                nosuid: false,
+                nodev: false,
+            });
+        }
         shares
+    }
+
+    /// Returns the entry of a source, which is added unless it is there.
+    fn entry(&mut self, source: Source) -> String {
+        let known = self.sources.iter().position(|known| known.is_same(&source));
+        let entry = known.unwrap_or(self.sources.len());
+        if known.is_none() {
+            self.sources.push(source);
+        }
+        entry.to_string()
     }
 
     /// Whether the sandbox needs no file server.
@@ -81,6 +105,17 @@ impl Shares {
             // The thread has not sent anything.
             Ok(Err(_)) | Err(_) => Err(MountError::NoAnswer { seconds: OPEN_TIMEOUT.as_secs() }),
         }
+    }
+}
+
+/// Returns the policy of a volume that is a directory.
+fn volume_policy(read_only: bool, size_bytes: Option<u64>) -> SharePolicy {
+    SharePolicy {
+        read_only,
+        stat_virt: StatVirt::Strict,
+        host_perms: HostPerms::Private,
+        size_bytes,
+        owner: None,
     }
 }
 
@@ -124,17 +159,14 @@ fn source_of(
             Source {
                 path: home.volume_of(&volume.full_name).directory(),
                 destination: destination.to_owned(),
-                policy: SharePolicy {
-                    read_only: definition
+                policy: volume_policy(
+                    definition
                         .mounts
                         .values()
                         .filter(|other| launch.volume(&other.source).as_ref() == Some(&volume))
                         .all(|other| other.readonly),
-                    stat_virt: StatVirt::Strict,
-                    host_perms: HostPerms::Private,
-                    size_bytes: spec.size_mib.map(bytes),
-                    owner: None,
-                },
+                    spec.size_mib.map(bytes),
+                ),
                 volume: Some(volume.name),
             }
         }
@@ -176,6 +208,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let home = Home::open(scratch.path().to_owned()).unwrap();
         let mut launch = launch_spec();
+        launch.anonymous.insert("/z".to_owned(), VolumeName::new("anonymous-1").unwrap());
         for (name, spec) in [
             ("data", VolumeSpec::directory(Some(5))),
             ("logs", VolumeSpec::directory(None)),
@@ -200,7 +233,8 @@ mod tests {
             .mounts()
             .into_iter()
             .map(|mount| {
-                assert_eq!((mount.tag.as_str(), mount.nosuid, mount.nodev), (MOUNTS_TAG, true, false));
+                let nosuid = mount.destination != "/z";
+                assert_eq!((mount.tag.as_str(), mount.nosuid, mount.nodev), (MOUNTS_TAG, nosuid, false));
                 format!(
                     "{} {} {} {}",
                     mount.destination,
@@ -218,7 +252,8 @@ mod tests {
                 "/c 2 host ro",
                 "/d 0 host rw",
                 "/e 1 volume rw",
-                "/g 3 volume ro"
+                "/g 3 volume ro",
+                "/z 4 volume rw"
             ]
         );
         let policies: Vec<_> = shares.sources.iter().map(|source| source.policy).collect();
@@ -243,6 +278,7 @@ mod tests {
                 of_volume,
                 SharePolicy { read_only: true, ..of_host },
                 SharePolicy { read_only: true, size_bytes: None, ..of_volume },
+                SharePolicy { size_bytes: None, ..of_volume },
             ]
         );
         let folder = home.root().join("volumes/shop-data/data");
