@@ -467,7 +467,7 @@ impl Agent {
     fn end(&mut self) {
         self.sessions.empty(&mut self.scratch, &mut self.link);
         self.files.end(FILES_TIMEOUT);
-        if let Some(root) = &self.root {
+        if let Some(root) = self.root.take() {
             shutdown::release(root);
         }
         let goodbye = Shutdown { timeout_ms: None }.into();

@@ -1,25 +1,29 @@
-//! Mounts: disks of volumes, and shared files and directories, bound to their paths in the root.
+//! Mounts: disks of volumes, and shared files and directories, bound to their paths in the root, and directories in
+//! memory.
 //!
-//! Each disk and each virtio-fs device is mounted once at a path that is hidden below the new root, and bound from there
-//! to every path of its mounts, with the flags of each. At shutdown the hidden mounts make whole file systems read-only,
-//! whatever commands have mounted elsewhere.
+//! Each disk, which may be a file of a virtio-fs device, and each such device is mounted once at a path that is hidden
+//! below the new root, and bound from there to every path of its mounts, with the flags of each. At shutdown the hidden
+//! mounts make whole file systems read-only, whatever commands have mounted elsewhere.
 
 use std::fs::{DirBuilder, Metadata, create_dir_all, metadata};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
-use protocol::latest::{BootDocument, Mount, VolumeMount};
-use rustix::fs::{Mode, OFlags, open};
+use protocol::latest::{BootDocument, Mount, TmpfsMount, VolumeMount};
+use rustix::fs::{Mode, OFlags, open, openat};
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, mount, mount_bind, mount_remount};
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, unmount};
 
 use crate::changes::SharedFiles;
 use crate::copy_up::{self, CopyFailure};
 use crate::root::{RootError, step};
 use crate::shares::Shares;
-use crate::users;
 use crate::volumes::Volumes;
+use crate::{tmpfs, users};
+
+/// The file systems that a disk of the host can have: those of the guest's kernel.
+pub const FILE_SYSTEMS: [&str; 3] = ["ext4", "erofs", "squashfs"];
 
 /// The mode of an unchanged root directory of a volume.
 const UNTOUCHED_MODE: u32 = 0o755;
@@ -33,11 +37,12 @@ pub struct Mounts {
 impl Mounts {
     /// Mounts each disk and device at its hidden path, before the root is moved.
     pub fn open(document: &BootDocument) -> Result<Self, RootError> {
-        let volumes = Volumes::mount_disks(&document.volumes)?;
-        match Shares::mount_devices(&document.mounts) {
-            Ok(shares) => Ok(Self { volumes, shares }),
+        let shares = Shares::mount_devices(document)?;
+        // Files of the devices can be disks.
+        match Volumes::mount_disks(&document.volumes, &shares) {
+            Ok(volumes) => Ok(Self { volumes, shares }),
             Err(error) => {
-                volumes.release();
+                shares.release();
                 Err(error)
             }
         }
@@ -66,9 +71,9 @@ impl Mounts {
     /// Returns the path of the volume of a writable mount; `None` for all other mounts.
     fn fillable(&self, binding: &Binding<'_>) -> Option<String> {
         match binding {
-            Binding::Volume(mount) if !mount.read_only => self.volumes.path(mount),
+            Binding::Volume(mount) if !mount.read_only && !mount.of_host => self.volumes.path(mount),
             Binding::Share(mount) if mount.volume && !mount.read_only => self.shares.path(mount),
-            Binding::Volume(_) | Binding::Share(_) => None,
+            Binding::Volume(_) | Binding::Share(_) | Binding::Tmpfs(_) => None,
         }
     }
 
@@ -79,6 +84,7 @@ impl Mounts {
             match binding {
                 Binding::Volume(mount) => self.volumes.bind(mount, user)?,
                 Binding::Share(mount) => self.shares.bind(mount, user)?,
+                Binding::Tmpfs(mount) => tmpfs::mount_at_path(mount)?,
             }
         }
         Ok(())
@@ -89,9 +95,9 @@ impl Mounts {
         self.shares.files()
     }
 
-    /// Makes every file system read-only, which writes what is not written yet and marks disks clean. Returns false if
-    /// one is busy.
-    pub fn release(&self) -> bool {
+    /// Makes every file system read-only, which writes what is not written yet and marks disks clean, and detaches disks
+    /// from their files. Returns false if one is busy.
+    pub fn release(self) -> bool {
         // Both, whatever the result of the other.
         let (volumes, shares) = (self.volumes.release(), self.shares.release());
         volumes && shares
@@ -110,11 +116,12 @@ fn not_filled(failure: CopyFailure, destination: &str) -> RootError {
     }
 }
 
-/// One mount of either kind.
+/// One mount of any kind.
 #[derive(Debug, PartialEq, Eq)]
 enum Binding<'a> {
     Volume(&'a VolumeMount),
     Share(&'a Mount),
+    Tmpfs(&'a TmpfsMount),
 }
 
 impl Binding<'_> {
@@ -122,13 +129,15 @@ impl Binding<'_> {
         match self {
             Self::Volume(mount) => &mount.destination,
             Self::Share(mount) => &mount.destination,
+            Self::Tmpfs(mount) => &mount.destination,
         }
     }
 
     /// Whether its files are the host's own, not those of a volume.
     fn is_of_host(&self) -> bool {
         match self {
-            Self::Volume(_) => false,
+            Self::Volume(mount) => mount.of_host,
+            Self::Tmpfs(_) => false,
             Self::Share(mount) => !mount.volume,
         }
     }
@@ -137,7 +146,8 @@ impl Binding<'_> {
 /// Returns all mounts, sorted by path: a directory comes before its contents.
 fn in_order(document: &BootDocument) -> Vec<Binding<'_>> {
     let volumes = document.volumes.iter().map(Binding::Volume);
-    let mut all: Vec<_> = volumes.chain(document.mounts.iter().map(Binding::Share)).collect();
+    let shares = document.mounts.iter().map(Binding::Share);
+    let mut all: Vec<_> = volumes.chain(shares).chain(document.tmpfs.iter().map(Binding::Tmpfs)).collect();
     all.sort_by(|one, other| one.destination().cmp(other.destination()));
     all
 }
@@ -172,6 +182,19 @@ impl HiddenMount {
         Self::open(target)
     }
 
+    /// Mounts a disk with whatever file system it has.
+    pub fn of_any(device: &str, target: &str, flags: MountFlags, what: &str) -> Result<Self, RootError> {
+        for file_system in FILE_SYSTEMS {
+            match Self::new(device, target, file_system, flags, what) {
+                // The answer of a file system that is not there.
+                Err(RootError::Step { source, .. })
+                    if source.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {}
+                mounted => return mounted,
+            }
+        }
+        Err(RootError::NoFileSystem { what: what.to_owned() })
+    }
+
     /// Returns a path of the root of the file system.
     pub fn path(&self) -> String {
         format!("/proc/self/fd/{}", self.0.as_raw_fd())
@@ -193,6 +216,19 @@ impl HiddenMount {
     fn open(target: &str) -> Result<Self, RootError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         step(open(target, flags, Mode::empty()), format!("keep {target}")).map(Self)
+    }
+
+    /// Opens a file in its root: for reading, and unless `read_only` for writing.
+    pub fn open_file(&self, name: &str, read_only: bool) -> Result<OwnedFd, RootError> {
+        let access = if read_only { OFlags::RDONLY } else { OFlags::RDWR };
+        let flags = access | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        step(openat(&self.0, name, flags, Mode::empty()), format!("open the disk {name}"))
+    }
+
+    /// Unmounts the file system, unless it is mounted elsewhere as well.
+    pub fn unmount(self) {
+        // Lazily, as this descriptor is a use of it.
+        let _ = unmount(self.path().as_str(), UnmountFlags::DETACH);
     }
 
     /// Makes the whole file system read-only; false if it is busy.
@@ -270,6 +306,7 @@ mod tests {
         let volume = |destination: &&str| VolumeMount {
             disk: disk(),
             destination: (*destination).to_owned(),
+            of_host: false,
             read_only: false,
             noexec: false,
             nosuid: false,
@@ -299,6 +336,7 @@ mod tests {
             directories: Vec::new(),
             volumes: volumes.iter().map(volume).collect(),
             mounts: shares.iter().map(share).collect(),
+            tmpfs: Vec::new(),
             network: None,
             clock_unix_ns: 0,
         }

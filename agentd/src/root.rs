@@ -20,7 +20,7 @@ use rustix::time::{ClockId, Timespec, clock_settime};
 use thiserror::Error;
 
 use crate::environment::SCRIPTS;
-use crate::mounts::{Mounts, is_of_host};
+use crate::mounts::{FILE_SYSTEMS, Mounts, is_of_host};
 use crate::{hosts, network, users};
 
 const BASE: &str = "/base";
@@ -45,6 +45,11 @@ pub enum RootError {
          a sandbox that may write to it must start first"
     )]
     Unclean { what: String },
+    #[error(
+        "{what} has no file system that the guest's kernel knows ({}); partitions are not mounted",
+        FILE_SYSTEMS.join(", ")
+    )]
+    NoFileSystem { what: String },
     #[error("there is no virtio-fs device '{tag}'")]
     NoShare { tag: String },
     #[error(
@@ -162,6 +167,8 @@ pub fn find_disk(disk: &Disk) -> Result<PathBuf, RootError> {
         let found = match &disk.at {
             DiskAt::Serial(serial) => disk_by_serial(serial),
             DiskAt::Index(index) => disk_by_index(*index),
+            // Only a volume can be a file.
+            DiskAt::Entry { .. } => return Err(RootError::NoDisk { at: disk.at.clone() }),
         };
         if let Some(path) = found.filter(|path| path.exists()) {
             return Ok(path);

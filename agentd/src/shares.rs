@@ -1,11 +1,12 @@
 //! Shared files and directories: entries of a virtio-fs device's file system, which the host serves.
 
 use std::fs::{OpenOptions, create_dir_all, metadata};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use protocol::latest::Mount;
+use protocol::latest::{BootDocument, DiskAt, Mount};
 use rustix::fs::{major, minor};
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
@@ -42,9 +43,13 @@ pub struct Shares {
 
 impl Shares {
     /// Mounts each device, before the root is moved.
-    pub fn mount_devices(mounts: &[Mount]) -> Result<Self, RootError> {
+    pub fn mount_devices(document: &BootDocument) -> Result<Self, RootError> {
         let mut all = Self::default();
-        for Mount { tag, .. } in mounts {
+        let of_disks = document.volumes.iter().filter_map(|volume| match &volume.disk.at {
+            DiskAt::Entry { tag, entry: _ } => Some(tag),
+            DiskAt::Serial(_) | DiskAt::Index(_) => None,
+        });
+        for tag in document.mounts.iter().map(|mount| &mount.tag).chain(of_disks) {
             if all.devices.iter().any(|device| device.tag == *tag) {
                 continue;
             }
@@ -59,8 +64,18 @@ impl Shares {
 
     /// Returns the path of an entry; `None` if there is no such device.
     pub fn path(&self, mount: &Mount) -> Option<String> {
-        let device = self.devices.iter().find(|device| device.tag == mount.tag)?;
+        let device = self.device(&mount.tag).ok()?;
         Some(format!("{}/{}", device.mount.path(), mount.entry))
+    }
+
+    /// Opens a file of a device that is a disk.
+    pub fn open_disk(&self, tag: &str, entry: &str, read_only: bool) -> Result<OwnedFd, RootError> {
+        self.device(tag)?.mount.open_file(entry, read_only)
+    }
+
+    fn device(&self, tag: &str) -> Result<&Device, RootError> {
+        let found = self.devices.iter().find(|device| device.tag == tag);
+        found.ok_or_else(|| RootError::NoShare { tag: tag.to_owned() })
     }
 
     /// Binds one entry to its path in the new root.

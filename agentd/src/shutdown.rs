@@ -9,7 +9,7 @@ use rustix::system::{RebootCommand, reboot};
 use crate::root::Root;
 
 /// Unmounts every file system with data, or makes it read-only. No process may be left.
-pub fn release(root: &Root) {
+pub fn release(root: Root) {
     sync();
     unmount_what_commands_mounted();
     // The overlay is busy, as it is the root. Its disk can be made read-only below it, which writes back the journal

@@ -27,9 +27,10 @@ impl DataPaths {
     pub fn of(image: &ImageConfig, definition: &Definition) -> Self {
         let mut found = Self::default();
         let mut invalid = Vec::new();
+        let covers = definition.mounts.keys().chain(definition.tmpfs.keys());
         for declared in &image.volumes {
             match normal(declared) {
-                Some(path) if definition.mounts.keys().any(|mount| is_below(&path, mount)) => {}
+                Some(path) if covers.clone().any(|mount| is_below(&path, mount)) => {}
                 Some(path) => drop(found.paths.insert(path)),
                 None => invalid.push(declared.as_str()),
             }

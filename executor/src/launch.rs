@@ -58,7 +58,7 @@ impl LaunchSpec {
     /// Returns the volume of a mount; `None` for a path of the host.
     pub fn volume(&self, source: &MountSource) -> Option<MountedVolume> {
         let (full_name, name) = match source {
-            MountSource::Host { path: _ } => return None,
+            MountSource::Host { path: _ } | MountSource::Disk { path: _ } => return None,
             MountSource::Volume { name } => (full_volume_name(&self.project, name), name),
             MountSource::External { name: _, volume } => (volume.to_string(), volume),
         };
@@ -68,7 +68,7 @@ impl LaunchSpec {
     /// Returns the spec of the volume of a mount, if it is a directory; `None` for a disk and for a path of the host.
     pub fn directory_volume(&self, source: &MountSource) -> Option<&VolumeSpec> {
         let spec = match source {
-            MountSource::Host { path: _ } => None,
+            MountSource::Host { path: _ } | MountSource::Disk { path: _ } => None,
             MountSource::Volume { name } => self.volumes.get(name),
             MountSource::External { name: _, volume } => self.external.get(volume),
         };

@@ -3,6 +3,7 @@
 //! It has no `Deserialize`, as only the front end creates it, with [`Model::new`] and [`Sandbox::new`].
 
 use crate::name::{ProjectName, SandboxName, VolumeName};
+use crate::spec::limits::DISK_DEVICES_MAX;
 use crate::spec::{Definition, ImageReference, Mount, MountSource, VolumeKind, VolumeSpec};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -90,8 +91,9 @@ impl Model {
             .map(|index| &self.sandboxes[index])
     }
 
-    /// Returns the path in a sandbox of its first mount that is served by the host: of a path of the host, or of a volume
-    /// that is a directory. `None` without one. `is_external_disk` tells of an external volume, by its full name, whether it is one.
+    /// Returns the path in a sandbox of its first mount that is served by the host: of a path of the host, of a volume that
+    /// is a directory, or of one of more disks than its virtual machine has devices for. `None` without one.
+    /// `is_external_disk` tells of an external volume, by its full name, whether it is one.
     pub fn first_served_mount<'a>(
         &self,
         sandbox: &'a Sandbox,
@@ -101,11 +103,18 @@ impl Model {
             |name: &VolumeName| self.volumes.get(name).is_some_and(|volume| volume.kind == VolumeKind::Disk);
         let is_served = |mount: &Mount| match &mount.source {
             MountSource::Host { path: _ } => true,
+            MountSource::Disk { path: _ } => false,
             MountSource::Volume { name } => !is_disk(name),
             MountSource::External { name: _, volume } => !is_external_disk(volume),
         };
-        let (path, _) = sandbox.definition.mounts.iter().find(|(_, mount)| is_served(mount))?;
-        Some(path)
+        let mounts = &sandbox.definition.mounts;
+        if let Some((path, _)) = mounts.iter().find(|(_, mount)| is_served(mount)) {
+            return Some(path);
+        }
+        let mut disks = BTreeSet::new();
+        // All of them are disks.
+        let mut firsts = mounts.iter().filter(|(_, mount)| disks.insert(&mount.source));
+        firsts.nth(DISK_DEVICES_MAX).map(|(path, _)| path.as_str())
     }
 
     /// Returns the sandboxes of a name in the Sandboxfile: the sandbox itself, or all its replicas.
@@ -155,5 +164,37 @@ impl Sandbox {
     /// Returns its definition.
     pub fn definition(&self) -> &Definition {
         &self.definition
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::Role;
+
+    #[test]
+    fn disks_beyond_the_devices_are_served() {
+        let volume = |name: &str| MountSource::Volume { name: VolumeName::new(name).unwrap() };
+        let served = |mounts: &[(&str, MountSource)]| {
+            let mut definition = Definition::with_defaults(Role::Service);
+            for (path, source) in mounts {
+                definition.mounts.insert((*path).to_owned(), Mount::of(source.clone()));
+            }
+            let image = ImageReference::Local { path: "/srv/image".to_owned() };
+            let name = SandboxName::new("web").unwrap();
+            let sandbox = Sandbox::new(name, None, BTreeSet::new(), image, definition);
+            let volumes =
+                ["a", "b", "c", "d"].map(|name| (VolumeName::new(name).unwrap(), VolumeSpec::disk(64)));
+            let model = Model::new(ProjectName::new("shop").unwrap(), volumes.into(), vec![sandbox]);
+            model.first_served_mount(&model.sandboxes()[0]).map(str::to_owned)
+        };
+        let three = [("/1", volume("a")), ("/2", volume("b")), ("/3", volume("a")), ("/4", volume("c"))];
+        assert_eq!(served(&three), None);
+        let disk = MountSource::Disk { path: "/srv/disk".to_owned() };
+        assert_eq!(served(&[&three[..], &[("/5", disk)]].concat()).as_deref(), Some("/5"));
+        let four = [&three[..], &[("/5", volume("d"))]].concat();
+        assert_eq!(served(&four).as_deref(), Some("/5"));
+        let of_host = MountSource::Host { path: "/srv".to_owned() };
+        assert_eq!(served(&[&four[..], &[("/6", of_host)]].concat()).as_deref(), Some("/6"));
     }
 }

@@ -34,8 +34,8 @@ pub enum Access {
 }
 
 impl Access {
-    /// Returns the lock of the disk or the directory.
-    fn lock(self, kind: VolumeKind) -> FlockOperation {
+    /// Returns the lock of a disk or a directory.
+    pub fn lock(self, kind: VolumeKind) -> FlockOperation {
         match (kind, self) {
             (VolumeKind::Disk, Self::Read) => FlockOperation::NonBlockingLockShared,
             (VolumeKind::Disk, _) | (_, Self::Remove) => FlockOperation::NonBlockingLockExclusive,

@@ -24,6 +24,7 @@ mod layer;
 mod layout;
 mod load;
 mod oci;
+mod qcow2;
 mod save;
 mod source;
 mod store;
@@ -42,6 +43,7 @@ pub use oci::{
     CONFIG_BYTES_MAX, Descriptor, Document, Index, LAYER_BYTES_MAX, LAYERS_MAX, Layer, MANIFEST_BYTES_MAX,
     MANIFEST_MEDIA_TYPES, Manifest, OciError, OciImage, parse_document, parse_index, parse_manifest,
 };
+pub use qcow2::{InvalidQcow2, check_header, check_qcow2};
 pub use save::save;
 pub use store::{BuiltImage, Progress, built_images, image_config, is_built, remove_built, rootfs_path};
 pub use tree::TreeError;

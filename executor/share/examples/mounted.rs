@@ -77,7 +77,7 @@ fn boot(options: &Options) -> Result<(), Box<dyn Error>> {
     let mut disks = Vec::new();
     if let Some(path) = &options.disk {
         let file = rustix::fs::open(path.as_str(), OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-        disks.push(Disk { id: "disk".to_owned(), file, read_only: false });
+        disks.push(Disk { id: "disk".to_owned(), file, read_only: false, format: Default::default() });
     }
     let (mut console, console_inside) = std::io::pipe()?;
     let spec = VmSpec {

@@ -10,7 +10,8 @@ use std::os::fd::OwnedFd;
 pub struct Share {
     /// Its name in errors and logs.
     pub name: String,
-    /// The directory or regular file, opened with `O_PATH`.
+    /// The directory or regular file. It is opened again for each use, so it may be open with `O_PATH`; a lock on it is held
+    /// as long as the share is served.
     pub source: OwnedFd,
     /// Its policy.
     pub policy: SharePolicy,
@@ -31,6 +32,9 @@ pub struct SharePolicy {
     /// The owner that the guest sees for files that belong to the server's user and have no owner of the guest's;
     /// `None` for the default, which is 0:0, or with [`StatVirt::Off`] the host's.
     pub owner: Option<Owner>,
+    /// Whether it is a disk: a file whose size, owner, mode and attributes the guest cannot change.
+    #[serde(default)]
+    pub disk: bool,
 }
 
 /// The owner of a file in the guest.

@@ -8,11 +8,10 @@ use super::{Applier, StepFailure};
 use crate::catalog::{AnonymousVolume, VolumeRow};
 use crate::data_paths::DataPaths;
 use crate::launch::LaunchSpec;
-use crate::supervisor::OWN_DISKS;
 use schemas::digest::Digest;
 use schemas::name::{ProjectName, SandboxName, VolumeName};
-use schemas::spec::{Definition, MountSource, VolumeSpec};
-use std::collections::{BTreeMap, BTreeSet};
+use schemas::spec::VolumeSpec;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The number of hex digits in the name of an anonymous volume.
@@ -39,8 +38,6 @@ impl Applier {
         }
         if let Err(problem) = launch.boot.backend.check_mounts() {
             found.leave_on_root(&format!("this host cannot serve directories ({problem})"));
-        } else if !has_place_for_shares(launch, definition) {
-            found.leave_on_root("the sandbox has as many disks as it can have");
         }
         let mut volumes = BTreeMap::new();
         for path in found.paths {
@@ -91,17 +88,6 @@ impl Applier {
         }
         Ok(())
     }
-}
-
-/// Returns whether the device of directories has a place beside the sandbox's disks.
-fn has_place_for_shares(launch: &LaunchSpec, definition: &Definition) -> bool {
-    let is_served = |source: &MountSource| {
-        matches!(source, MountSource::Host { .. }) || launch.directory_volume(source).is_some()
-    };
-    let (served, disks): (Vec<_>, Vec<_>) =
-        definition.mounts.values().map(|mount| &mount.source).partition(|source| is_served(source));
-    let disks: BTreeSet<_> = disks.into_iter().filter_map(|source| launch.volume(source)).collect();
-    !served.is_empty() || disks.len() + OWN_DISKS <= executor_vm::disks_max(true)
 }
 
 #[cfg(test)]

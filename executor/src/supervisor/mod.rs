@@ -29,7 +29,6 @@ mod tests;
 use crate::launch::LaunchSpec;
 use agent_link::exec_logger::ExecLogger;
 use agent_link::relay;
-pub(crate) use devices::volumes::OWN_DISKS;
 use devices::volumes::Volumes;
 use executor_host::home::{Home, make_private_folder};
 use executor_host::lock::{FileLock, LockError};

@@ -63,7 +63,7 @@ fn open_disk(text: &str) -> Result<Disk, Box<dyn Error>> {
     let (id, path) = text.split_once('=').ok_or("--disk ID=FILE")?;
     let (path, read_only) = path.strip_suffix(":ro").map_or((path, false), |path| (path, true));
     let file = std::fs::OpenOptions::new().read(true).write(!read_only).open(path)?;
-    Ok(Disk { id: id.to_owned(), file: file.into(), read_only })
+    Ok(Disk { id: id.to_owned(), file: file.into(), read_only, format: Default::default() })
 }
 
 fn boot(options: Options) -> Result<(), Box<dyn Error>> {

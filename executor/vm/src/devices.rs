@@ -66,7 +66,7 @@ mod tests {
     fn disks_have_the_addresses_of_their_driver() {
         let disk = |id: &str| {
             let file = std::fs::File::open("/dev/null").unwrap().into();
-            Disk { id: id.to_owned(), file, read_only: true }
+            Disk { id: id.to_owned(), file, read_only: true, format: Default::default() }
         };
         let disks = [disk("base"), disk("writable")];
         let by_serial = DeviceMap::new(DiskAddressing::Serial, &disks);

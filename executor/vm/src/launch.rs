@@ -135,7 +135,7 @@ fn lower(backend: &Backend, spec: VmSpec) -> Result<(VmConfig, Vec<OwnedFd>), La
         memory_mib,
         disks: disks
             .into_iter()
-            .map(|Disk { id, file, read_only }| Disk { id, file: keep(file), read_only })
+            .map(|Disk { id, file, read_only, format }| Disk { id, file: keep(file), read_only, format })
             .collect(),
         ports: ports
             .into_iter()

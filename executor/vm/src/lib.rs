@@ -44,5 +44,5 @@ pub use launch::{LaunchError, Launched, VmmCommand, launch};
 pub use monitor::{Monitor, MonitorProtocol, VmEvent};
 pub use process::{VmExit, VmProcess};
 pub use report::HostReport;
-pub use spec::{ConsolePort, Disk, MacAddress, MountsLink, NetworkLink, SpecError, VmSpec};
+pub use spec::{ConsolePort, Disk, DiskFormat, MacAddress, MountsLink, NetworkLink, SpecError, VmSpec};
 pub use vmm::{VmmError, run_vmm};

@@ -46,7 +46,18 @@ pub struct VmSpec {
     pub console: OwnedFd,
 }
 
-/// A raw disk image.
+/// The format of a disk image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DiskFormat {
+    /// The bytes of the disk.
+    #[default]
+    Raw,
+    /// QEMU's format. Its header names no other file, which the caller has checked.
+    Qcow2,
+}
+
+/// A disk image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Disk<F = OwnedFd> {
@@ -56,6 +67,8 @@ pub struct Disk<F = OwnedFd> {
     pub file: F,
     /// Whether the disk is read-only.
     pub read_only: bool,
+    /// The format, which is never guessed: the guest writes the first bytes.
+    pub format: DiskFormat,
 }
 
 /// A named byte stream between host and guest.
@@ -226,7 +239,7 @@ mod tests {
     }
 
     fn disk(id: &str) -> Disk {
-        Disk { id: id.into(), file: null(), read_only: true }
+        Disk { id: id.into(), file: null(), read_only: true, format: DiskFormat::Raw }
     }
 
     #[test]

@@ -14,7 +14,7 @@ fn spec() -> VmSpec {
         extra_cmdline: vec!["a=b".into()],
         vcpus: 1,
         memory_mib: 128,
-        disks: vec![Disk { id: "base".into(), file: null(), read_only: true }],
+        disks: vec![Disk { id: "base".into(), file: null(), read_only: true, format: Default::default() }],
         ports: vec![],
         network: None,
         mounts: None,

@@ -72,7 +72,10 @@ fn missing(sandbox: &Sandbox, observed: &Snapshot) -> Option<BlockReason> {
         MountSource::External { name: _, volume } if !observed.external.contains_key(volume) => {
             Some(BlockReason::ExternalMissing { volume: volume.clone() })
         }
-        MountSource::External { .. } | MountSource::Host { .. } | MountSource::Volume { .. } => None,
+        MountSource::External { .. }
+        | MountSource::Host { .. }
+        | MountSource::Disk { .. }
+        | MountSource::Volume { .. } => None,
     })
 }
 

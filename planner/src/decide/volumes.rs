@@ -111,7 +111,7 @@ pub fn mounted(definition: &Definition) -> BTreeSet<&VolumeName> {
     sources
         .filter_map(|source| match source {
             MountSource::Volume { name } => Some(name),
-            MountSource::Host { .. } | MountSource::External { .. } => None,
+            MountSource::Host { .. } | MountSource::Disk { .. } | MountSource::External { .. } => None,
         })
         .collect()
 }
@@ -128,7 +128,7 @@ pub fn exclusive<'a, 's>(
     };
     let mounts = definition.mounts.values().filter_map(|mount| match &mount.source {
         MountSource::Volume { name } => Some((name, mount.readonly)),
-        MountSource::Host { .. } | MountSource::External { .. } => None,
+        MountSource::Host { .. } | MountSource::Disk { .. } | MountSource::External { .. } => None,
     });
     mounts.filter(|(name, readonly)| is_exclusive(name, *readonly)).map(|(name, _)| name).collect()
 }

@@ -53,7 +53,7 @@ fn selected(desired: &Model, policy: &Policy) -> BTreeSet<SandboxName> {
 fn mounted(sandbox: &Sandbox) -> impl Iterator<Item = &VolumeName> {
     sandbox.definition().mounts.values().filter_map(|mount| match &mount.source {
         MountSource::Volume { name } => Some(name),
-        MountSource::Host { .. } | MountSource::External { .. } => None,
+        MountSource::Host { .. } | MountSource::Disk { .. } | MountSource::External { .. } => None,
     })
 }
 

@@ -72,7 +72,7 @@ fn running(status: &Status) -> bool {
 fn volumes(definition: &Definition) -> BTreeSet<VolumeName> {
     let volume = |mount: &Mount| match &mount.source {
         MountSource::Volume { name } => Some(name.clone()),
-        MountSource::Host { .. } | MountSource::External { .. } => None,
+        MountSource::Host { .. } | MountSource::Disk { .. } | MountSource::External { .. } => None,
     };
     definition.mounts.values().filter_map(volume).collect()
 }

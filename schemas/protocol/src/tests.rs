@@ -10,7 +10,8 @@ use super::v1::{
     BOOT_CHUNK_BYTES, BOOT_DOCUMENT_VERSION, BootAssembler, BootChunk, BootDocument, BootError, Disk, DiskAt,
     Envelope, ErrorKind, ErrorReport, ExecExited, ExecFailed, ExecRequest, ExecStderr, ExecStdin, ExecStdout,
     FailureKind, FileEntry, FileKind, FileOperation, FileRequest, FileResponse, FileStat, MAX_BOOT_BYTES,
-    Message, MessageError, Mount, OutputStream, Ping, Shutdown, VolumeMount, append_output, schema_text,
+    Message, MessageError, Mount, OutputStream, Ping, Shutdown, TmpfsMount, VolumeMount, append_output,
+    schema_text,
 };
 
 fn document() -> BootDocument {
@@ -29,6 +30,7 @@ fn document() -> BootDocument {
         volumes: vec![VolumeMount {
             disk: disk("volume-0"),
             destination: "/data".into(),
+            of_host: false,
             read_only: true,
             noexec: false,
             nosuid: true,
@@ -44,6 +46,17 @@ fn document() -> BootDocument {
             noexec: true,
             nosuid: true,
             nodev: false,
+        }],
+        tmpfs: vec![TmpfsMount {
+            destination: "/run/cache".into(),
+            size_bytes: Some(64 << 20),
+            mode: 0o1777,
+            uid: None,
+            gid: Some(7),
+            read_only: false,
+            noexec: true,
+            nosuid: false,
+            nodev: true,
         }],
         network: None,
         clock_unix_ns: 1_700_000_000_000_000_000,

@@ -1,5 +1,5 @@
 //! Texts with a grammar of their own, which a Sandboxfile, flags and records share: network rules, ports, address
-//! pools, mounts, image references, users and quantities.
+//! pools, mounts, directories in memory, image references, users and quantities.
 //!
 //! Each type parses with `FromStr`, and its `Display` is a text that parses to the same value. Errors suggest the text
 //! that was probably meant.
@@ -14,6 +14,7 @@ pub mod port;
 pub mod reference;
 pub mod rule;
 pub mod suggest;
+pub mod tmpfs_text;
 pub mod unit;
 pub mod user;
 mod words;

@@ -98,6 +98,8 @@ pub enum InvalidMountText {
         found: String,
         /// The option that was probably meant.
         suggestion: Option<&'static str>,
+        /// All options.
+        options: &'static [&'static str],
     },
     /// The value of an option is missing.
     #[error("`{option}` needs a value: {accepted}")]
@@ -133,8 +135,8 @@ impl InvalidMountText {
     pub fn help(&self) -> Option<String> {
         match self {
             Self::UnknownOption { suggestion: Some(option), .. } => Some(format!("did you mean `{option}`?")),
-            Self::UnknownOption { suggestion: None, .. } => {
-                Some(format!("the options are {}", list(OPTIONS, "and")))
+            Self::UnknownOption { suggestion: None, options, .. } => {
+                Some(format!("the options are {}", list(options.iter().copied(), "and")))
             }
             Self::NoTarget { .. } => Some("write it as ./src:/app or ./src:/app:ro".to_owned()),
             Self::Contradiction | Self::Repeated { .. } => Some("keep one of the two".to_owned()),
@@ -159,21 +161,40 @@ impl FromStr for MountText {
             return Err(no_target());
         }
         let mut mount = Self { source: source.to_owned(), to: to.to_owned(), ..Self::default() };
-        let mut given: Vec<&str> = Vec::new();
-        for option in options.into_iter().flat_map(|options| options.split(',')) {
-            let (name, value) =
-                option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value)));
-            if given.contains(&name) {
-                return Err(InvalidMountText::Repeated { option: name.to_owned() });
-            }
-            if matches!(name, "ro" | "rw") && given.iter().any(|other| matches!(*other, "ro" | "rw")) {
-                return Err(InvalidMountText::Contradiction);
-            }
-            mount.set(name, value, option)?;
-            given.push(name);
-        }
+        each_option(options, |name, value, option| mount.set(name, value, option))?;
         Ok(mount)
     }
+}
+
+/// Calls `set` with the name, the value and the whole text of each option.
+pub(crate) fn each_option<'a>(
+    options: Option<&'a str>,
+    mut set: impl FnMut(&'a str, Option<&'a str>, &'a str) -> Result<(), InvalidMountText>,
+) -> Result<(), InvalidMountText> {
+    let mut given: Vec<&str> = Vec::new();
+    for option in options.into_iter().flat_map(|options| options.split(',')) {
+        let (name, value) =
+            option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value)));
+        if given.contains(&name) {
+            return Err(InvalidMountText::Repeated { option: name.to_owned() });
+        }
+        if matches!(name, "ro" | "rw") && given.iter().any(|other| matches!(*other, "ro" | "rw")) {
+            return Err(InvalidMountText::Contradiction);
+        }
+        set(name, value, option)?;
+        given.push(name);
+    }
+    Ok(())
+}
+
+/// Returns the error about an option that is none of `options`.
+pub(crate) fn unknown_option(name: &str, option: &str, options: &'static [&'static str]) -> InvalidMountText {
+    let suggestion = match option {
+        "readonly" | "read-only" | "r" => Some("ro"),
+        "readwrite" | "read-write" | "w" | "z" | "Z" => Some("rw"),
+        _ => nearest(name, options.iter().copied()),
+    };
+    InvalidMountText::UnknownOption { found: option.to_owned(), suggestion, options }
 }
 
 impl MountText {
@@ -186,10 +207,7 @@ impl MountText {
             ("nodev", None) => self.nodev = true,
             ("stat-virt", value) => self.stat_virt = Some(word_of("stat-virt", value)?),
             ("host-perms", value) => self.host_perms = Some(word_of("host-perms", value)?),
-            ("size", value) => {
-                let is_size = |value: &str| parse_size_bytes(value).ok().map(|_| value.to_owned());
-                self.size = Some(value_of("size", value, "a size such as `512M`", is_size)?);
-            }
+            ("size", value) => self.size = Some(size_of("size", value)?),
             ("uid", value) => self.uid = Some(id_of("uid", value)?),
             ("gid", value) => self.gid = Some(id_of("gid", value)?),
             ("kind", value) => {
@@ -199,14 +217,7 @@ impl MountText {
                 };
                 self.kind = Some(value_of("kind", value, "`dir` or `disk`", kind)?);
             }
-            _ => {
-                let suggestion = match option {
-                    "readonly" | "read-only" | "r" => Some("ro"),
-                    "readwrite" | "read-write" | "w" | "z" | "Z" => Some("rw"),
-                    _ => nearest(name, OPTIONS),
-                };
-                return Err(InvalidMountText::UnknownOption { found: option.to_owned(), suggestion });
-            }
+            _ => return Err(unknown_option(name, option, &OPTIONS)),
         }
         Ok(())
     }
@@ -218,15 +229,21 @@ fn word_of<T: Word>(option: &'static str, value: Option<&str>) -> Result<T, Inva
     value_of(option, value, &accepted, T::from_word)
 }
 
+/// Returns the value of an option that is a size with a unit.
+pub(crate) fn size_of(option: &'static str, value: Option<&str>) -> Result<String, InvalidMountText> {
+    let is_size = |value: &str| parse_size_bytes(value).ok().map(|_| value.to_owned());
+    value_of(option, value, "a size such as `512M`", is_size)
+}
+
 /// Returns the value of an option that is the id of a user or a group.
-fn id_of(option: &'static str, value: Option<&str>) -> Result<u32, InvalidMountText> {
+pub(crate) fn id_of(option: &'static str, value: Option<&str>) -> Result<u32, InvalidMountText> {
     // `parse` would accept a plus sign.
     let id = |value: &str| value.parse::<u32>().ok().filter(|id| *id <= ID_MAX && !value.starts_with('+'));
     value_of(option, value, &format!("a number up to {ID_MAX}"), id)
 }
 
 /// Returns the value of an option that `read` accepts.
-fn value_of<T>(
+pub(crate) fn value_of<T>(
     option: &'static str,
     value: Option<&str>,
     accepted: &str,

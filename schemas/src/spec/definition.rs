@@ -4,7 +4,7 @@ use super::diff::{self, Changes, Field};
 use super::host_access::{Found, HostAccess};
 use super::{
     Condition, HealthCheck, HealthSetting, HookEvent, Logs, Mount, Network, Port, RestartPolicy, Role,
-    Secret, Sync, defaults,
+    Secret, Sync, Tmpfs, defaults,
 };
 use crate::name::SandboxName;
 use crate::report::ChangeKind;

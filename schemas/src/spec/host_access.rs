@@ -4,7 +4,7 @@
 
 use super::{
     Condition, HealthSetting, HookEvent, HostPerms, Logs, Mount, MountSource, Network, NetworkDefault, Port,
-    RestartPolicy, Secret, SecretSource, StatVirt, Sync,
+    RestartPolicy, Secret, SecretSource, StatVirt, Sync, Tmpfs,
 };
 use crate::host_access::HostAccessKind;
 use crate::name::SandboxName;
@@ -39,7 +39,8 @@ none!(
     HookEvent,
     Logs,
     RestartPolicy,
-    SandboxName
+    SandboxName,
+    Tmpfs
 );
 
 impl<T: HostAccess> HostAccess for Option<T> {
@@ -95,7 +96,7 @@ impl HostAccess for Mount {
             gid: _,
         } = self;
         let path = match source {
-            MountSource::Host { path } => path,
+            MountSource::Host { path } | MountSource::Disk { path } => path,
             MountSource::Volume { name: _ } => return,
             MountSource::External { name: _, volume } => {
                 return found(HostAccessKind::Volume, volume.to_string(), "");
@@ -116,7 +117,7 @@ impl HostAccess for Mount {
 
     fn map_host_paths(&mut self, map: &dyn Fn(&str) -> String) {
         match &mut self.source {
-            MountSource::Host { path } => *path = map(path),
+            MountSource::Host { path } | MountSource::Disk { path } => *path = map(path),
             MountSource::Volume { .. } | MountSource::External { .. } => {}
         }
     }

@@ -8,14 +8,16 @@ mod image;
 mod mount;
 mod network;
 mod properties;
+mod tmpfs;
 
 pub use blocks::{Capture, HealthCheck, Logs};
 pub use definition::Definition;
 pub use image::{ImageReference, PinnedImage};
-pub use mount::{Mount, MountSource, Sync, VolumeSpec};
+pub use mount::{DiskFormat, Mount, MountSource, Sync, VolumeSpec};
 pub use network::{HookEvent, Network, NetworkDefault, OnViolation, Secret, SecretSource};
 pub use rules::mount_text::{HostPerms, ID_MAX, StatVirt, VolumeKind};
 pub use rules::port::{DEFAULT_BIND, Port, PortProtocol};
+pub use tmpfs::Tmpfs;
 
 use crate::digest::Digest;
 use serde::{Deserialize, Serialize};
@@ -136,10 +138,16 @@ pub mod limits {
     pub const DISK_MIB_MIN: u32 = 32;
     /// The largest writable disk or volume, in MiB: 4 TiB.
     pub const DISK_MIB_MAX: u32 = 4 * 1024 * 1024;
-    /// The most volumes of one sandbox that are disks, as the bus of an emulated machine has no room for more.
-    pub const VOLUMES_PER_SANDBOX_MAX: usize = 3;
-    /// The most of them beside a mount of the host or of a directory volume: all these share one device on that bus.
-    pub const VOLUMES_BESIDE_MOUNTS_MAX: usize = VOLUMES_PER_SANDBOX_MAX - 1;
+    /// The most volumes of one sandbox that are devices of its virtual machine, whose bus has no room for more. Further
+    /// disks are served as files.
+    pub const DISK_DEVICES_MAX: usize = 3;
+    /// Returns how many of a sandbox's disks are devices of their own; with a mount of the host or of a directory volume,
+    /// or with files that are disks, one device is theirs.
+    pub const fn disk_devices(disks: usize, is_shared: bool) -> usize {
+        let most =
+            if is_shared || disks > DISK_DEVICES_MAX { DISK_DEVICES_MAX - 1 } else { DISK_DEVICES_MAX };
+        if disks < most { disks } else { most }
+    }
     /// The most mounts of one sandbox.
     pub const MOUNTS_PER_SANDBOX_MAX: usize = 64;
     /// The most replicas of one sandbox.

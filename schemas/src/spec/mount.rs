@@ -37,6 +37,22 @@ pub struct Mount {
 }
 
 impl Mount {
+    /// Returns a mount with the default options.
+    pub fn of(source: MountSource) -> Self {
+        Self {
+            source,
+            readonly: false,
+            noexec: false,
+            nosuid: false,
+            nodev: false,
+            stat_virt: StatVirt::default(),
+            host_perms: HostPerms::default(),
+            size_mib: None,
+            uid: None,
+            gid: None,
+        }
+    }
+
     /// Returns the user and the group that own files without an owner of their own; a missing one of the two is root.
     /// `None` for the default.
     pub fn owner(&self) -> Option<(u32, u32)> {
@@ -53,6 +69,9 @@ impl fmt::Display for Mount {
         let Self { source, readonly, noexec, nosuid, nodev, stat_virt, host_perms, size_mib, uid, gid } =
             self;
         write!(f, "{source}")?;
+        if matches!(source, MountSource::Disk { .. }) {
+            f.write_str(", kind disk")?;
+        }
         for (is_set, word) in
             [(readonly, "readonly"), (noexec, "noexec"), (nosuid, "nosuid"), (nodev, "nodev")]
         {
@@ -87,6 +106,11 @@ pub enum MountSource {
         /// The absolute path, without `.` or `..`.
         path: String,
     },
+    /// A disk of the host: a file with a file system.
+    Disk {
+        /// The absolute path, without `.` or `..`.
+        path: String,
+    },
     /// A volume of the project.
     Volume {
         /// The name of the volume.
@@ -101,10 +125,27 @@ pub enum MountSource {
     },
 }
 
+/// The format of a disk of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskFormat {
+    /// The bytes of the disk.
+    Raw,
+    /// QEMU's format.
+    Qcow2,
+}
+
+impl DiskFormat {
+    /// Returns the format of a disk by its name. Never by its contents: a sandbox could write another header there.
+    pub fn of_path(path: &str) -> Self {
+        let extension = path.rsplit_once('.').map_or("", |(_, extension)| extension);
+        if extension.eq_ignore_ascii_case("qcow2") { Self::Qcow2 } else { Self::Raw }
+    }
+}
+
 impl fmt::Display for MountSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Host { path } => f.write_str(path),
+            Self::Host { path } | Self::Disk { path } => f.write_str(path),
             Self::Volume { name } => f.write_str(name.as_str()),
             Self::External { name: _, volume } => write!(f, "the external volume {volume}"),
         }
@@ -234,5 +275,20 @@ mod tests {
         };
         assert_eq!(mount.owner(), Some((0, 100)));
         assert_eq!(mount.to_string(), "/srv, stat-virt relaxed, host-perms mirror, size 2G, gid 100");
+    }
+
+    #[test]
+    fn the_name_of_a_disk_tells_its_format() {
+        for (path, format) in [
+            ("/srv/data.qcow2", DiskFormat::Qcow2),
+            ("/srv/DATA.QCOW2", DiskFormat::Qcow2),
+            ("/srv/data.qcow2.img", DiskFormat::Raw),
+            ("/srv/qcow2", DiskFormat::Raw),
+            ("/srv.qcow2/data", DiskFormat::Raw),
+        ] {
+            assert_eq!(DiskFormat::of_path(path), format, "{path}");
+        }
+        let disk = Mount { readonly: true, ..Mount::of(MountSource::Disk { path: "/srv/a.img".to_owned() }) };
+        assert_eq!(disk.to_string(), "/srv/a.img, kind disk, readonly");
     }
 }

@@ -129,6 +129,15 @@ macro_rules! sandbox_properties {
                     flags: [Flag::new("volume", "SOURCE:DEST[:OPTIONS]", FlagKind::List).short('v')],
                     instead: ["volumes", "volume", "bind"],
                 };
+                /// Directories in its memory that are empty at each start, by their paths in the sandbox.
+                #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+                tmpfs: BTreeMap<String, Tmpfs> = BTreeMap::new() => TmpfsMounts {
+                    names: each("tmpfs", "tmpfs"),
+                    like: true,
+                    change: Restart, differ: map,
+                    flags: [Flag::new("tmpfs", "PATH[:OPTIONS]", FlagKind::List)],
+                    instead: [],
+                };
                 /// Folders of the host that `msb up --watch` copies, by their paths in the sandbox.
                 sync: BTreeMap<String, Sync> = BTreeMap::new() => Syncs {
                     names: each("sync", "sync"),

@@ -87,6 +87,7 @@ fn policy(byte: u8) -> SharePolicy {
         host_perms: HostPerms::ALL[usize::from(byte >> 2 & 1)],
         size_bytes: Some(QUOTA_BYTES),
         owner: None,
+        disk: false,
     }
 }
 

@@ -45,6 +45,15 @@ pub fn documents(bytes: &[u8]) {
     }
 }
 
+/// Headers of qcow2 disks: those that are used name no other file.
+pub fn qcow2(bytes: &[u8]) {
+    if executor_image::check_header(bytes).is_ok() {
+        assert_eq!(bytes[8..20], [0; 12], "a backing file");
+        assert_eq!(bytes[32..36], [0; 4], "a method of encryption");
+        assert!(bytes[4..8] == [0, 0, 0, 2] || bytes[79] & 4 == 0, "an external data file");
+    }
+}
+
 /// Extended headers: what they say is no longer than what they are.
 pub fn pax(bytes: &[u8]) {
     if let Some(kept) = fuzzing::pax_bytes_kept(bytes) {

@@ -97,6 +97,7 @@ pub fn texts(bytes: &[u8]) {
     printed::<rules::user::GuestUser>(text);
     printed::<schemas::name::SandboxId>(text);
     let _ = text.parse::<rules::mount_text::MountText>();
+    let _ = text.parse::<rules::tmpfs_text::TmpfsText>();
     if let Ok(name) = rules::rule::DomainName::new(text) {
         assert_eq!(rules::rule::DomainName::new(name.as_str()).ok(), Some(name));
     }

@@ -134,3 +134,80 @@ fn a_directory_has_one_writer_until_it_is_shared() {
     project.ok(&["down", "-v", "--yes"]);
     leftovers::assert_none(project.home());
 }
+
+/// A sandbox with this many disks, of which the last is read-only, beside two other mounts.
+fn many_disks(count: usize) -> String {
+    let volumes: String = (0..count).map(|n| format!("volume \"d{n:02}\" size=\"32M\"\n")).collect();
+    let mount = |n: usize| {
+        let options = if n + 1 == count { "readonly=#true" } else { "" };
+        format!("mount \"d{n:02}\" to=\"/d/{n:02}\" {options}\n")
+    };
+    let mounts: String = (0..count).map(mount).collect();
+    let last = count - 1;
+    format!(
+        r#"
+        project "many"
+        volume "folder"
+        {volumes}
+        sandbox "db" {{
+            image "@image"
+            mount "./src" to="/src"
+            mount "folder" to="/folder"
+            {mounts}
+        }}
+        sandbox "reader" {{ image "@image"; mount "d{last:02}" to="/data" readonly=#true }}
+        "#
+    )
+}
+
+#[test]
+fn a_sandbox_has_as_many_disks_as_mounts() {
+    // The emulated host of libkrun is slow.
+    let count = if std::env::var("MSB_DRIVER").is_ok_and(|driver| driver == "krun") { 6 } else { 20 };
+    let project = Project::new(&many_disks(count));
+    std::fs::create_dir(project.directory().join("src")).expect("a new directory");
+    project.up();
+    let sh = |script: &str| project.exec("db", &["sh", "-ec", script]);
+    assert_eq!(sh("grep ' /d/' /proc/mounts | grep -c ' ext4 '"), count.to_string());
+    let loops = sh("grep -c '^/dev/loop.* /d/' /proc/mounts");
+    assert_eq!(loops, (count - 2).to_string(), "two disks have devices beside other mounts");
+    assert!(sh("grep \" /d/$(ls /d | tail -n 1) \" /proc/mounts").contains(" ro,"));
+    // The last one cannot be written to, not even as a device.
+    let read_only =
+        "cat /sys/block/$(grep ' /d/' /proc/mounts | tail -n 1 | cut -d ' ' -f 1 | cut -d / -f 3)/ro";
+    assert_eq!(sh(read_only), "1");
+
+    // What was synced is there after the machine was killed in the middle of writes.
+    let writable = "for d in $(ls -d /d/* | head -n -1); do";
+    sh(&format!("{writable} echo kept $d > $d/kept; done; sync"));
+    let writing = format!("{writable} dd if=/dev/zero of=$d/lost bs=64k count=100 & done; wait");
+    let writing = project.msb(&["exec", "db", "--", "sh", "-c", &writing]).start();
+    sh("until [ -e /d/02/lost ]; do sleep 0.1; done");
+    project.processes("db").vmm.kill();
+    let _ = writing.finish();
+    project.up();
+    assert_eq!(
+        sh(&format!("{writable} cat $d/kept; rm -f $d/lost; done | sort -u | wc -l")),
+        (count - 1).to_string()
+    );
+
+    // The host gets trimmed space back, and a shutdown unmounts all of them.
+    let last = format!("{:02}", count - 2);
+    let disk = project.home().join(format!("volumes/many-d{last}/disk.ext4"));
+    let allocated = || std::fs::metadata(&disk).expect("a disk").blocks() * 512;
+    sh(&format!(
+        "dd if=/dev/urandom of=/d/{last}/large bs=1M count=16; sync; md5sum < /d/{last}/large > /folder/sum"
+    ));
+    assert!(allocated() > 16 << 20, "{}", allocated());
+    project.ok(&["restart", "db"]);
+    sh(&format!(
+        "md5sum < /d/{last}/large | cmp - /folder/sum; dmesg | grep -i 'recovering journal' && exit 1; true"
+    ));
+    sh(&format!("rm /d/{last}/large; sync; fstrim /d/{last}"));
+    assert!(allocated() < 12 << 20, "{}", allocated());
+    let log = project.ok(&["logs", "db", "--source", "kernel"]);
+    let log = String::from_utf8_lossy(&log.stdout);
+    assert!(!log.contains("stays busy"), "{log}");
+    project.ok(&["down", "-v", "--yes"]);
+    leftovers::assert_none(project.home());
+}

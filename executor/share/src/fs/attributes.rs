@@ -56,6 +56,7 @@ impl ShareFs {
             }
         }
         let inode = self.writable(number)?;
+        inode.check_changeable()?;
         self.changed_by_guest(&inode);
         let resized = valid.contains(SetattrValid::SIZE);
         if resized {

@@ -47,6 +47,9 @@ impl ShareFs {
                 _ => Errno::NXIO,
             });
         }
+        if truncates {
+            inode.check_changeable()?;
+        }
         let file = File::from(self.open_on_host(&inode, open_flags(flags))?);
         if truncates {
             let writing =
@@ -150,6 +153,10 @@ impl ShareFs {
             Some(file) if !from_cache => (file, true),
             _ => (&open.file, false),
         };
+        if appends {
+            inode.check_changeable()?;
+        }
+        check_within_disk(inode, file, offset, size)?;
         let start = if appends { None } else { Some(offset) };
         let most = growth_of_write(inode, file, start, size)?;
         let size = usize::try_from(size).unwrap_or(usize::MAX);
@@ -165,6 +172,14 @@ impl ShareFs {
         // A hole behind the end changes nothing: the guest's agent uses it to raise events.
         if mode == hole && offset >= u64::try_from(fstat(&open.file)?.st_size).unwrap_or(0) {
             return Ok(());
+        }
+        if open.opened.inode().share.policy.disk {
+            // What discards and zeroes of a disk need.
+            let zeroes = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
+            if mode != hole && mode != zeroes {
+                return Err(Errno::OPNOTSUPP);
+            }
+            check_within_disk(open.opened.inode(), &open.file, offset, length)?;
         }
         let frees = mode.intersects(FallocateFlags::PUNCH_HOLE | FallocateFlags::COLLAPSE_RANGE);
         let most = if frees { 0 } else { growth(offset, length) };
@@ -241,6 +256,16 @@ impl ShareFs {
             quota.give_back(bytes);
         }
     }
+}
+
+/// Checks that a part of a file is not behind its end, if the file is a disk.
+fn check_within_disk(inode: &Inode, file: &File, offset: u64, length: u64) -> Answer<()> {
+    if !inode.share.policy.disk {
+        return Ok(());
+    }
+    let size = u64::try_from(fstat(file)?.st_size).unwrap_or(0);
+    let end = offset.checked_add(length).ok_or(Errno::FBIG)?;
+    if end > size { Err(Errno::FBIG) } else { Ok(()) }
 }
 
 /// Returns the largest number of bytes by which a write makes a file grow that starts at an offset, or at the end.

@@ -6,6 +6,7 @@ use super::quota::signed;
 use super::share::Served;
 use crate::lock;
 use rustix::fs::fstat;
+use rustix::io::Errno;
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -107,6 +108,15 @@ impl Inode {
     /// Whether it is a regular file in the guest.
     pub fn is_file(&self) -> bool {
         self.kind == libc::S_IFREG
+    }
+
+    /// Checks that the guest may change more than the contents.
+    ///
+    /// # Errors
+    ///
+    /// `EPERM` if it is a disk.
+    pub fn check_changeable(&self) -> Answer<()> {
+        if self.share.policy.disk { Err(Errno::PERM) } else { Ok(()) }
     }
 
     /// Gives its descriptor up if it can be opened again; returns whether it did.

@@ -58,6 +58,7 @@ impl ShareFs {
     pub(super) fn set_attribute(&self, number: u64, name: &CStr, value: &[u8], flags: u32) -> Answer<()> {
         check_visible(name, Errno::PERM)?;
         let inode = self.writable(number)?;
+        inode.check_changeable()?;
         if !has_attributes(&inode) {
             return Err(Errno::PERM);
         }
@@ -74,6 +75,7 @@ impl ShareFs {
     pub(super) fn remove_attribute(&self, number: u64, name: &CStr) -> Answer<()> {
         check_visible(name, Errno::PERM)?;
         let inode = self.writable(number)?;
+        inode.check_changeable()?;
         if !has_attributes(&inode) {
             return Err(Errno::PERM);
         }

@@ -1,20 +1,28 @@
-//! The volumes of one sandbox: locked from the first boot to the final end, restarts included. Disks are passed to each of
-//! its virtual machines; directories are opened for each of them, see [`super::shares`].
+//! The volumes and disks of one sandbox: locked from the first boot to the final end, restarts included. Disks are passed
+//! to each of its virtual machines; directories are opened for each of them, see [`super::shares`].
+//!
+//! A machine has few slots for devices. Disks beyond them are files that the file server of the sandbox's mounts serves,
+//! for which the guest has loop devices.
 
-use super::filling;
+use super::host_disk::{HostDisk, driver_format};
 use super::shares::Shares;
-use super::{BASE_DISK, MountError, WRITABLE_DISK, guest_disk};
+use super::{BASE_DISK, FILE_SYSTEM, MountError, WRITABLE_DISK, filling, guest_disk};
 use crate::launch::{LaunchSpec, MountedVolume};
 use executor_host::home::{Home, VolumeFolder};
 use executor_host::volume::{Access, HeldVolume, VolumeError};
 use executor_image::Growth;
-use executor_vm::{DeviceMap, Disk};
-use protocol::latest::VolumeMount;
+use executor_share::{Share, SharePolicy};
+use executor_vm::{DeviceMap, Disk, MOUNTS_TAG};
+use protocol::latest::{self, ANY_FILE_SYSTEM, DiskAt, VolumeMount};
+use rules::mount_text::StatVirt;
 use schemas::name::{VolumeName, full_volume_name};
-use schemas::spec::{Definition, Mount, VolumeKind, VolumeSpec};
+use schemas::spec::limits::{DISK_DEVICES_MAX, disk_devices};
+use schemas::spec::{Definition, DiskFormat, Mount, MountSource, VolumeKind, VolumeSpec};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
 use std::io;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The time for a virtual machine whose supervisor was killed to release a disk.
@@ -23,38 +31,122 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_millis(20);
 
 /// The disks that every virtual machine has beside those of volumes.
-pub const OWN_DISKS: usize = [BASE_DISK, WRITABLE_DISK].len();
+const OWN_DISKS: usize = [BASE_DISK, WRITABLE_DISK].len();
 
-/// All volumes of one sandbox.
+/// All volumes and disks of one sandbox.
 #[derive(Debug, Default)]
 pub struct Volumes {
-    /// The disks by their full names, in this order.
-    disks: Vec<(String, HeldVolume, Access)>,
+    /// The disks: those in qcow2, volumes in the order of their full names, other disks of the host in that of their paths.
+    disks: Vec<HeldDisk>,
     /// The directories.
     _directories: Vec<HeldVolume>,
     /// The folders of directories that the guest may write to, each sandbox's in the same order.
     writable: Vec<VolumeFolder>,
 }
 
+/// A disk in use.
+#[derive(Debug)]
+struct HeldDisk {
+    source: DiskSource,
+    held: Held,
+    access: Access,
+    place: Place,
+}
+
+/// A disk of a sandbox.
+#[derive(Debug)]
+enum DiskSource {
+    Volume { full_name: String, name: VolumeName },
+    Host { path: String },
+}
+
+impl DiskSource {
+    /// Whether it is what a mount of this sandbox names.
+    fn is(&self, launch: &LaunchSpec, source: &MountSource) -> bool {
+        match self {
+            Self::Volume { full_name, name: _ } => {
+                launch.volume(source).is_some_and(|volume| volume.full_name == *full_name)
+            }
+            Self::Host { path } => matches!(source, MountSource::Disk { path: other } if other == path),
+        }
+    }
+
+    /// Returns the rank among those that are to be devices.
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Host { path } if DiskFormat::of_path(path) == DiskFormat::Qcow2 => QCOW2_RANK,
+            Self::Volume { .. } => 1,
+            Self::Host { .. } => 2,
+        }
+    }
+}
+
+impl fmt::Display for DiskSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Volume { full_name: _, name } => f.write_str(name.as_str()),
+            Self::Host { path } => f.write_str(path),
+        }
+    }
+}
+
+/// The rank of a disk that must be a device.
+const QCOW2_RANK: u8 = 0;
+
+/// A disk, opened and locked.
+#[derive(Debug)]
+enum Held {
+    Volume(HeldVolume),
+    Host(File, DiskFormat),
+}
+
+impl Held {
+    fn file(&self) -> &File {
+        match self {
+            Self::Volume(volume) => volume.disk(),
+            Self::Host(file, _) => file,
+        }
+    }
+
+    fn format(&self) -> DiskFormat {
+        match self {
+            Self::Volume(_) => DiskFormat::Raw,
+            Self::Host(_, format) => *format,
+        }
+    }
+}
+
+/// How a guest gets a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// As a device of its own.
+    Device,
+    /// As a file that the file server serves.
+    File,
+}
+
 impl Volumes {
-    /// Locks all volumes of the sandbox. Waits for one in use only as long as a dying virtual machine may take.
+    /// Locks all volumes and disks of the sandbox. Waits for one in use only as long as a dying virtual machine may take.
     pub async fn take(home: &Home, launch: &LaunchSpec) -> Result<Self, MountError> {
         let definition = &launch.spec.definition;
         let has_shares = !Shares::new(home, launch, definition).is_empty();
-        let (directories, disks): (Vec<_>, Vec<_>) =
+        let (directories, volumes): (Vec<_>, Vec<_>) =
             uses(launch, definition).into_iter().partition(|(_, used)| used.directory.is_some());
-        let (given, max) = (disks.len(), executor_vm::disks_max(has_shares) - OWN_DISKS);
-        if given > max {
-            return Err(MountError::TooManyDisks { given, max });
+        let volumes = volumes.into_iter().map(|(full_name, Use { name, directory: _, access })| {
+            (DiskSource::Volume { full_name, name }, access)
+        });
+        let mut disks: Vec<_> = volumes.chain(host_disks(definition)).collect();
+        disks.sort_by_key(|(source, _)| source.rank());
+        let devices = devices_among(disks.len(), has_shares);
+        let given = disks.iter().filter(|(source, _)| source.rank() == QCOW2_RANK).count();
+        if given > devices {
+            return Err(MountError::TooManyQcow2 { given, most: devices });
         }
         let mut held_disks = Vec::new();
-        for (full_name, Use { name, directory: _, access }) in disks {
-            let folder = home.volume_of(&full_name);
-            let held = take(&name, &folder, VolumeKind::Disk, access, &launch.full_name).await?;
-            if access == Access::Write {
-                grow(&name, &held);
-            }
-            held_disks.push((full_name, held, access));
+        for (position, (source, access)) in disks.into_iter().enumerate() {
+            let held = hold(home, launch, &source, access).await?;
+            let place = if position < devices { Place::Device } else { Place::File };
+            held_disks.push(HeldDisk { source, held, access, place });
         }
         let (mut held_directories, mut writable) = (Vec::new(), Vec::new());
         for (full_name, Use { name, directory, access }) in directories {
@@ -80,22 +172,81 @@ impl Volumes {
         Ok(locks)
     }
 
-    /// Returns the disks for one virtual machine. They keep the locks as long as the machine lives, even without this
-    /// supervisor.
+    /// Returns the disks that are devices of one virtual machine. They keep the locks as long as the machine lives, even
+    /// without this supervisor.
     pub fn disks(&self) -> io::Result<Vec<Disk>> {
-        let disk = |(position, (_, held, access)): (usize, &(String, HeldVolume, Access))| {
-            let file = held.disk().try_clone()?.into();
-            Ok(Disk { id: disk_id(position), file, read_only: *access == Access::Read })
+        let disk = |(position, disk): (usize, &HeldDisk)| {
+            let HeldDisk { source: _, held, access, place: _ } = disk;
+            let file = held.file().try_clone()?.into();
+            let format = driver_format(held.format());
+            Ok(Disk { id: disk_id(position), file, read_only: *access == Access::Read, format })
         };
-        self.disks.iter().enumerate().map(disk).collect()
+        let disks = self.disks.iter().enumerate();
+        disks.filter(|(_, disk)| disk.place == Place::Device).map(disk).collect()
     }
 
-    /// Returns the mounts of the guest, outer paths first.
+    /// Returns the disks that are files for one virtual machine. Its file server alone writes to them, and keeps the locks
+    /// as long as it lives.
+    pub fn shares(&self) -> io::Result<Vec<Share>> {
+        let share = |disk: &HeldDisk| {
+            let HeldDisk { source, held, access, place: _ } = disk;
+            let policy = SharePolicy {
+                read_only: *access == Access::Read,
+                stat_virt: StatVirt::Off,
+                disk: true,
+                ..SharePolicy::default()
+            };
+            Ok(Share { name: format!("the disk {source}"), source: held.file().try_clone()?.into(), policy })
+        };
+        self.files().map(share).collect()
+    }
+
+    /// Returns the paths of the host's own disks.
+    pub fn paths_of_host(&self) -> impl Iterator<Item = &Path> {
+        self.disks.iter().filter_map(|disk| match &disk.source {
+            DiskSource::Host { path } => Some(Path::new(path)),
+            DiskSource::Volume { .. } => None,
+        })
+    }
+
+    /// Returns the disks that are files, in the order of [`Volumes::shares`].
+    fn files(&self) -> impl Iterator<Item = &HeldDisk> {
+        self.disks.iter().filter(|disk| disk.place == Place::File)
+    }
+
+    /// Returns a disk as the boot document names it; `None` if there is none of this source.
+    fn guest_disk(
+        &self,
+        launch: &LaunchSpec,
+        source: &MountSource,
+        devices: &DeviceMap,
+        shares: &Shares,
+    ) -> Option<latest::Disk> {
+        let is_wanted = |disk: &HeldDisk| disk.source.is(launch, source);
+        let position = self.disks.iter().position(is_wanted)?;
+        let disk = &self.disks[position];
+        let at = match disk.place {
+            Place::Device => guest_disk(devices, &disk_id(position))?.at,
+            Place::File => {
+                let entry = (shares.len() + self.files().position(is_wanted)?).to_string();
+                DiskAt::Entry { tag: MOUNTS_TAG.to_owned(), entry }
+            }
+        };
+        let file_system = match disk.held {
+            Held::Volume(_) => FILE_SYSTEM,
+            Held::Host(..) => ANY_FILE_SYSTEM,
+        };
+        Some(latest::Disk { at, file_system: file_system.to_owned() })
+    }
+
+    /// Returns the mounts of the guest, outer paths first. Files come after the shares among the entries of the file
+    /// server.
     pub fn mounts(
         &self,
         launch: &LaunchSpec,
         definition: &Definition,
         devices: &DeviceMap,
+        shares: &Shares,
     ) -> Vec<VolumeMount> {
         let mount = |(destination, mount): (&String, &Mount)| {
             let Mount {
@@ -110,11 +261,10 @@ impl Volumes {
                 uid: _,
                 gid: _,
             } = mount;
-            let MountedVolume { full_name, name: _ } = launch.volume(source)?;
-            let position = self.disks.iter().position(|(disk, _, _)| *disk == full_name)?;
             Some(VolumeMount {
-                disk: guest_disk(devices, &disk_id(position))?,
+                disk: self.guest_disk(launch, source, devices, shares)?,
                 destination: destination.clone(),
+                of_host: matches!(source, MountSource::Disk { .. }),
                 read_only: *readonly,
                 noexec: *noexec,
                 nosuid: *nosuid,
@@ -123,6 +273,44 @@ impl Volumes {
         };
         // Sorted by path, a folder comes before its contents.
         definition.mounts.iter().filter_map(mount).collect()
+    }
+}
+
+/// Opens and locks a disk.
+async fn hold(
+    home: &Home,
+    launch: &LaunchSpec,
+    source: &DiskSource,
+    access: Access,
+) -> Result<Held, MountError> {
+    match source {
+        DiskSource::Volume { full_name, name } => {
+            let folder = home.volume_of(full_name);
+            let held = take(name, &folder, VolumeKind::Disk, access, &launch.full_name).await?;
+            if access == Access::Write {
+                grow(name, &held);
+            }
+            Ok(Held::Volume(held))
+        }
+        DiskSource::Host { path } => {
+            let mounts = &launch.spec.definition.mounts;
+            let destination = mounts.iter().find(|(_, mount)| source.is(launch, &mount.source));
+            let disk = HostDisk {
+                path: path.into(),
+                destination: destination.map_or_else(String::new, |(path, _)| path.clone()),
+                access,
+                format: DiskFormat::of_path(path),
+            };
+            let deadline = Instant::now() + RELEASE_TIMEOUT;
+            loop {
+                match disk.take().await {
+                    Err(MountError::DiskInUse { .. }) if Instant::now() < deadline => {
+                        tokio::time::sleep(RETRY).await;
+                    }
+                    taken => return taken.map(|file| Held::Host(file, disk.format)),
+                }
+            }
+        }
     }
 }
 
@@ -156,6 +344,12 @@ fn grow(name: &VolumeName, held: &HeldVolume) {
         }
         Err(error) => tracing::warn!("the volume {name} cannot grow: {error}"),
     }
+}
+
+/// Returns how many of a sandbox's disks are devices. Files need the device of the shares, also where there are no others.
+fn devices_among(disks: usize, has_shares: bool) -> usize {
+    const { assert!(DISK_DEVICES_MAX + OWN_DISKS <= executor_vm::disks_max(false)) };
+    disk_devices(disks, has_shares)
 }
 
 fn disk_id(position: usize) -> String {
@@ -193,207 +387,18 @@ fn uses<'a>(launch: &'a LaunchSpec, definition: &Definition) -> BTreeMap<String,
     uses
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::launch::BootSettings;
-    use executor_host::home::make_private_folder;
-    use executor_host::state::STATE_VERSION;
-    use executor_vm::DiskAddressing;
-    use protocol::latest::DiskAt;
-    use schemas::digest::Digest;
-    use schemas::name::{ProjectName, SandboxId, SandboxName};
-    use schemas::spec::{HostPerms, ImageReference, MountSource, PinnedImage, Role, SandboxSpec, StatVirt};
-
-    fn mount(volume: &str, readonly: bool) -> Mount {
-        Mount {
-            source: MountSource::Volume { name: VolumeName::new(volume).unwrap() },
-            readonly,
-            noexec: true,
-            nosuid: false,
-            nodev: true,
-            stat_virt: StatVirt::default(),
-            host_perms: HostPerms::default(),
-            size_mib: None,
-            uid: None,
-            gid: None,
+/// Returns the access to each disk of the host.
+fn host_disks(definition: &Definition) -> impl Iterator<Item = (DiskSource, Access)> {
+    let mut accesses = BTreeMap::new();
+    for Mount { source, readonly, .. } in definition.mounts.values() {
+        let MountSource::Disk { path } = source else { continue };
+        let access = accesses.entry(path.clone()).or_insert(Access::Read);
+        if !readonly {
+            *access = Access::Write;
         }
     }
-
-    fn launch(name: &str, mounts: &[(&str, Mount)]) -> LaunchSpec {
-        let project = ProjectName::new("shop").unwrap();
-        let sandbox = SandboxName::new(name).unwrap();
-        let mut definition = Definition::with_defaults(Role::Service);
-        definition.mounts = mounts.iter().map(|(path, mount)| ((*path).to_owned(), mount.clone())).collect();
-        let image = PinnedImage {
-            reference: ImageReference::Local { path: "/srv/image".to_owned() },
-            digest: Digest::of_bytes(b"image"),
-        };
-        LaunchSpec {
-            version: STATE_VERSION,
-            id: SandboxId::derive(&project, &sandbox, 1),
-            full_name: format!("shop-{name}"),
-            name: sandbox,
-            project,
-            folder: None,
-            spec: SandboxSpec { image, definition },
-            volumes: BTreeMap::new(),
-            external: BTreeMap::new(),
-            anonymous: BTreeMap::new(),
-            warnings: Vec::new(),
-            boot: BootSettings {
-                backend: executor_vm::Backend::Krun,
-                kernel: "/k".into(),
-                initramfs: "/i".into(),
-            },
-            addresses: None,
-        }
-    }
-
-    fn home(volumes: &[&str]) -> (tempfile::TempDir, Home) {
-        let scratch = tempfile::tempdir().unwrap();
-        let home = Home::open(scratch.path().to_owned()).unwrap();
-        for name in volumes {
-            let folder = home.volume(&ProjectName::new("shop").unwrap(), &VolumeName::new(*name).unwrap());
-            make_private_folder(folder.path()).unwrap();
-            std::fs::write(folder.disk(), *name).unwrap();
-        }
-        (scratch, home)
-    }
-
-    #[tokio::test]
-    async fn each_volume_is_one_disk_wherever_it_is_mounted() {
-        let (_scratch, home) = home(&["data", "logs"]);
-        let launch = launch(
-            "web",
-            &[("/a", mount("logs", true)), ("/a/b", mount("data", true)), ("/c", mount("data", false))],
-        );
-        let volumes = Volumes::take(&home, &launch).await.unwrap();
-        let disks = volumes.disks().unwrap();
-        let described: Vec<_> = disks.iter().map(|disk| (disk.id.as_str(), disk.read_only)).collect();
-        assert_eq!(described, [("volume-0", false), ("volume-1", true)]);
-        let base = Disk {
-            id: "base".to_owned(),
-            file: std::fs::File::open("/dev/null").unwrap().into(),
-            read_only: true,
-        };
-        let mut all = vec![base];
-        all.extend(disks);
-        let mounts = |addressing| {
-            let devices = DeviceMap::new(addressing, &all);
-            let mounts = volumes.mounts(&launch, &launch.spec.definition, &devices);
-            mounts
-                .into_iter()
-                .map(|mount| (mount.destination, mount.disk.at, mount.read_only))
-                .collect::<Vec<_>>()
-        };
-        let at = |position: u32| DiskAt::Serial(format!("volume-{position}"));
-        let expected = [
-            ("/a".to_owned(), at(1), true),
-            ("/a/b".to_owned(), at(0), true),
-            ("/c".to_owned(), at(0), false),
-        ];
-        assert_eq!(mounts(DiskAddressing::Serial), expected);
-        let indexes: Vec<_> = mounts(DiskAddressing::Index).into_iter().map(|(_, at, _)| at).collect();
-        assert_eq!(indexes, [DiskAt::Index(2), DiskAt::Index(1), DiskAt::Index(1)]);
-    }
-
-    #[tokio::test]
-    async fn a_volume_of_another_project_is_the_same_for_all_of_its_users() {
-        let (_scratch, home) = home(&["data"]);
-        let owner = launch("db", &[("/d", mount("data", false))]);
-        let external = |volume: &str| MountSource::External {
-            name: VolumeName::new("theirs").unwrap(),
-            volume: VolumeName::new(volume).unwrap(),
-        };
-        let mut other =
-            launch("web", &[("/d", Mount { source: external("shop-data"), ..mount("data", false) })]);
-        other.project = ProjectName::new("blog").unwrap();
-        other.full_name = "blog-web".to_owned();
-        let held = Volumes::take(&home, &owner).await.unwrap();
-        let error = Volumes::take(&home, &other).await.unwrap_err().to_string();
-        assert!(error.starts_with("the volume shop-data is in use by shop-db: "), "{error}");
-        drop(held);
-        let volumes = Volumes::take(&home, &other).await.unwrap();
-        let disks = volumes.disks().unwrap();
-        let devices = DeviceMap::new(DiskAddressing::Serial, &disks);
-        let mounts = volumes.mounts(&other, &other.spec.definition, &devices);
-        assert_eq!((mounts.len(), mounts[0].destination.as_str()), (1, "/d"));
-        // One of no project, which is a directory.
-        let folder = home.volume(&ProjectName::none(), &VolumeName::new("pool").unwrap());
-        make_private_folder(&folder.directory()).unwrap();
-        let pool = Mount { source: external("pool"), ..mount("data", false) };
-        other.spec.definition.mounts.insert("/d".to_owned(), pool);
-        other.external.insert(VolumeName::new("pool").unwrap(), VolumeSpec::directory(None));
-        let volumes = Volumes::take(&home, &other).await.unwrap();
-        assert!(volumes.disks().unwrap().is_empty());
-        let shares = Shares::new(&home, &other, &other.spec.definition);
-        assert!(shares.mounts()[0].volume);
-    }
-
-    #[tokio::test]
-    async fn two_sandboxes_never_write_to_one_disk() {
-        let (_scratch, home) = home(&["data"]);
-        let first = Volumes::take(&home, &launch("db", &[("/d", mount("data", false))])).await.unwrap();
-        // The descriptors of the first machine outlive the hold of its supervisor.
-        let of_the_machine = first.disks().unwrap();
-        drop(first);
-        let second = launch("web", &[("/d", mount("data", true))]);
-        let error = Volumes::take(&home, &second).await.unwrap_err();
-        assert!(error.to_string().starts_with("the volume data is in use"), "{error}");
-        drop(of_the_machine);
-        Volumes::take(&home, &second).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn directories_have_one_writer_unless_shared_and_take_no_slots_of_disks() {
-        let names = ["a", "b", "c", "d"];
-        let (_scratch, home) = home(&names);
-        let mut launch = launch("web", &names.map(|name| (name, mount(name, false))));
-        let error = Volumes::take(&home, &launch).await.unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "a sandbox has at most 3 volumes that are disks, not 4: make some of them directories"
-        );
-        let directories = ["a", "d"].map(|name| VolumeName::new(name).unwrap());
-        for name in &directories {
-            launch.volumes.insert(name.clone(), VolumeSpec::directory(None));
-            make_private_folder(&home.volume(&launch.project, name).directory()).unwrap();
-        }
-        let volumes = Volumes::take(&home, &launch).await.unwrap();
-        assert_eq!(volumes.disks().unwrap().len(), 2);
-        let mut other = launch.clone();
-        other.full_name = "shop-other".to_owned();
-        other.spec.definition.mounts.retain(|path, _| path == "a" || path == "d");
-        let error = Volumes::take(&home, &other).await.unwrap_err().to_string();
-        assert!(error.starts_with("the volume a is in use by shop-web: only one sandbox"), "{error}");
-        for mount in other.spec.definition.mounts.values_mut() {
-            mount.readonly = true;
-        }
-        let reader = Volumes::take(&home, &other).await.unwrap();
-        let folder = home.volume(&launch.project, &directories[0]);
-        let removal =
-            || HeldVolume::take(&directories[0], &folder, VolumeKind::Directory, Access::Remove, None);
-        drop(volumes);
-        assert!(matches!(removal(), Err(VolumeError::InUse { .. })));
-        drop(reader);
-        removal().unwrap();
-        // Several write to one that is shared.
-        let directory = &directories[1];
-        launch.spec.definition.mounts.retain(|path, _| path == directory.as_str());
-        launch.volumes.insert(directory.clone(), VolumeSpec::shared_directory(None));
-        let mut other = launch.clone();
-        other.full_name = "shop-other".to_owned();
-        let shared =
-            [Volumes::take(&home, &launch).await.unwrap(), Volumes::take(&home, &other).await.unwrap()];
-        drop(shared);
-        launch.spec.definition.mounts = names.map(|name| (name.to_owned(), mount(name, false))).into();
-        // Beside the one device of all shares there are fewer slots.
-        launch.volumes.remove(&directories[0]);
-        let error = Volumes::take(&home, &launch).await.unwrap_err();
-        assert!(
-            error.to_string().starts_with("a sandbox has at most 2 volumes that are disks, not 3"),
-            "{error}"
-        );
-    }
+    accesses.into_iter().map(|(path, access)| (DiskSource::Host { path }, access))
 }
+
+#[cfg(test)]
+mod tests;

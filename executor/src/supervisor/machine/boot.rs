@@ -10,9 +10,9 @@ use crate::supervisor::network;
 use executor_client::guest_text::GuestText;
 use executor_image::ImageConfig;
 use protocol::frame::LINK_ID;
-use protocol::latest::{BOOT_DOCUMENT_VERSION, BootDocument, Clock, FEATURE_CLOCK, Message};
+use protocol::latest::{BOOT_DOCUMENT_VERSION, BootDocument, Clock, FEATURE_CLOCK, Message, TmpfsMount};
 use schemas::spec::limits::OWN_SANDBOXFILE_BYTES_MAX;
-use schemas::spec::{Definition, SandboxSpec};
+use schemas::spec::{Definition, SandboxSpec, Tmpfs};
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
@@ -128,8 +128,9 @@ impl Machine<'_> {
             base: disk(BASE_DISK)?,
             writable: disk(WRITABLE_DISK)?,
             directories: data_paths(self.store.image(), definition),
-            volumes: self.volumes.mounts(launch, definition, devices),
+            volumes: self.volumes.mounts(launch, definition, devices, boot.shares),
             mounts: boot.shares.mounts(),
+            tmpfs: definition.tmpfs.iter().map(tmpfs_mount).collect(),
             network: launch
                 .addresses
                 .as_ref()
@@ -142,6 +143,22 @@ impl Machine<'_> {
 /// Returns the data paths of the image that no mount covers, which the guest creates.
 fn data_paths(image: &ImageConfig, definition: &Definition) -> Vec<String> {
     DataPaths::of(image, definition).paths.into_iter().collect()
+}
+
+/// Returns a directory in memory as the boot document names it.
+fn tmpfs_mount((destination, tmpfs): (&String, &Tmpfs)) -> TmpfsMount {
+    let Tmpfs { size_mib, mode, uid, gid, readonly, noexec, nosuid, nodev } = tmpfs;
+    TmpfsMount {
+        destination: destination.clone(),
+        size_bytes: size_mib.map(|mib| u64::from(mib) << 20),
+        mode: *mode,
+        uid: *uid,
+        gid: *gid,
+        read_only: *readonly,
+        noexec: *noexec,
+        nosuid: *nosuid,
+        nodev: *nodev,
+    }
 }
 
 fn unix_ns() -> u64 {

@@ -121,7 +121,8 @@ impl Machine<'_> {
     /// measured.
     fn least_space(&self) -> Option<u64> {
         let volumes = self.home.root().join("volumes");
-        [self.folder.path(), &volumes].into_iter().filter_map(|path| Some(space(path).ok()?.bytes)).min()
+        let paths = [self.folder.path(), &volumes].into_iter().chain(self.volumes.paths_of_host());
+        paths.filter_map(|path| Some(space(path).ok()?.bytes)).min()
     }
 }
 

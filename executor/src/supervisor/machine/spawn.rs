@@ -8,8 +8,8 @@ use executor_host::child::{self, InternalCommand};
 use executor_host::disk::{self, DiskError};
 use executor_share::{ServerSpec, Share, ShareProcess, Transport};
 use executor_vm::{
-    Backend, ConsolePort, Disk, LaunchError, Launched, MountsLink, MountsTransport, NetworkLink, VmSpec,
-    VmmCommand,
+    Backend, ConsolePort, Disk, DiskFormat, LaunchError, Launched, MountsLink, MountsTransport, NetworkLink,
+    VmSpec, VmmCommand,
 };
 use protocol::latest::AGENT_PORT_NAME;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -86,11 +86,18 @@ impl Machine<'_> {
         // The machine holds the lock as long as it lives, even without this supervisor.
         let writable = disk::take(&self.folder.disk()).map_err(SpawnError::Disk)?;
         let mut disks = vec![
-            Disk { id: BASE_DISK.to_owned(), file: base.into(), read_only: true },
-            Disk { id: WRITABLE_DISK.to_owned(), file: writable.into(), read_only: false },
+            Disk { id: BASE_DISK.to_owned(), file: base.into(), read_only: true, format: DiskFormat::Raw },
+            Disk {
+                id: WRITABLE_DISK.to_owned(),
+                file: writable.into(),
+                read_only: false,
+                format: DiskFormat::Raw,
+            },
         ];
         disks.extend(self.volumes.disks().map_err(SpawnError::io("hand over the volumes"))?);
         let log = OwnedFd::from(log);
+        let files = self.volumes.shares().map_err(SpawnError::io("hand over the volumes"))?;
+        let shares = shares.into_iter().chain(files).collect();
         let Served { server, mounts, reports } = self.serve(shares, &log)?;
         let vm = VmSpec {
             kernel: self.launch.boot.kernel.clone(),

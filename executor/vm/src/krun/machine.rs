@@ -1,7 +1,7 @@
 //! libkrun's C API, each call checked.
 #![allow(unsafe_code, reason = "libkrun's interface is C")]
 
-use crate::spec::MacAddress;
+use crate::spec::{DiskFormat, MacAddress};
 use crate::vmm::VmmError;
 use std::convert::Infallible;
 use std::ffi::CString;
@@ -14,6 +14,8 @@ const LOG_LEVEL: u32 = 1;
 const KERNEL_FORMAT_ELF: u32 = 1;
 /// `KRUN_DISK_FORMAT_RAW`. Never a format that libkrun guesses: the guest writes the first bytes.
 const DISK_FORMAT_RAW: u32 = 0;
+/// `KRUN_DISK_FORMAT_QCOW2`.
+const DISK_FORMAT_QCOW2: u32 = 1;
 
 /// A VM under construction.
 pub(super) struct Machine {
@@ -61,13 +63,22 @@ impl Machine {
         check(call, answer).map(drop)
     }
 
-    pub(super) fn add_disk(&self, id: &str, path: &str, read_only: bool) -> Result<(), VmmError> {
+    pub(super) fn add_disk(
+        &self,
+        id: &str,
+        path: &str,
+        read_only: bool,
+        format: DiskFormat,
+    ) -> Result<(), VmmError> {
         let call = "krun_add_disk2";
+        let format = match format {
+            DiskFormat::Raw => DISK_FORMAT_RAW,
+            DiskFormat::Qcow2 => DISK_FORMAT_QCOW2,
+        };
         let (id, path) = (text(call, id)?, text(call, path)?);
         // SAFETY: two C strings that outlive the call, which copies them.
-        let answer = unsafe {
-            krun::krun_add_disk2(self.context, id.as_ptr(), path.as_ptr(), DISK_FORMAT_RAW, read_only)
-        };
+        let answer =
+            unsafe { krun::krun_add_disk2(self.context, id.as_ptr(), path.as_ptr(), format, read_only) };
         check(call, answer).map(drop)
     }
 

@@ -68,8 +68,8 @@ impl Driver for Krun {
         // No vsock: the guest communicates by its console ports and its network link only.
         machine.disable_vsock()?;
         machine.set_console(&descriptor_path(config.console))?;
-        for Disk { id, file, read_only } in &config.disks {
-            machine.add_disk(id, &descriptor_path(*file), *read_only)?;
+        for Disk { id, file, read_only, format } in &config.disks {
+            machine.add_disk(id, &descriptor_path(*file), *read_only, *format)?;
         }
         if !config.ports.is_empty() {
             let console = machine.add_multiport_console()?;

@@ -3,7 +3,8 @@
 use crate::config::{VmConfig, descriptor_path};
 use crate::devices::MOUNTS_TAG;
 use crate::driver::Accelerator;
-use crate::spec::{ConsolePort, Disk, MountsLink, NetworkLink};
+use crate::spec::{ConsolePort, Disk, DiskFormat, MountsLink, NetworkLink};
+use serde_json::json;
 use std::os::fd::RawFd;
 
 /// The memory for translated code in MiB. QEMU's default is an eighth of the host's memory per VM.
@@ -92,9 +93,18 @@ pub(super) fn arguments(config: &VmConfig, accelerator: Accelerator) -> Vec<Stri
 }
 
 fn add_disk(line: &mut Line, disk: &Disk<RawFd>) {
-    let Disk { id, file, read_only } = disk;
+    let Disk { id, file, read_only, format } = disk;
     // Discarded blocks of the guest become holes in the file.
     let discard = if *read_only { "" } else { ",discard=unmap" };
+    let qcow2 = json!({
+        "driver": "qcow2",
+        "node-name": format!("disk-{id}"),
+        "file": format!("file-{id}"),
+        "read-only": read_only,
+        "discard": if *read_only { "ignore" } else { "unmap" },
+        // Whatever its header says.
+        "backing": null,
+    });
     let read_only = if *read_only { "on" } else { "off" };
     let path = descriptor_path(*file);
     // The format is fixed, never probed: the guest writes the first bytes. msb itself takes the locks.
@@ -102,10 +112,13 @@ fn add_disk(line: &mut Line, disk: &Disk<RawFd>) {
         "-blockdev",
         format!("driver=file,node-name=file-{id},filename={path},read-only={read_only},locking=off{discard}"),
     );
-    line.add(
-        "-blockdev",
-        format!("driver=raw,node-name=disk-{id},file=file-{id},read-only={read_only}{discard}"),
-    );
+    let node = match format {
+        DiskFormat::Raw => {
+            format!("driver=raw,node-name=disk-{id},file=file-{id},read-only={read_only}{discard}")
+        }
+        DiskFormat::Qcow2 => qcow2.to_string(),
+    };
+    line.add("-blockdev", node);
     // A full disk of the host pauses the machine: after an I/O error the guest's file system would stay read-only.
     line.add("-device", format!("virtio-blk-device,drive=disk-{id},serial={id},werror=enospc"));
 }
@@ -143,8 +156,8 @@ mod tests {
             vcpus: 2,
             memory_mib: 512,
             disks: vec![
-                Disk { id: "base".to_owned(), file: 12, read_only: true },
-                Disk { id: "writable".to_owned(), file: 13, read_only: false },
+                Disk { id: "base".to_owned(), file: 12, read_only: true, format: DiskFormat::Raw },
+                Disk { id: "writable".to_owned(), file: 13, read_only: false, format: DiskFormat::Raw },
             ],
             ports: vec![ConsolePort { name: "msb.agent".to_owned(), socket: 14 }],
             network: Some(NetworkLink { socket: 15, mac: MacAddress([0x52, 0x54, 0, 1, 2, 3]) }),
@@ -193,6 +206,20 @@ mod tests {
 -device virtio-net-device,netdev=network,mac=52:54:00:01:02:03
 -device virtio-rng-device";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_qcow2_disk_has_no_other_file() {
+        let disk = Disk { id: "data".to_owned(), file: 20, read_only: false, format: DiskFormat::Qcow2 };
+        let words = arguments(&VmConfig { disks: vec![disk], ..config() }, Accelerator::Tcg);
+        let node = words.iter().find(|word| word.contains("qcow2")).unwrap();
+        let node: serde_json::Value = node.parse().unwrap();
+        assert_eq!(node["backing"], serde_json::Value::Null);
+        assert_eq!((node["file"].as_str(), node["read-only"].as_bool()), (Some("file-data"), Some(false)));
+        assert!(words.contains(
+            &"driver=file,node-name=file-data,filename=/proc/self/fd/20,read-only=off,locking=off,discard=unmap"
+                .to_owned()
+        ));
     }
 
     #[test]

@@ -118,7 +118,7 @@ fn mounted(home: &Home, catalog: &Catalog, project: Option<&ProjectName>) -> Res
         let is_running = matches!(status, Status::Running { .. });
         for mount in row.spec.definition.mounts.values() {
             let volume = match &mount.source {
-                MountSource::Host { path: _ } => continue,
+                MountSource::Host { path: _ } | MountSource::Disk { path: _ } => continue,
                 MountSource::Volume { name } => full_volume_name(&row.project, name),
                 MountSource::External { name: _, volume } => {
                     if Some(&row.project) == project {

@@ -16,6 +16,8 @@ use crate::frame::{Flags, Frame, LINK_ID};
 
 /// The version of [`BootDocument`]. The guest refuses any other.
 pub const BOOT_DOCUMENT_VERSION: u32 = 1;
+/// The file system of a disk that has any of those that the guest's kernel knows.
+pub const ANY_FILE_SYSTEM: &str = "any";
 /// The size of the chunk in one `core.boot`, in bytes.
 pub const BOOT_CHUNK_BYTES: usize = 1024 * 1024;
 /// The largest document, in bytes: 64 MiB.
@@ -83,6 +85,9 @@ payload! {
         /// The mounts of shared files and directories. One device may have several.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         pub mounts: Vec<Mount>,
+        /// The directories in memory.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub tmpfs: Vec<TmpfsMount>,
         /// The network interface; without it the guest has a loopback only.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub network: Option<Network>,
@@ -90,11 +95,12 @@ payload! {
         pub clock_unix_ns: u64,
     }
 
-    /// A virtio-blk disk with a file system and without partitions.
+    /// A disk with a file system and without partitions.
     pub struct Disk {
         /// The device.
         pub at: DiskAt,
-        /// The kernel's name of the file system: `ext4`, or `erofs` or `squashfs` for the base.
+        /// The kernel's name of the file system: `ext4`, or `erofs` or `squashfs` for the base; or [`ANY_FILE_SYSTEM`] for
+        /// a volume.
         pub file_system: String,
     }
 
@@ -105,6 +111,10 @@ payload! {
         pub disk: Disk,
         /// The absolute path, which is created if it is missing.
         pub destination: String,
+        /// Whether it is a disk of the host, whose files keep their owners; an unchanged empty volume gets the owner and
+        /// mode of the directory that it covers.
+        #[serde(default)]
+        pub of_host: bool,
         /// Whether it is mounted read only.
         pub read_only: bool,
         /// Whether programs on it cannot be executed.
@@ -137,6 +147,31 @@ payload! {
         pub nodev: bool,
     }
 
+    /// A directory in memory, mounted at one path.
+    pub struct TmpfsMount {
+        /// The absolute path, which is created if it is missing.
+        pub destination: String,
+        /// The most that it can contain, in bytes; without it, half of the memory.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub size_bytes: Option<u64>,
+        /// Its mode.
+        pub mode: u32,
+        /// Its owner; root without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub uid: Option<u32>,
+        /// Its group; root's without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub gid: Option<u32>,
+        /// Whether it is mounted read only.
+        pub read_only: bool,
+        /// Whether programs on it cannot be executed.
+        pub noexec: bool,
+        /// Whether set-user-id bits on it have no effect.
+        pub nosuid: bool,
+        /// Whether device nodes on it have no effect.
+        pub nodev: bool,
+    }
+
     /// The network interface.
     pub struct Network {
         /// Its addresses of both families, as `ADDRESS/PREFIX`.
@@ -158,6 +193,13 @@ pub enum DiskAt {
     Serial(String),
     /// The index, where 0 is `/dev/vda`. libkrun counts in the order of addition.
     Index(u32),
+    /// A regular file that a virtio-fs device serves, for which the guest has a loop device.
+    Entry {
+        /// The tag of the device.
+        tag: String,
+        /// The name of the file in the root of the device's file system.
+        entry: String,
+    },
 }
 
 /// The reason why chunks are not a boot document.

@@ -1,6 +1,8 @@
 //! The table of messages: variant, payload, type name and usual flags.
 
-use super::boot::{BootChunk, BootDocument, BootFailed, BootProgress, Disk, Mount, Network, VolumeMount};
+use super::boot::{
+    BootChunk, BootDocument, BootFailed, BootProgress, Disk, Mount, Network, TmpfsMount, VolumeMount,
+};
 use super::envelope::{Envelope, MessageError, encode_payload};
 use super::exec::{
     ExecExited, ExecFailed, ExecOutputAck, ExecRequest, ExecResize, ExecSignal, ExecStarted, ExecStderr,
@@ -132,6 +134,7 @@ const INNER: &[(&str, &[(&str, &str)])] = &[
     ("Disk", Disk::FIELDS),
     ("VolumeMount", VolumeMount::FIELDS),
     ("Mount", Mount::FIELDS),
+    ("TmpfsMount", TmpfsMount::FIELDS),
     ("MountChange", MountChange::FIELDS),
     ("Network", Network::FIELDS),
 ];

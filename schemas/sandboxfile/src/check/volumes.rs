@@ -60,7 +60,7 @@ fn written<'a>(sandbox: &'a Checked, raw: &RawSandbox) -> BTreeMap<&'a str, Span
             let typed = raw.mounts.iter().find(|typed| typed.to.value == *to);
             Some((name.as_str(), typed.map_or(raw.name.span, |typed| typed.source.span)))
         }
-        MountSource::Host { .. } | MountSource::External { .. } => None,
+        MountSource::Host { .. } | MountSource::Disk { .. } | MountSource::External { .. } => None,
     });
     volumes.collect()
 }

@@ -111,8 +111,6 @@ codes! {
     UnknownVolume = "unknown_volume",
     /// A directory volume that several sandboxes may write to, and that is not declared as shared.
     VolumeNotShared = "volume_not_shared",
-    /// More volumes that are disks than the virtual machine of a sandbox can have.
-    TooManyVolumes = "too_many_volumes",
     /// More mounts than a sandbox can have.
     TooManyMounts = "too_many_mounts",
     /// A property that changes nothing.

@@ -24,7 +24,6 @@ pub(super) const SANDBOX: &[(&[&str], Instead)] = &[
     (&["env_file"], Say("write the variables under `env`")),
     (&["command", "cmd", "args", "command_line"], Differs("start", REPLACES_ENTRYPOINT)),
     (&["entrypoint"], Differs("start", "the image's CMD is not appended to it")),
-    (&["tmpfs"], Say("no mount is kept in memory: run `mount -t tmpfs tmpfs /path` in a script, as root")),
     (&["expose", "links", "external_links", "networks"], REACHED_BY_RULES),
     (
         &["network_mode"],

@@ -5,7 +5,7 @@
 
 use super::{
     DEPENDENCY, HEALTHCHECK, HOOKS, Instead, LOGS, MOUNT, NETWORK, NETWORK_YAML, PROJECT, Property,
-    PropertyTable, RESTART, SANDBOX, SCRIPT, SECRET, SECRET_SOURCE, SYNC, VOLUME,
+    PropertyTable, RESTART, SANDBOX, SCRIPT, SECRET, SECRET_SOURCE, SYNC, TMPFS, VOLUME,
 };
 use crate::{Format, Origins};
 use rules::suggest;
@@ -54,6 +54,7 @@ fn inside(kdl: &str) -> Inside {
         "env" | "labels" => Inside::Named(None),
         "script" => Inside::Named(Some(recorded_whole(&SCRIPT))),
         "mount" => Inside::Named(Some(recorded_whole(&MOUNT))),
+        "tmpfs" => Inside::Named(Some(recorded_whole(&TMPFS))),
         "sync" => Inside::Named(Some(recorded_whole(&SYNC))),
         "depends-on" => Inside::Named(Some(recorded_whole(&DEPENDENCY))),
         "secret" => Inside::Named(Some(recorded_each(&SECRET))),

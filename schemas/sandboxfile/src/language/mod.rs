@@ -124,7 +124,7 @@ pub use lookup::{NotFound, find};
 
 pub use network::{NETWORK, NETWORK_RULE, NETWORK_YAML, SECRET, SECRET_SOURCE};
 pub use schema::json_schema;
-pub use storage::{MOUNT, SYNC, VOLUME};
+pub use storage::{MOUNT, SYNC, TMPFS, VOLUME};
 pub(crate) use vocabulary::{FOREIGN_RESTART_POLICIES, Foreign, RESTART_POLICIES, Vocabulary};
 
 use crate::values::{self, Value};
@@ -325,6 +325,7 @@ pub static TABLES: &[&PropertyTable] = &[
     &VOLUME,
     &SANDBOX,
     &MOUNT,
+    &TMPFS,
     &SYNC,
     &NETWORK,
     &NETWORK_YAML,

@@ -19,6 +19,7 @@ const PORT: &str =
 const IPV4_POOL: &str = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}/([1-9]|[12][0-9]|30)$";
 const IPV6_POOL: &str = r"^[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*/([1-9]|[1-5][0-9]|6[0-4])$";
 const GUEST_PATH: &str = "^/.*[^/]$";
+const MODE: &str = "^(0o)?[0-7]{1,12}$";
 const VARIABLE: &str = r"\$";
 /// `*.` and one part alone would be a whole top-level domain.
 const HOST: &str = r"^(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+\.?$";
@@ -184,6 +185,22 @@ pub(crate) fn external() -> Value {
 /// Returns the schema of the limit of a mount.
 pub(crate) fn limit() -> Value {
     with(size(), "examples", ["512M", "2G"])
+}
+
+/// Returns the schema of the size of a directory in memory.
+pub(crate) fn tmpfs_size() -> Value {
+    with(size(), "examples", ["64M", "512M"])
+}
+
+/// Returns the schema of a mode.
+pub(crate) fn mode() -> Value {
+    let digits = any_of([json!({ "type": "integer", "minimum": 0, "maximum": 7777 }), matching(MODE)]);
+    with(or_variable(digits), "default", "1777")
+}
+
+/// Returns the schema of the short form of a directory in memory.
+pub(crate) fn tmpfs_text() -> Value {
+    with(matching(r"^/|\$"), "examples", ["/run/cache", "/run/cache:size=64M,mode=1777"])
 }
 
 /// Returns the schema of the id of a user or a group.

@@ -1,6 +1,6 @@
 //! The vocabulary of volumes, mounts and copied folders.
 
-use super::Instead::{Say, Use};
+use super::Instead::{self, Say, Use, Write};
 use super::schema;
 use super::{PropertyTable, one, plain};
 use schemas::spec::{HostPerms, StatVirt};
@@ -46,6 +46,13 @@ pub static VOLUME: PropertyTable = PropertyTable {
     ],
 };
 
+const OF_SOURCE: Instead = Write {
+    kdl: "a path begins with `/`, `./` or `../`, all else is the name of a volume; \
+          a directory in memory is `tmpfs \"/path\"` instead of a mount",
+    yaml: "a path begins with `/`, `./` or `../`, all else is the name of a volume; \
+           a directory in memory is `tmpfs: [/path]` beside the mounts",
+};
+
 /// Beside a mount's source.
 pub static MOUNT: PropertyTable = PropertyTable {
     what: "a mount",
@@ -82,17 +89,57 @@ pub static MOUNT: PropertyTable = PropertyTable {
             "The user who owns the host's files in the sandbox, until the sandbox gives them another owner.",
         ),
         plain("gid", schema::id, "The group of these files."),
+        plain(
+            "kind",
+            schema::volume_kind,
+            "What a path of the host is: a directory, or a disk with a file system, qcow2 if its name ends in `.qcow2` and raw else; without it, a directory or a single file.",
+        ),
     ],
     foreign: &[
         (&["src", "from", "host", "volume"], Use("source")),
         (&["target", "destination", "dest", "dst", "path", "mount_path"], Use("to")),
         (&["read_only", "ro"], Use("readonly")),
-        (&["type"], Say("a path begins with `/`, `./` or `../`; all else is the name of a volume")),
-        (&["kind"], Say("`kind` belongs to the volume's declaration, at the top of the file")),
+        (&["type", "tmpfs"], OF_SOURCE),
         (&["user", "owner"], Use("uid")),
         (&["group"], Use("gid")),
         (&["quota", "limit"], Use("size")),
         (&["rw"], Say("a mount can be written to unless it is `readonly`")),
+    ],
+};
+
+/// Beside the path of a directory in memory.
+pub static TMPFS: PropertyTable = PropertyTable {
+    what: "a directory in memory",
+    definition: "Tmpfs",
+    doc: "A directory in the sandbox's memory that is empty at each start.",
+    required: &["to"],
+    properties: &[
+        plain("to", schema::guest_path, "The path in the sandbox."),
+        plain(
+            "size",
+            schema::tmpfs_size,
+            "The most that it can contain; without it, half of the sandbox's memory.",
+        ),
+        plain("mode", schema::mode, "Its mode, an octal number."),
+        plain("uid", schema::id, "The user who owns it; without it, root."),
+        plain("gid", schema::id, "Its group; without it, root's."),
+        plain("readonly", schema::flag, "Whether nothing can be written to it."),
+        plain("noexec", schema::flag, "Whether programs on it cannot be executed."),
+        plain("nosuid", schema::flag, "Whether set-user-id bits on it have no effect."),
+        plain("nodev", schema::flag, "Whether device nodes on it have no effect."),
+    ],
+    foreign: &[
+        (&["target", "destination", "dest", "dst", "path", "mount_path"], Use("to")),
+        (
+            &["source", "src", "from", "type"],
+            Say("it comes from nowhere and is empty at each start: remove it"),
+        ),
+        (&["read_only", "ro"], Use("readonly")),
+        (&["limit", "tmpfs_size"], Use("size")),
+        (&["permissions", "tmpfs_mode"], Use("mode")),
+        (&["user", "owner"], Use("uid")),
+        (&["group"], Use("gid")),
+        (&["rw"], Say("it can be written to unless it is `readonly`")),
     ],
 };
 

@@ -26,6 +26,7 @@ mod script;
 mod secret;
 mod start;
 mod sync;
+mod tmpfs;
 mod volume;
 mod word;
 
@@ -47,6 +48,7 @@ pub(crate) use script::*;
 pub(crate) use secret::*;
 pub(crate) use start::*;
 pub(crate) use sync::*;
+pub(crate) use tmpfs::*;
 pub(crate) use volume::{Declared, RawVolume, check as check_volume, check_external, read as read_volumes};
 
 pub(crate) use reading::{Named, Parsed, Reading};

@@ -13,14 +13,14 @@ use crate::check::Weight;
 use crate::diagnostics::{Code, Context, Diagnostic, shorten, shorten_message};
 use crate::language::{MOUNT, PropertyTable, schema};
 use crate::print::{Item as PrintItem, Node, Printed, Scalar};
-use crate::syntax::{Item, Span, Spanned};
+use crate::syntax::{Item, Spanned};
 use crate::{FileKind, Format};
 use rules::mount_text::{InvalidMountText, MountText};
 use rules::unit::format_size_mib;
 use schemas::name::VolumeName;
-use schemas::spec::limits::{MOUNTS_PER_SANDBOX_MAX, VOLUMES_BESIDE_MOUNTS_MAX, VOLUMES_PER_SANDBOX_MAX};
-use schemas::spec::{HostPerms, ID_MAX, Mount, MountSource, StatVirt, VolumeKind};
-use std::collections::BTreeMap;
+use schemas::spec::limits::{DISK_DEVICES_MAX, MOUNTS_PER_SANDBOX_MAX, disk_devices};
+use schemas::spec::{DiskFormat, HostPerms, ID_MAX, Mount, MountSource, StatVirt, VolumeKind};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A mount as typed.
 pub(crate) type RawMount = RawPlacement<MountOptions>;
@@ -37,8 +37,7 @@ pub(crate) struct MountOptions {
     size: Option<Spanned<String>>,
     uid: Option<Spanned<i128>>,
     gid: Option<Spanned<i128>>,
-    /// The kind, which only the short form can have, for the error that says where it belongs.
-    kind: Option<Span>,
+    kind: Option<Spanned<String>>,
 }
 
 impl Weight for MountOptions {
@@ -53,9 +52,9 @@ impl Weight for MountOptions {
             size,
             uid: _,
             gid: _,
-            kind: _,
+            kind,
         } = self;
-        stat_virt.weight() + host_perms.weight() + size.weight()
+        stat_virt.weight() + host_perms.weight() + size.weight() + kind.weight()
     }
 }
 
@@ -83,8 +82,11 @@ impl Options for MountOptions {
         let size = fields.one("size").and_then(|item| quantity(context, item, "512M"));
         let uid = fields.one("uid").and_then(|item| integer(context, item, "1000"));
         let gid = fields.one("gid").and_then(|item| integer(context, item, "1000"));
-        Self { readonly, noexec, nosuid, nodev, stat_virt, host_perms, size, uid, gid, kind: None }
+        let kind = fields.one("kind").and_then(|item| read_word::<VolumeKind>(context, item));
+        Self { readonly, noexec, nosuid, nodev, stat_virt, host_perms, size, uid, gid, kind }
     }
+
+    const SHORT: Option<&'static str> = Some("./src:/app");
 
     /// Reads `./src:/app:ro`.
     fn read_short(context: &mut Context<'_>, text: &Spanned<String>) -> Option<Option<RawMount>> {
@@ -120,7 +122,7 @@ fn read_text(context: &mut Context<'_>, text: &Spanned<String>) -> Option<RawMou
     let number = |id: u32| Spanned::new(i128::from(id), text.span);
     let stat_virt = stat_virt.map(|word| here(word.as_str()));
     let host_perms = host_perms.map(|word| here(word.as_str()));
-    let (size, kind) = (size.map(|size| here(&size)), kind.map(|_| text.span));
+    let (size, kind) = (size.map(|size| here(&size)), kind.map(|word| here(word.as_str())));
     let (uid, gid) = (uid.map(number), gid.map(number));
     Some(RawMount {
         source: here(&source),
@@ -153,10 +155,12 @@ fn check(context: &mut Context<'_>, raw: &RawMount, volumes: &Volumes<'_>) -> Op
     let size_mib = optional(options.size.as_ref(), |size| check_limit(context, size, "the limit of a mount"));
     let uid = optional(options.uid.as_ref(), |uid| check_id(context, uid, "uid"));
     let gid = optional(options.gid.as_ref(), |gid| check_id(context, gid, "gid"));
-    let (source, stat_virt, host_perms) = (source?, stat_virt?, host_perms?);
-    options::check(context, raw, &source, stat_virt);
+    let kind = optional(options.kind.as_ref(), |kind| check_word(context, Some(kind), "kind"));
+    let (source, stat_virt, host_perms, kind) = (source?, stat_virt?, host_perms?, kind?);
+    options::check(context, raw, &source, options::Words { stat_virt, kind });
     let (size_mib, uid, gid) = (size_mib?, uid?, gid?);
     let source = match source {
+        Source::Host { path, kind: _ } if kind == Some(VolumeKind::Disk) => MountSource::Disk { path },
         Source::Host { path, kind: _ } => MountSource::Host { path },
         Source::Volume { name } => MountSource::Volume { name },
         Source::External { name, volume } => MountSource::External { name, volume },
@@ -165,11 +169,12 @@ fn check(context: &mut Context<'_>, raw: &RawMount, volumes: &Volumes<'_>) -> Op
 }
 
 /// Checks a value unless it is missing; `None` when it is wrong.
-fn optional<T, M>(raw: Option<&T>, check: impl FnOnce(&T) -> Option<M>) -> Option<Option<M>> {
+pub(super) fn optional<T, M>(raw: Option<&T>, check: impl FnOnce(&T) -> Option<M>) -> Option<Option<M>> {
     raw.map_or(Some(None), |raw| check(raw).map(Some))
 }
 
-fn check_id(context: &mut Context<'_>, id: &Spanned<i128>, property: &str) -> Option<u32> {
+/// Checks the id of a user or a group.
+pub(super) fn check_id(context: &mut Context<'_>, id: &Spanned<i128>, property: &str) -> Option<u32> {
     if let Some(id) = u32::try_from(id.value).ok().filter(|id| *id <= ID_MAX) {
         return Some(id);
     }
@@ -181,9 +186,8 @@ fn check_id(context: &mut Context<'_>, id: &Spanned<i128>, property: &str) -> Op
     )
 }
 
-/// Checks the number of mounts, and of volumes that are disks: each takes a slot of the virtual machine, however often it
-/// is mounted. All other mounts share one.
-fn check_count(context: &mut Context<'_>, mounts: &[RawMount], volumes: &Volumes<'_>) {
+/// Checks the number of mounts.
+fn check_count(context: &mut Context<'_>, mounts: &[RawMount]) {
     if let Some(mount) = mounts.get(MOUNTS_PER_SANDBOX_MAX) {
         let message = format!("a sandbox has at most {MOUNTS_PER_SANDBOX_MAX} mounts");
         context.push(
@@ -191,35 +195,49 @@ fn check_count(context: &mut Context<'_>, mounts: &[RawMount], volumes: &Volumes
                 .label("one too many")
                 .help("mount a folder that contains several of them"),
         );
-        return;
     }
-    let declared = |mount: &RawMount| volumes.get(mount.source.value.as_str());
-    let is_disk = |mount: &RawMount| matches!(declared(mount), Some(Declared::Own(VolumeKind::Disk)));
-    // The kind of an external volume is not known here; the start counts them all.
-    let is_external = |mount: &RawMount| matches!(declared(mount), Some(Declared::External(_)));
-    let is_shared = mounts.iter().any(|mount| !is_disk(mount) && !is_external(mount));
-    let (most, beside) = if is_shared {
-        (VOLUMES_BESIDE_MOUNTS_MAX, ", beside its other mounts")
-    } else {
-        (VOLUMES_PER_SANDBOX_MAX, "")
-    };
-    let mut known: Vec<&Spanned<String>> = Vec::new();
-    for RawMount { source, .. } in mounts.iter().filter(|mount| is_disk(mount)) {
-        if known.iter().any(|one| one.value == source.value) {
-            continue;
+}
+
+/// Checks the number of disks that must be devices of the virtual machine, as nothing else in a sandbox can read them.
+fn check_devices(
+    context: &mut Context<'_>,
+    raw: &[RawMount],
+    mounts: &BTreeMap<String, Mount>,
+    volumes: &Volumes<'_>,
+) {
+    let (mut disks, mut is_shared) = (BTreeSet::new(), false);
+    for Mount { source, .. } in mounts.values() {
+        let is_disk = match source {
+            MountSource::Host { path: _ } => false,
+            MountSource::Disk { path: _ } => true,
+            MountSource::Volume { name } => {
+                matches!(volumes.get(name.as_str()), Some(Declared::Own(VolumeKind::Disk)))
+            }
+            // Its kind is not known here; the start counts them all.
+            MountSource::External { .. } => continue,
+        };
+        if is_disk {
+            disks.insert(source);
+        } else {
+            is_shared = true;
         }
-        if known.len() == most {
-            let message = format!("a sandbox has at most {most} volumes that are disks{beside}");
-            let diagnostic = Diagnostic::error(Code::TooManyVolumes, source.span, message)
-                .label(format!("`{}` is one too many", shorten(&source.value)))
-                .help("declare some of them with `kind` directory: of these it can have any number");
-            let others = known.iter().zip(1..);
-            context.push(others.fold(diagnostic, |diagnostic, (one, number)| {
-                diagnostic.also(one.span, format!("disk {number}"))
-            }));
+    }
+    let most = disk_devices(disks.len(), is_shared);
+    let mut known = BTreeSet::new();
+    for RawMount { source, to, options: _ } in raw {
+        let Some(MountSource::Disk { path }) = mounts.get(&to.value).map(|mount| &mount.source) else {
+            continue;
+        };
+        if DiskFormat::of_path(path) == DiskFormat::Qcow2 && known.insert(path) && known.len() > most {
+            let beside = if most < DISK_DEVICES_MAX { " beside its other mounts" } else { "" };
+            let message = format!("a sandbox has at most {most} qcow2 disks{beside}");
+            context.push(
+                Diagnostic::error(Code::TooManyMounts, source.span, message)
+                    .label("one too many")
+                    .help("convert it with `qemu-img convert -O raw`: raw disks can be as many as mounts"),
+            );
             return;
         }
-        known.push(source);
     }
 }
 
@@ -318,7 +336,8 @@ impl Value for Mounts {
 
     fn check(context: &mut Context<'_>, raw: &[RawMount], scope: &Scope<'_>) -> Option<Self::Model> {
         let checked = placement::check(context, raw, |context, mount| check(context, mount, scope.volumes));
-        check_count(context, raw, scope.volumes);
+        check_count(context, raw);
+        check_devices(context, raw, &checked, scope.volumes);
         Some(checked)
     }
 
@@ -334,7 +353,7 @@ impl Value for Mounts {
 /// Returns the path of the host, or the name of the volume in the Sandboxfile.
 fn name_of(source: &MountSource) -> String {
     match source {
-        MountSource::Host { path } => path.clone(),
+        MountSource::Host { path } | MountSource::Disk { path } => path.clone(),
         MountSource::Volume { name } | MountSource::External { name, volume: _ } => name.to_string(),
     }
 }
@@ -352,6 +371,9 @@ fn print_one((to, mount): (&String, &Mount)) -> Node {
     }
     if *stat_virt != StatVirt::default() {
         items.push(PrintItem::property("stat-virt", Scalar::text(stat_virt.as_str())));
+    }
+    if matches!(source, MountSource::Disk { path: _ }) {
+        items.push(PrintItem::property("kind", Scalar::text(VolumeKind::Disk.as_str())));
     }
     if *host_perms != HostPerms::default() {
         items.push(PrintItem::property("host-perms", Scalar::text(host_perms.as_str())));

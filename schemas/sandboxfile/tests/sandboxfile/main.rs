@@ -35,7 +35,7 @@ impl HostFiles for FakeHost {
     fn kind(&self, path: &str) -> Option<FileKind> {
         match path {
             "/project/socket" => Some(FileKind::Other),
-            path if path.ends_with(".tar") => Some(FileKind::File),
+            path if [".tar", ".img", ".qcow2"].iter().any(|end| path.ends_with(end)) => Some(FileKind::File),
             path if path.contains("missing") => None,
             _ => Some(FileKind::Directory),
         }

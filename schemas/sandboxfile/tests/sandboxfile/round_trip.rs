@@ -114,6 +114,13 @@ const MOUNT_OPTIONS: &[&str] = &[
     "gid=4294967294",
 ];
 
+const TMPFS: &[&str] = &[
+    "tmpfs \"/t/a\"",
+    "tmpfs \"/t/b\" size=\"3M\" mode=\"700\"",
+    "tmpfs \"/t/c:uid=4294967294,gid=0,noexec,ro\"",
+    "tmpfs to=\"/t/d:nodev\" nosuid=#true nodev=#true",
+];
+
 const VOLUMES: &[&str] = &[
     "volume \"a\"",
     "volume \"b\" size=\"2G\"",
@@ -127,6 +134,7 @@ prop_compose! {
         words in prop::collection::vec(text(), 1..4),
         paths in prop::collection::btree_set(text().prop_map(|text| part(&text)), 0..4),
         options in some_of(MOUNT_OPTIONS),
+        tmpfs in some_of(TMPFS),
         ports in some_of(PORTS),
         rules in some_of(RULES),
         default in prop::sample::select(vec!["public", "allow", "deny"]),
@@ -154,6 +162,7 @@ prop_compose! {
             };
             let _ = writeln!(out, "secret {name} {{ from {from}; hosts \"a.example\" \"*.b.example\"; on-violation \"{violation}\" }}");
         }
+        let _ = writeln!(out, "{}", tmpfs.join("\n"));
         for port in &ports {
             let _ = writeln!(out, "port \"{port}\"");
         }

@@ -77,7 +77,12 @@ impl Shares {
         entry.to_string()
     }
 
-    /// Whether the sandbox needs no file server.
+    /// Returns the number of entries of the file server.
+    pub fn len(&self) -> usize {
+        self.sources.len()
+    }
+
+    /// Whether there is nothing to serve.
     pub fn is_empty(&self) -> bool {
         self.sources.is_empty()
     }
@@ -92,19 +97,29 @@ impl Shares {
         if self.is_empty() {
             return Ok(Vec::new());
         }
-        let (sender, opened) = oneshot::channel();
         let sources = self.sources.clone();
-        // Not in the runtime's pool, whose end would wait for it.
-        std::thread::spawn(move || {
-            let opened: Result<Vec<_>, _> = sources.iter().map(Source::open).collect();
-            // The receiver may have given up.
-            let _ = sender.send(opened);
-        });
-        match tokio::time::timeout(OPEN_TIMEOUT, opened).await {
-            Ok(Ok(opened)) => opened,
-            // The thread has not sent anything.
-            Ok(Err(_)) | Err(_) => Err(MountError::NoAnswer { seconds: OPEN_TIMEOUT.as_secs() }),
-        }
+        in_thread(move || sources.iter().map(Source::open).collect()).await?
+    }
+}
+
+/// Opens sources in a thread, as those on a network file system may never answer.
+///
+/// # Errors
+///
+/// If they do not answer.
+pub(super) async fn in_thread<T: Send + 'static>(
+    open: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, MountError> {
+    let (sender, opened) = oneshot::channel();
+    // Not in the runtime's pool, whose end would wait for it.
+    std::thread::spawn(move || {
+        // The receiver may have given up.
+        let _ = sender.send(open());
+    });
+    match tokio::time::timeout(OPEN_TIMEOUT, opened).await {
+        Ok(Ok(opened)) => Ok(opened),
+        // The thread has not sent anything.
+        Ok(Err(_)) | Err(_) => Err(MountError::NoAnswer { seconds: OPEN_TIMEOUT.as_secs() }),
     }
 }
 
@@ -116,6 +131,7 @@ fn volume_policy(read_only: bool, size_bytes: Option<u64>) -> SharePolicy {
         host_perms: HostPerms::Private,
         size_bytes,
         owner: None,
+        disk: false,
     }
 }
 
@@ -151,8 +167,10 @@ fn source_of(
                 host_perms: *host_perms,
                 size_bytes: size_mib.map(bytes),
                 owner: mount.owner().map(|(uid, gid)| Owner { uid, gid }),
+                disk: false,
             },
         },
+        MountSource::Disk { path: _ } => return None,
         MountSource::Volume { .. } | MountSource::External { .. } => {
             let spec = launch.directory_volume(source)?;
             let volume = launch.volume(source)?;
@@ -263,6 +281,7 @@ mod tests {
             host_perms: HostPerms::Mirror,
             size_bytes: Some(3 << 20),
             owner: Some(Owner { uid: 7, gid: 0 }),
+            disk: false,
         };
         let of_volume = SharePolicy {
             read_only: false,
@@ -270,6 +289,7 @@ mod tests {
             host_perms: HostPerms::Private,
             size_bytes: Some(5 << 20),
             owner: None,
+            disk: false,
         };
         assert_eq!(
             policies,

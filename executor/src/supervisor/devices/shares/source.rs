@@ -123,6 +123,7 @@ mod tests {
                 host_perms: HostPerms::Private,
                 size_bytes: None,
                 owner: None,
+                disk: false,
             },
         }
     }

@@ -2,17 +2,63 @@
 
 use super::{MountOptions, RawMount, Source};
 use crate::FileKind;
-use crate::diagnostics::{Code, Context, Diagnostic};
+use crate::diagnostics::{Code, Context, Diagnostic, shorten};
 use crate::syntax::Span;
-use schemas::spec::{HostPerms, StatVirt};
+use schemas::spec::{HostPerms, StatVirt, VolumeKind};
+
+/// Options that are words.
+#[derive(Clone, Copy)]
+pub(super) struct Words {
+    pub stat_virt: StatVirt,
+    pub kind: Option<VolumeKind>,
+}
 
 /// Reports options that have no meaning for a source or beside others.
-pub(super) fn check(context: &mut Context<'_>, raw: &RawMount, source: &Source, stat_virt: StatVirt) {
+pub(super) fn check(context: &mut Context<'_>, raw: &RawMount, source: &Source, words: Words) {
     match source {
         Source::Volume { name } | Source::External { name, volume: _ } => {
             check_volume(context, raw, name.as_str());
         }
-        Source::Host { path: _, kind } => check_host(context, raw, *kind, stat_virt),
+        Source::Host { path: _, kind } => {
+            if let Some(wanted) = words.kind
+                && !check_kind(context, raw, *kind, wanted)
+            {
+                return;
+            }
+            if words.kind == Some(VolumeKind::Disk) {
+                check_disk(context, raw);
+            } else {
+                check_host(context, raw, *kind, words.stat_virt);
+            }
+        }
+    }
+}
+
+/// Reports a path that is not of the kind that is written.
+fn check_kind(context: &mut Context<'_>, raw: &RawMount, found: FileKind, wanted: VolumeKind) -> bool {
+    let (wanted, label, help) = match (wanted, found) {
+        (VolumeKind::Disk, FileKind::Directory) => {
+            ("disk", "a directory", "name a file with a file system, or remove `kind`")
+        }
+        (VolumeKind::Directory, FileKind::File) => {
+            ("directory", "a file", "remove `kind`, or choose `disk` for a file with a file system")
+        }
+        (VolumeKind::Disk | VolumeKind::Directory, _) => return true,
+    };
+    let message = format!("`{}` is not a {wanted}", shorten(&raw.source.value));
+    context
+        .push(Diagnostic::error(Code::HostPathNotUsable, raw.source.span, message).label(label).help(help));
+    false
+}
+
+fn check_disk(context: &mut Context<'_>, raw: &RawMount) {
+    for (property, span) in given(&raw.options).filter(|(property, _)| *property != "kind") {
+        let message = format!("`{}` has no meaning for a disk", context.spell_name(property));
+        context.push(
+            Diagnostic::error(Code::Conflict, span, message)
+                .label("applies to files of the host")
+                .help("remove it: the disk's own file system has a size, owners and modes"),
+        );
     }
 }
 
@@ -36,7 +82,7 @@ fn given(options: &MountOptions) -> impl Iterator<Item = (&'static str, Span)> {
         ("size", size.as_ref().map(|size| size.span)),
         ("uid", uid.as_ref().map(|id| id.span)),
         ("gid", gid.as_ref().map(|id| id.span)),
-        ("kind", *kind),
+        ("kind", kind.as_ref().map(|word| word.span)),
     ];
     options.into_iter().filter_map(|(name, span)| Some((name, span?)))
 }
@@ -71,11 +117,6 @@ fn check_host(context: &mut Context<'_>, raw: &RawMount, kind: FileKind, stat_vi
     let is_off = stat_virt == StatVirt::Off;
     for (property, span) in given(&raw.options) {
         let (beside, label, help) = match property {
-            "kind" => (
-                "for a path of the host".to_owned(),
-                "belongs to a volume",
-                "remove it: a path is a file or a directory already",
-            ),
             "size" if *readonly => (
                 "for a read-only mount".to_owned(),
                 "nothing can be added to it",

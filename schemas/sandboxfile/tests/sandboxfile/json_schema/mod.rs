@@ -6,7 +6,7 @@ mod validator;
 use sandboxfile::json_schema;
 use sandboxfile::language::{
     DEPENDENCY, HEALTHCHECK, HOOKS, LOGS, MOUNT, NETWORK, NETWORK_RULE, NETWORK_YAML, PROJECT, PropertyTable,
-    RESTART, SANDBOX, SCRIPT, SECRET, SECRET_SOURCE, SYNC, TABLES, VOLUME,
+    RESTART, SANDBOX, SCRIPT, SECRET, SECRET_SOURCE, SYNC, TABLES, TMPFS, VOLUME,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -14,11 +14,12 @@ use std::path::Path;
 use validator::refusals;
 
 /// Each place of the language, and the part of the schema that describes it.
-const PARTS: [(&PropertyTable, &str); 14] = [
+const PARTS: [(&PropertyTable, &str); 15] = [
     (&PROJECT, ""),
     (&VOLUME, "/definitions/Volume"),
     (&SANDBOX, "/definitions/Sandbox"),
     (&MOUNT, "/definitions/Mount"),
+    (&TMPFS, "/definitions/Tmpfs"),
     (&SYNC, "/definitions/SyncFolder"),
     (&NETWORK_YAML, "/definitions/Network"),
     (&SECRET, "/definitions/Secret"),
@@ -149,6 +150,15 @@ const SANDBOXES: &[(&str, bool)] = &[
     ("mounts: [{ source: ., to: /app, gid: 4294967295 }]", false),
     ("mounts: [{ source: ., to: /app, uid: root }]", false),
     ("mounts: [{ source: ., to: /app, kind: dir }]", false),
+    ("tmpfs: /run", true),
+    ("tmpfs: ['/run:size=64M,mode=755', { to: /x, size: 1M, mode: 1777, uid: 0, noexec: true }]", true),
+    ("tmpfs: [{ to: /x, mode: '0o755' }, '${DIR}']", true),
+    ("tmpfs: { to: /x }", false),
+    ("tmpfs: [run]", false),
+    ("tmpfs: [{ to: /x, mode: u+x }]", false),
+    ("tmpfs: [{ to: /x, mode: -1 }]", false),
+    ("tmpfs: [{ to: /x, size: 64 }]", false),
+    ("tmpfs: [{ source: /x }]", false),
     ("sync: [{ source: ., to: /app, ignore: target }]", true),
     ("sync: [{ source: . }]", false),
     ("ports: ['8080:80', '[::1]:80:80/udp', '${PORT}:80']", true),
