@@ -117,7 +117,10 @@ impl ShareFs {
         if let Some(mode) = mode.and_then(|mode| inode.share.host_mode(inode.kind, mode)) {
             self.descriptors.chmod(descriptor, mode)?;
         }
-        if stored == Some(next) || (stored.is_none() && clear_privileges && next.mode == shown.mode) {
+        let unchanged =
+            stored == Some(next) || (stored.is_none() && clear_privileges && next.mode == shown.mode);
+        // A change of owner sets the time of change even if it changes nothing, as chown(2) does elsewhere.
+        if unchanged && !owner_changes {
             return Ok(());
         }
         self.store(inode, descriptor, &stat, next)

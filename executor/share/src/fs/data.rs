@@ -138,7 +138,7 @@ impl ShareFs {
         &self,
         range: Range,
         from: &mut dyn ZeroCopyReader,
-        from_cache: bool,
+        appends: bool,
         fuse_flags: u32,
     ) -> io::Result<usize> {
         let Range { inode, handle, offset, size } = range;
@@ -148,16 +148,16 @@ impl ShareFs {
         if fuse_flags & WRITE_KILL_PRIV != 0 {
             self.clear_privileges(inode)?;
         }
-        // Pages of a mapping have their place also in a file that others append to.
-        let (file, appends) = match &open.append {
-            Some(file) if !from_cache => (file, true),
-            _ => (&open.file, false),
+        // A program may have turned the append mode on or off since; where it is on, the offset is the end as the guest
+        // knows it.
+        let (file, start) = match &open.append {
+            Some(file) if appends => (file, None),
+            _ => (&open.file, Some(offset)),
         };
-        if appends {
+        if start.is_none() {
             inode.check_changeable()?;
         }
         check_within_disk(inode, file, offset, size)?;
-        let start = if appends { None } else { Some(offset) };
         let most = growth_of_write(inode, file, start, size)?;
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         self.growing(inode, file, most, || Ok(copy(from, file, size, offset)))?

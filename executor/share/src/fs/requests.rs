@@ -178,10 +178,12 @@ impl FileSystem for ShareFs {
         offset: u64,
         _lock_owner: Option<u64>,
         delayed_write: bool,
-        _flags: u32,
+        flags: u32,
         fuse_flags: u32,
     ) -> io::Result<usize> {
-        self.write_file(Range { inode, handle, offset, size: size.into() }, from, delayed_write, fuse_flags)
+        // Pages of a mapping have their place also in a file that others append to.
+        let appends = !delayed_write && flags & libc::O_APPEND.cast_unsigned() != 0;
+        self.write_file(Range { inode, handle, offset, size: size.into() }, from, appends, fuse_flags)
     }
 
     // Not `flush`: every write is on the host before its answer, so a `close` in the guest need not ask.

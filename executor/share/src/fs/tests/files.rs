@@ -124,8 +124,11 @@ fn pages_of_a_mapping_keep_their_place_in_append_mode() {
     let mut page = Bytes(b"xx".to_vec());
     let (context, fs) = (&guest.context, &guest.fs);
     fs.write(context, open.inode, open.handle, &mut page, 2, 0, None, true, 0, 0).unwrap();
+    // The program has turned the append mode off.
+    let mut start = Bytes(b"y".to_vec());
+    fs.write(context, open.inode, open.handle, &mut start, 1, 1, None, false, 0, 0).unwrap();
     guest.close(open);
-    assert_eq!(guest.read("file").unwrap(), b"xx23456789hostend");
+    assert_eq!(guest.read("file").unwrap(), b"xy23456789hostend");
 }
 
 #[test]

@@ -32,6 +32,8 @@ pub struct Opened {
     pub inode: u64,
     /// The number of the handle.
     pub handle: u64,
+    /// The flags that the guest's kernel keeps.
+    pub flags: u32,
 }
 
 /// Opens a directory or file of the host as the source of a share.
@@ -106,14 +108,14 @@ impl Guest {
             CreateIn { flags: (flags | libc::O_CREAT).cast_unsigned(), mode, umask: 0, fuse_flags: 0 };
         self.with_parent(path, |parent, name| {
             let (entry, handle, _, _) = self.fs.create(&self.context, parent, &name, wanted)?;
-            Ok(Opened { inode: entry.inode, handle: handle.unwrap() })
+            Ok(Opened { inode: entry.inode, handle: handle.unwrap(), flags: flags.cast_unsigned() })
         })
     }
 
     pub fn open(&self, path: &str, flags: i32) -> Called<Opened> {
         let inode = self.walk(path)?;
         match errno(self.fs.open(&self.context, inode, flags.cast_unsigned(), 0)) {
-            Ok((handle, _, _)) => Ok(Opened { inode, handle: handle.unwrap() }),
+            Ok((handle, _, _)) => Ok(Opened { inode, handle: handle.unwrap(), flags: flags.cast_unsigned() }),
             Err(error) => {
                 self.forget(inode);
                 Err(error)
@@ -138,7 +140,7 @@ impl Guest {
             offset,
             None,
             false,
-            0,
+            open.flags,
             fuse_flags,
         ))
     }

@@ -60,7 +60,7 @@ fn many_inodes_share_few_descriptors() {
         assert!(guest.fs.inodes.usage().1 <= 32, "{:?}", guest.fs.inodes.usage());
         for (index, file) in files.iter().enumerate() {
             let (handle, _, _) = guest.fs.open(&guest.context, *file, 0, 0).unwrap();
-            let open = super::guest::Opened { inode: *file, handle: handle.unwrap() };
+            let open = super::guest::Opened { inode: *file, handle: handle.unwrap(), flags: 0 };
             assert_eq!(guest.read_at(open, 10, 0).unwrap(), index.to_string().as_bytes());
             guest.close(open);
         }
