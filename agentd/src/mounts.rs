@@ -337,6 +337,7 @@ mod tests {
             volumes: volumes.iter().map(volume).collect(),
             mounts: shares.iter().map(share).collect(),
             tmpfs: Vec::new(),
+            files: Vec::new(),
             network: None,
             clock_unix_ns: 0,
         }

@@ -19,7 +19,9 @@ use rustix::system::sethostname;
 use rustix::time::{ClockId, Timespec, clock_settime};
 use thiserror::Error;
 
+use crate::declared_files::DeclaredFiles;
 use crate::environment::SCRIPTS;
+use crate::mount_points::MountPoints;
 use crate::mounts::{FILE_SYSTEMS, Mounts, is_of_host};
 use crate::{hosts, network, users};
 
@@ -59,6 +61,8 @@ pub enum RootError {
     VolumeFull { destination: String },
     #[error("{destination} is a directory, and a file cannot be mounted over it")]
     FileOverDirectory { destination: String },
+    #[error("more files are declared than this agent takes")]
+    TooManyFiles,
 }
 
 pub fn step<T, E: Into<std::io::Error>>(
@@ -85,8 +89,9 @@ pub fn mount_for_devices() -> Result<(), RootError> {
 pub fn build(document: &BootDocument, progress: &mut dyn FnMut(u64)) -> Result<Root, RootError> {
     set_clock(document.clock_unix_ns);
     let writable = mount_overlay(document)?;
+    let files = DeclaredFiles::write(&document.files)?;
     let mounts = Mounts::open(document)?;
-    match complete(document, &mounts, progress) {
+    match complete(document, &writable, &mounts, files.as_ref(), progress) {
         Ok(()) => Ok(Root { writable, mounts }),
         Err(error) => {
             mounts.release();
@@ -98,7 +103,9 @@ pub fn build(document: &BootDocument, progress: &mut dyn FnMut(u64)) -> Result<R
 /// Completes the root after it was moved to `/`.
 fn complete(
     document: &BootDocument,
+    writable: &OwnedFd,
     mounts: &Mounts,
+    files: Option<&DeclaredFiles<'_>>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<(), RootError> {
     step(chdir(NEW_ROOT), "enter the new root")?;
@@ -106,19 +113,25 @@ fn complete(
     step(chroot("."), "change the root")?;
     step(chdir("/"), "enter /")?;
     mount_kernel_file_systems()?;
+    // Before volumes are filled, which would take the mount points of earlier files for files of the image.
+    let tidied = MountPoints::tidy(writable, Path::new("/"), &document.files);
+    let mut points = step(tidied, "remove the mount points of earlier files")?;
     mounts.fill(document, progress)?;
     mounts.bind(document)?;
+    if let Some(files) = files {
+        files.bind(&mut points)?;
+    }
     install_scripts(document)?;
     step(sethostname(document.hostname.as_bytes()), "set the host name")?;
     // `1` is IFF_UP. A kernel without loopback has nothing to bring up.
     let _ = write("/sys/class/net/lo/flags", "0x1");
     let addresses = document.network.as_ref().map(network::configure).transpose()?;
     if let Some(network) = &document.network
-        && !is_of_host(document, network::RESOLV_CONF)
+        && !is_given(document, network::RESOLV_CONF)
     {
         network::write_resolv_conf(&network.nameservers)?;
     }
-    if !is_of_host(document, hosts::HOSTS) {
+    if !is_given(document, hosts::HOSTS) {
         hosts::install(&document.hostname, &addresses.unwrap_or_default());
     }
     for directory in &document.directories {
@@ -128,6 +141,11 @@ fn complete(
         step(create_dir_all(workdir), format!("make the working directory '{workdir}'"))?;
     }
     Ok(())
+}
+
+/// Whether a file is declared, or lies in a mount of the host's own files: the agent leaves it as it is.
+fn is_given(document: &BootDocument, path: &str) -> bool {
+    is_of_host(document, path) || document.files.iter().any(|file| file.destination == path)
 }
 
 pub fn set_clock(unix_ns: u64) {

@@ -32,6 +32,8 @@ pub enum HostAccessKind {
     ModesOfMount,
     /// A volume of another project, or of none.
     Volume,
+    /// A file that is copied into a sandbox at each start.
+    CopiedFile,
     /// A folder that is copied into a sandbox.
     Sync,
     /// A file with a secret.
@@ -56,6 +58,7 @@ impl HostAccessKind {
             Self::ReadonlyMount => "mounts read-only",
             Self::ModesOfMount => "may set modes of files, or make links, on this host in",
             Self::Volume => "mounts the volume",
+            Self::CopiedFile => "copies the file",
             Self::Sync => "copies from",
             Self::SecretFile => "takes a secret from the file",
             Self::SecretVariable => "takes a secret from the variable",
@@ -65,8 +68,9 @@ impl HostAccessKind {
         }
     }
 
-    fn is_mount(self) -> bool {
-        matches!(self, Self::Mount | Self::ReadonlyMount)
+    /// Returns whether the sandbox can read what is at the path.
+    fn exposes(self) -> bool {
+        matches!(self, Self::Mount | Self::ReadonlyMount | Self::CopiedFile)
     }
 
     fn is_path(self) -> bool {
@@ -76,6 +80,7 @@ impl HostAccessKind {
             | Self::Mount
             | Self::ReadonlyMount
             | Self::ModesOfMount
+            | Self::CopiedFile
             | Self::Sync
             | Self::SecretFile => true,
             Self::Volume | Self::SecretVariable | Self::SecretCommand | Self::Network | Self::Port => false,
@@ -213,7 +218,7 @@ pub fn outside_folder(
             Some(ResolvedPath::Unknown) => Some("an unknown place".to_owned()),
         };
         let target = leads_to.as_deref().unwrap_or(&value);
-        let exposure = if kind.is_mount() { Exposure::of(Path::new(target), home) } else { None };
+        let exposure = if kind.exposes() { Exposure::of(Path::new(target), home) } else { None };
         Some(HostAccess { kind, value, leads_to, exposure, sandboxes, paths })
     };
     all.into_iter().filter_map(outside).collect()

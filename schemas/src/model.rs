@@ -186,7 +186,7 @@ mod tests {
             let volumes =
                 ["a", "b", "c", "d"].map(|name| (VolumeName::new(name).unwrap(), VolumeSpec::disk(64)));
             let model = Model::new(ProjectName::new("shop").unwrap(), volumes.into(), vec![sandbox]);
-            model.first_served_mount(&model.sandboxes()[0]).map(str::to_owned)
+            model.first_served_mount(&model.sandboxes()[0], |_| false).map(str::to_owned)
         };
         let three = [("/1", volume("a")), ("/2", volume("b")), ("/3", volume("a")), ("/4", volume("c"))];
         assert_eq!(served(&three), None);

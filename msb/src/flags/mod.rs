@@ -3,6 +3,7 @@
 //! Flags and files thus share one grammar, one set of checks and one planner. The generated text is never written to a
 //! file; error reports show its lines.
 
+mod file;
 mod mount;
 mod property;
 mod script;
@@ -24,7 +25,7 @@ use schemas::name::{ProjectName, SandboxName};
 use script::{Script, scripts};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use text::{Properties, list, literal, map, set};
 
 /// Name of the generated text in reports.
@@ -34,6 +35,8 @@ const SOURCE_NAME: &str = "the command line, as a Sandboxfile";
 const ENV: &str = "env";
 /// YAML name of the property that `--mount` also sets.
 const MOUNTS: &str = "mounts";
+/// YAML name of the property whose entries `--add-file` has in a short form.
+const FILES: &str = "files";
 
 /// The flags that describe a sandbox.
 #[derive(Debug, clap::Args)]
@@ -130,9 +133,13 @@ impl SandboxFlags {
         set(&mut properties, "image", literal(&self.image));
         let mut env = env_of_files(global)?;
         let mounts = mount::declared(self.properties.values("mount"), &self.mount)?;
+        for name in mounts.volumes.keys().filter(|name| Path::new(name).is_dir()) {
+            let note = format!("{name} is a volume; --volume ./{name}:… mounts the folder of this name");
+            OutputOptions::of(global).say(&note);
+        }
         for FlagValues { property, flag, values } in &self.properties.given {
             let value = match (flag.kind, values.as_slice()) {
-                _ if property.yaml == MOUNTS => continue,
+                _ if [MOUNTS, FILES].contains(&property.yaml) => continue,
                 (FlagKind::Text, [text]) => literal(text),
                 (FlagKind::Number, [number]) => number.parse().unwrap_or_else(|_| literal(number)),
                 (FlagKind::Text | FlagKind::Number | FlagKind::List, values) => list(values),
@@ -146,6 +153,7 @@ impl SandboxFlags {
         }
         set(&mut properties, ENV, map(&env));
         set(&mut properties, MOUNTS, mounts.mounts);
+        set(&mut properties, FILES, file::declared(self.properties.values("file"))?);
         // Dollar signs in a script belong to the shell, as in any Sandboxfile.
         let scripts =
             scripts.iter().map(|(name, Script { body, raw })| (name, json!({ "body": body, "raw": raw })));

@@ -95,7 +95,15 @@ fn short_form(text: &str) -> Result<String, CliError> {
         CliError::usage(format!("--mount {text:?}: {problem}"))
             .hint("write it as TAG:HOST[:ro][,OPTION…], such as src:./src:ro,stat-virt=off, mounted at /src")
     };
+    if let Some(short) = docker_form(text) {
+        let error = CliError::usage(format!("--mount {text:?}: it is not TAG:HOST"));
+        return Err(error.hint(format!("write it as --volume {short}")));
+    }
     let (tag, rest) = text.split_once(':').ok_or_else(|| invalid("it is not TAG:HOST"))?;
+    if tag.starts_with(['.', '/', '~']) {
+        let error = CliError::usage(format!("--mount {text:?}: the tag comes before the path"));
+        return Err(error.hint(format!("--volume {text} mounts at any path; --mount TAG:HOST at /TAG")));
+    }
     if suggest_name(tag).as_deref() != Some(tag) {
         return Err(invalid("a tag has only a-z, 0-9, '-' and '_'"));
     }
@@ -104,6 +112,9 @@ fn short_form(text: &str) -> Result<String, CliError> {
         Some((host, access @ ("ro" | "rw"))) => (host, Some(access)),
         _ => (host, None),
     };
+    if host.ends_with(":ro") || host.ends_with(":rw") {
+        return Err(invalid("`ro` or `rw` is given twice"));
+    }
     if !(matches!(host, "." | "..") || ["/", "./", "../"].iter().any(|start| host.starts_with(start))) {
         let starts = list(["/", "./", "../"], "or");
         return Err(invalid(&format!("a path of the host begins with {starts}")));
@@ -114,6 +125,18 @@ fn short_form(text: &str) -> Result<String, CliError> {
     let options: Vec<_> = access.into_iter().chain(options).collect();
     let short = format!("{host}:/{tag}");
     Ok(if options.is_empty() { short } else { format!("{short}:{}", options.join(",")) })
+}
+
+/// Returns the short form of docker's `type=bind,source=./src,target=/app,readonly`; `None` for other texts.
+fn docker_form(text: &str) -> Option<String> {
+    let value = |names: &[&str]| {
+        let mut options = text.split(',').filter_map(|option| option.split_once('='));
+        options.find(|(name, _)| names.contains(name)).map(|(_, value)| value)
+    };
+    let source = value(&["source", "src"])?;
+    let target = value(&["target", "destination", "dst"])?;
+    let is_readonly = text.split(',').any(|option| matches!(option, "readonly" | "ro" | "readonly=true"));
+    Some(format!("{source}:{target}{}", if is_readonly { ":ro" } else { "" }))
 }
 
 #[cfg(test)]
@@ -168,8 +191,22 @@ mod tests {
         ] {
             assert_eq!(short_form(text).map_err(|error| error.message), Ok(short.to_owned()), "{text}");
         }
-        for text in ["src", "Src:/a", "/src:/a", ":/a", "src:data", "src:", "src:/a:/b"] {
-            short_form(text).unwrap_err();
+        for (text, hint) in [
+            ("src", "write it as TAG:HOST"),
+            ("Src:/a", "write it as TAG:HOST"),
+            (":/a", "write it as TAG:HOST"),
+            ("src:data", "write it as TAG:HOST"),
+            ("src:", "write it as TAG:HOST"),
+            ("src:/a:/b", "write it as TAG:HOST"),
+            ("src:/a:rw:ro", "write it as TAG:HOST"),
+            ("/src:/a", "--volume /src:/a mounts at any path"),
+            ("./src:/a:ro", "--volume ./src:/a:ro mounts at any path"),
+            ("type=bind,source=./src,target=/app", "write it as --volume ./src:/app"),
+            ("type=volume,src=data,dst=/data,readonly", "write it as --volume data:/data:ro"),
+        ] {
+            let error = short_form(text).unwrap_err();
+            let found = error.hint.unwrap_or_default();
+            assert!(found.starts_with(hint), "{text}: {found}");
         }
     }
 }

@@ -239,11 +239,14 @@ async fn finish(attempt: &mut Option<JoinHandle<Attempt>>) -> Attempt {
     }
 }
 
-/// Returns the inputs of the plan: the files that were read, and local images.
+/// Returns the inputs of the plan: the files that were read, contents of a `file` included, and local images.
 fn inputs(loaded: &Loaded) -> Result<Watched, CliError> {
     let here = current_folder()?;
     let read = loaded.read.iter().filter_map(|file| file.path.as_deref()).map(PathBuf::from);
-    let files = read.chain(loaded.env_files.iter().cloned()).map(|file| here.join(file)).collect();
+    let copied = loaded.model.sandboxes().iter().flat_map(|sandbox| sandbox.definition().files.values());
+    let copied = copied.filter_map(|file| file.from.as_deref()).map(PathBuf::from);
+    let files = read.chain(loaded.env_files.iter().cloned()).chain(copied);
+    let files = files.map(|file| here.join(file)).collect();
     let ignored = Arc::new(Patterns::none());
     let images: BTreeSet<&str> = loaded
         .model

@@ -27,9 +27,10 @@ fn flags_are_checked_like_a_sandboxfile() {
     refused(&["--net-ipv6-pool", "fe80::/64"], 64, "they are link-local");
     refused(&["--no-net", "--net-default", "deny"], 64, "cannot be used with");
     refused(&["-p", "99999:80"], 64, "99999");
-    refused(&["-v", "data"], 64, "data");
+    refused(&["-v", "data"], 64, "write it as ./src:/app");
+    refused(&["-v", "/missing:./image"], 64, "the source comes first");
     refused(&["-v", "./image:/app:size=1"], 64, "expected a size such as `512M`");
-    refused(&["-v", "./image:/app:kind=dir"], 64, "`kind` has no meaning for a path of the host");
+    refused(&["-v", "./image:/app:kind=disk"], 64, "`./image` is not a disk");
     refused(&["-v", "./image:/app:ro,size=1G"], 64, "`size` has no meaning for a read-only mount");
     refused(
         &["-v", "./image:/app:stat-virt=off,uid=1"],
@@ -40,6 +41,7 @@ fn flags_are_checked_like_a_sandboxfile() {
     refused(&["-v", "data:/data:uid=1"], 64, "`uid` has no meaning for a volume");
     refused(&["-v", "data:/data:size=1M,kind=disk"], 64, "a disk cannot be of this size");
     refused(&["-v", "data:/a:size=1G", "-v", "data:/b:size=2G"], 64, "two declarations");
+    refused(&["--mount", "type=bind,src=./image,dst=/app"], 64, "write it as --volume ./image:/app");
     refused(&["--mount", "src"], 64, "it is not TAG:HOST");
     refused(&["--mount", "src:data"], 64, "a path of the host begins with");
     refused(&["--mount", "src:./missing"], 64, "there is no `./missing` that could be mounted");

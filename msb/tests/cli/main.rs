@@ -5,6 +5,7 @@
 mod capture;
 mod ci;
 mod confirm;
+mod declared_files;
 mod documents;
 mod errors;
 mod examples;

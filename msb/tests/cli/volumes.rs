@@ -97,13 +97,13 @@ fn a_volume_of_no_project_is_created_mounted_and_removed_by_its_name() {
     create(&["data", "--size", "64M"]).exits(0).prints("data: created\n");
     create(&["data", "--kind", "disk", "--size", "64M"]).exits(0).prints("data: exists already\n");
     create(&["data"]).exits(1).says("the volume data exists already: 64M");
-    create(&["disk", "--kind", "disk", "--shared"]).exits(2).says("a disk cannot be shared");
-    create(&["disk", "--size", "1M"]).exits(2).says("give whole MiB from 32M to 4T");
-    create(&["Disk"]).exits(2).says("is not the name of a volume");
+    create(&["disk", "--kind", "disk", "--shared"]).exits(64).says("a disk cannot be shared");
+    create(&["disk", "--size", "1M"]).exits(64).says("give whole MiB from 32M to 4096G");
+    create(&["Disk"]).exits(64).says("is not the name of a volume");
     create(&["common-pool", "--shared"]).exits(0);
     project.ok(&["up", "-d", "--no-start"]);
     let listed = project.ok(&["volume", "ls"]);
-    listed.prints_some("common-pool  directory, shared  -     -     shop-db");
+    listed.prints_some("common-pool  directory, shared  -     -         shop-db");
     let inspected = project.ok(&["volume", "inspect", "data", "--json"]).json();
     assert_eq!((&inspected["project"], &inspected["mounted_by"]), (&Value::Null, &json!(["shop-db"])));
     project.ok(&["volume", "inspect", "common-pool"]).prints_some("project     none");

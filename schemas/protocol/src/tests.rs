@@ -7,11 +7,11 @@ use serde_bytes::ByteBuf;
 
 use super::frame::{Flags, Frame, FrameDecoder, FrameError, MAX_BODY_BYTES, MAX_FRAME_LEN};
 use super::v1::{
-    BOOT_CHUNK_BYTES, BOOT_DOCUMENT_VERSION, BootAssembler, BootChunk, BootDocument, BootError, Disk, DiskAt,
-    Envelope, ErrorKind, ErrorReport, ExecExited, ExecFailed, ExecRequest, ExecStderr, ExecStdin, ExecStdout,
-    FailureKind, FileEntry, FileKind, FileOperation, FileRequest, FileResponse, FileStat, MAX_BOOT_BYTES,
-    Message, MessageError, Mount, OutputStream, Ping, Shutdown, TmpfsMount, VolumeMount, append_output,
-    schema_text,
+    BOOT_CHUNK_BYTES, BOOT_DOCUMENT_VERSION, BootAssembler, BootChunk, BootDocument, BootError, BootFile,
+    Disk, DiskAt, Envelope, ErrorKind, ErrorReport, ExecExited, ExecFailed, ExecRequest, ExecStderr,
+    ExecStdin, ExecStdout, FailureKind, FileEntry, FileKind, FileOperation, FileRequest, FileResponse,
+    FileStat, MAX_BOOT_BYTES, Message, MessageError, Mount, OutputStream, Ping, Shutdown, TmpfsMount,
+    VolumeMount, append_output, schema_text,
 };
 
 fn document() -> BootDocument {
@@ -57,6 +57,13 @@ fn document() -> BootDocument {
             noexec: true,
             nosuid: false,
             nodev: true,
+        }],
+        files: vec![BootFile {
+            destination: "/etc/app.conf".into(),
+            contents: (0..=u8::MAX).collect(),
+            mode: 0o600,
+            uid: 1000,
+            gid: 0,
         }],
         network: None,
         clock_unix_ns: 1_700_000_000_000_000_000,

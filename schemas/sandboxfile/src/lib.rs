@@ -162,7 +162,7 @@ pub trait HostFiles {
     /// Returns the kind of file at this absolute path, links followed; `None` when it does not exist.
     fn kind(&self, path: &str) -> Option<FileKind>;
 
-    /// Reads an included file, at most `limit + 1` bytes of it.
+    /// Reads an included file or the contents of a `file`, at most `limit + 1` bytes.
     ///
     /// # Errors
     ///

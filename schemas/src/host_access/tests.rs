@@ -1,8 +1,8 @@
 use super::*;
 use crate::name::{ProjectName, SandboxName, VolumeName};
 use crate::spec::{
-    Definition, HostPerms, Mount, MountSource, Network, NetworkDefault, OnViolation, Role, Secret,
-    SecretSource, StatVirt, Sync,
+    Contents, Definition, GuestFile, HostPerms, Mount, MountSource, Network, NetworkDefault, OnViolation,
+    Role, Secret, SecretSource, StatVirt, Sync,
 };
 
 fn mount(source: MountSource) -> Mount {
@@ -22,6 +22,11 @@ fn mount(source: MountSource) -> Mount {
 
 fn host(path: &str) -> Mount {
     mount(MountSource::Host { path: path.to_owned() })
+}
+
+fn file(from: Option<&str>) -> GuestFile {
+    let from = from.map(str::to_owned);
+    GuestFile { from, contents: Contents::new(*b"contents"), mode: 0o644, uid: 0, gid: 0 }
 }
 
 fn secret(from: SecretSource) -> Secret {
@@ -64,6 +69,8 @@ fn paths_in_the_folder_are_no_access() {
         definition.mounts.insert("/cache".to_owned(), mount(volume));
         definition.sync.insert("/src".to_owned(), Sync { source: "/p/src".to_owned(), ignore: Vec::new() });
         definition.secrets.insert("A".to_owned(), secret(SecretSource::File { path: "/p/key".to_owned() }));
+        definition.files.insert("/etc/a".to_owned(), file(Some("/p/a.conf")));
+        definition.files.insert("/etc/b".to_owned(), file(None));
     });
     assert_eq!(described(vec![inside], &["/p/common.kdl"]), Vec::<String>::new());
 }
@@ -77,6 +84,8 @@ fn all_else_is_listed_with_its_sandboxes() {
         // The name of the folder is a prefix of it only.
         definition.mounts.insert("/d".to_owned(), host("/p2"));
         definition.sync.insert("/src".to_owned(), Sync { source: "/src".to_owned(), ignore: Vec::new() });
+        definition.files.insert("/etc/x".to_owned(), file(Some("/p/link/key")));
+        definition.files.insert("/etc/y".to_owned(), file(Some("/srv/y.conf")));
         let sources = [
             ("A", SecretSource::Env { name: "TOKEN".to_owned() }),
             ("B", SecretSource::File { path: "/root/key".to_owned() }),
@@ -95,6 +104,8 @@ fn all_else_is_listed_with_its_sandboxes() {
             "mounts read-only /p/dangling, which is an unknown place (for web)",
             "mounts read-only /p/link/keys, which is /home/ann/.ssh/keys: keys and passwords are kept there (for web)",
             "mounts read-only /p2 (for web)",
+            "copies the file /p/link/key, which is /home/ann/.ssh/key: keys and passwords are kept there (for web)",
+            "copies the file /srv/y.conf (for web)",
             "copies from /src (for web)",
             "takes a secret from the file /root/key (for web)",
             "takes a secret from the variable TOKEN (for web)",
@@ -239,6 +250,7 @@ fn each_access_has_the_paths_of_its_properties() {
     let app = sandbox("app", "/srv/image", |definition| {
         definition.mounts.insert("/a.b".to_owned(), host("/srv/data"));
         definition.mounts.insert("/c".to_owned(), host("/srv/data"));
+        definition.files.insert("/etc/a.b".to_owned(), file(Some("/srv/a.conf")));
         definition.sync.insert("/src".to_owned(), Sync { source: "/srv/src".to_owned(), ignore: Vec::new() });
         definition
             .secrets
@@ -260,6 +272,7 @@ fn each_access_has_the_paths_of_its_properties() {
             vec!["include./srv/common.kdl"],
             vec!["app.image", "web.image"],
             vec!["app.mount./a.b", "app.mount./c"],
+            vec!["app.file./etc/a.b"],
             vec!["app.sync./src"],
             vec!["app.secret.KEY.from"],
         ]

@@ -3,8 +3,8 @@
 use super::diff::{self, Changes, Field};
 use super::host_access::{Found, HostAccess};
 use super::{
-    Condition, HealthCheck, HealthSetting, HookEvent, Logs, Mount, Network, Port, RestartPolicy, Role,
-    Secret, Sync, Tmpfs, defaults,
+    Condition, GuestFile, HealthCheck, HealthSetting, HookEvent, Logs, Mount, Network, Port, RestartPolicy,
+    Role, Secret, Sync, Tmpfs, defaults,
 };
 use crate::name::SandboxName;
 use crate::report::ChangeKind;

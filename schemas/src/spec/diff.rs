@@ -4,7 +4,7 @@
 //! The tables of properties name a function of this file for each field and the kind of its change. Other structs are
 //! destructured without `..`, so that a new field does not compile before its kind is decided.
 
-use super::{Definition, HealthSetting, Network, PinnedImage, Port, Secret};
+use super::{Definition, GuestFile, HealthSetting, Network, PinnedImage, Port, Secret};
 use crate::excerpt::excerpt;
 use crate::report::{ChangeKind, FieldChange};
 use rules::rule::Rule;
@@ -191,6 +191,29 @@ pub(super) fn scripts(
     new: &BTreeMap<String, String>,
 ) {
     changes.entries(field, [old, new], script_texts);
+}
+
+/// Compares two maps of files, each by its digest; the path that equal contents were read from has no effect.
+pub(super) fn files(
+    changes: &mut Changes,
+    field: Field<'_>,
+    old: &BTreeMap<String, GuestFile>,
+    new: &BTreeMap<String, GuestFile>,
+) {
+    for path in old.keys().chain(new.keys()).collect::<BTreeSet<_>>() {
+        let own = format!("{}.{path}", field.path);
+        let (before, after) = (old.get(path), new.get(path));
+        if let (Some(before), Some(after)) = (before, after) {
+            let GuestFile { from, contents, mode, uid, gid } = after;
+            let written = (&before.contents, &before.mode, &before.uid, &before.gid);
+            if written == (contents, mode, uid, gid) {
+                option(changes, Field::new(&format!("{own}.from"), ChangeKind::None), &before.from, from);
+                continue;
+            }
+        }
+        let text = |file: Option<&GuestFile>| file.map(ToString::to_string);
+        changes.push(Field::new(&own, field.kind), text(before), text(after));
+    }
 }
 
 /// Compares two sets of ports.

@@ -3,8 +3,8 @@
 //! Each value type implements [`HostAccess`], so that a new one does not compile before its access is decided.
 
 use super::{
-    Condition, HealthSetting, HookEvent, HostPerms, Logs, Mount, MountSource, Network, NetworkDefault, Port,
-    RestartPolicy, Secret, SecretSource, StatVirt, Sync, Tmpfs,
+    Condition, GuestFile, HealthSetting, HookEvent, HostPerms, Logs, Mount, MountSource, Network,
+    NetworkDefault, Port, RestartPolicy, Secret, SecretSource, StatVirt, Sync, Tmpfs,
 };
 use crate::host_access::HostAccessKind;
 use crate::name::SandboxName;
@@ -119,6 +119,21 @@ impl HostAccess for Mount {
         match &mut self.source {
             MountSource::Host { path } | MountSource::Disk { path } => *path = map(path),
             MountSource::Volume { .. } | MountSource::External { .. } => {}
+        }
+    }
+}
+
+impl HostAccess for GuestFile {
+    fn reached(&self, found: &mut Found<'_>) {
+        let Self { from, contents: _, mode: _, uid: _, gid: _ } = self;
+        if let Some(path) = from {
+            found(HostAccessKind::CopiedFile, path.clone(), "");
+        }
+    }
+
+    fn map_host_paths(&mut self, map: &dyn Fn(&str) -> String) {
+        if let Some(path) = &mut self.from {
+            *path = map(path);
         }
     }
 }

@@ -3,6 +3,7 @@
 mod blocks;
 mod definition;
 pub mod diff;
+mod file;
 mod host_access;
 mod image;
 mod mount;
@@ -12,6 +13,7 @@ mod tmpfs;
 
 pub use blocks::{Capture, HealthCheck, Logs};
 pub use definition::Definition;
+pub use file::{Contents, GuestFile};
 pub use image::{ImageReference, PinnedImage};
 pub use mount::{DiskFormat, Mount, MountSource, Sync, VolumeSpec};
 pub use network::{HookEvent, Network, NetworkDefault, OnViolation, Secret, SecretSource};
@@ -114,6 +116,8 @@ pub mod defaults {
     pub const DISK_MIB: u32 = 4096;
     /// The size of a volume that is a disk, in MiB.
     pub const VOLUME_MIB: u32 = 4096;
+    /// The mode of a file that is written into a sandbox.
+    pub const FILE_MODE: u32 = 0o644;
     /// The shell of scripts.
     pub const SHELL: &str = "/bin/sh";
     /// The interval between two probes, in ms.
@@ -150,6 +154,12 @@ pub mod limits {
     }
     /// The most mounts of one sandbox.
     pub const MOUNTS_PER_SANDBOX_MAX: usize = 64;
+    /// The most files that are written into one sandbox at its start.
+    pub const FILES_PER_SANDBOX_MAX: usize = 64;
+    /// The largest of them, in bytes.
+    pub const FILE_BYTES_MAX: usize = 256 * 1024;
+    /// The largest size of all of them together, in bytes.
+    pub const FILES_BYTES_MAX: usize = 1024 * 1024;
     /// The most replicas of one sandbox.
     pub const REPLICAS_MAX: u32 = 1000;
     /// The most rules of one sandbox's network: each is compared with those before it.

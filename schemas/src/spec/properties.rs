@@ -138,6 +138,15 @@ macro_rules! sandbox_properties {
                     flags: [Flag::new("tmpfs", "PATH[:OPTIONS]", FlagKind::List)],
                     instead: [],
                 };
+                /// Files that are written into it at each start, by their paths there.
+                #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+                files: BTreeMap<String, GuestFile> = BTreeMap::new() => Files {
+                    names: each("file", "files"),
+                    like: true,
+                    change: Restart, differ: files,
+                    flags: [Flag::new("add-file", "SOURCE:DEST[:OPTIONS]", FlagKind::List)],
+                    instead: ["config", "config_file", "config_files"],
+                };
                 /// Folders of the host that `msb up --watch` copies, by their paths in the sandbox.
                 sync: BTreeMap<String, Sync> = BTreeMap::new() => Syncs {
                     names: each("sync", "sync"),

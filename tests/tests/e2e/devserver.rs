@@ -59,6 +59,6 @@ fn a_server_reloads_what_the_host_saves() {
         "<p>edited\n" => Ok(()),
         other => Err(other.to_owned()),
     });
-    project.ok(&["down", "-v"]);
+    project.ok(&["down", "-v", "--yes"]);
     leftovers::assert_none(project.home());
 }

@@ -10,6 +10,7 @@ mod capture;
 mod ci;
 mod copies;
 mod crash;
+mod declared_files;
 mod devserver;
 mod disks;
 mod doctor;

@@ -63,7 +63,7 @@ fn random_operations_match_a_model() {
         project.exec("box", &[PROGRAM, "append", &format!("{place}/appended"), "3", "300"]);
     }
     host_and_guest(&project, seed);
-    project.ok(&["down", "-v"]);
+    project.ok(&["down", "-v", "--yes"]);
 }
 
 /// Returns the digests of the file before and after a run.
@@ -259,7 +259,7 @@ fn what_was_acknowledged_survives_sudden_ends() {
     }
     println!("{rounds} rounds, {total} records were acknowledged");
     project.up();
-    project.ok(&["down", "-v"]);
+    project.ok(&["down", "-v", "--yes"]);
 }
 
 /// Returns the directory with the contents of a volume.

@@ -143,7 +143,6 @@ fn many_disks(count: usize) -> String {
         format!("mount \"d{n:02}\" to=\"/d/{n:02}\" {options}\n")
     };
     let mounts: String = (0..count).map(mount).collect();
-    let last = count - 1;
     format!(
         r#"
         project "many"
@@ -155,7 +154,6 @@ fn many_disks(count: usize) -> String {
             mount "folder" to="/folder"
             {mounts}
         }}
-        sandbox "reader" {{ image "@image"; mount "d{last:02}" to="/data" readonly=#true }}
         "#
     )
 }

@@ -10,12 +10,18 @@ use crate::supervisor::network;
 use executor_client::guest_text::GuestText;
 use executor_image::ImageConfig;
 use protocol::frame::LINK_ID;
-use protocol::latest::{BOOT_DOCUMENT_VERSION, BootDocument, Clock, FEATURE_CLOCK, Message, TmpfsMount};
-use schemas::spec::limits::OWN_SANDBOXFILE_BYTES_MAX;
-use schemas::spec::{Definition, SandboxSpec, Tmpfs};
+use protocol::latest::{
+    BOOT_DOCUMENT_VERSION, BootDocument, BootFile, Clock, FEATURE_CLOCK, MAX_BOOT_FILES,
+    MAX_BOOT_FILES_BYTES, Message, TmpfsMount,
+};
+use schemas::spec::limits::{FILES_BYTES_MAX, FILES_PER_SANDBOX_MAX, OWN_SANDBOXFILE_BYTES_MAX};
+use schemas::spec::{Definition, GuestFile, SandboxSpec, Tmpfs};
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
+
+/// The guest takes every file that a Sandboxfile can declare.
+const _: () = assert!(FILES_PER_SANDBOX_MAX <= MAX_BOOT_FILES && FILES_BYTES_MAX <= MAX_BOOT_FILES_BYTES);
 
 impl Machine<'_> {
     /// Sends the boot document and waits until the guest is up; returns the features of its agent.
@@ -131,6 +137,7 @@ impl Machine<'_> {
             volumes: self.volumes.mounts(launch, definition, devices, boot.shares),
             mounts: boot.shares.mounts(),
             tmpfs: definition.tmpfs.iter().map(tmpfs_mount).collect(),
+            files: definition.files.iter().map(boot_file).collect(),
             network: launch
                 .addresses
                 .as_ref()
@@ -159,6 +166,12 @@ fn tmpfs_mount((destination, tmpfs): (&String, &Tmpfs)) -> TmpfsMount {
         nosuid: *nosuid,
         nodev: *nodev,
     }
+}
+
+/// Describes a declared file to the guest.
+fn boot_file((path, file): (&String, &GuestFile)) -> BootFile {
+    let &GuestFile { from: _, ref contents, mode, uid, gid } = file;
+    BootFile { destination: path.clone(), contents: contents.bytes().to_vec(), mode, uid, gid }
 }
 
 fn unix_ns() -> u64 {

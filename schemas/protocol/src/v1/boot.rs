@@ -26,6 +26,10 @@ pub const MAX_BOOT_BYTES: usize = 64 * 1024 * 1024;
 pub const COPY_PARTIAL: &str = ".msb-copy.partial";
 /// The directory in a volume with a complete copy whose entries are being moved out.
 pub const COPY_COMPLETE: &str = ".msb-copy.complete";
+/// The most files that a document declares.
+pub const MAX_BOOT_FILES: usize = 64;
+/// The largest size of their contents together, in bytes: 1 MiB.
+pub const MAX_BOOT_FILES_BYTES: usize = 1024 * 1024;
 
 payload! {
     /// `core.boot`: one chunk of the boot document.
@@ -88,6 +92,9 @@ payload! {
         /// The directories in memory.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         pub tmpfs: Vec<TmpfsMount>,
+        /// The files that are written at each boot, at most [`MAX_BOOT_FILES`].
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub files: Vec<BootFile>,
         /// The network interface; without it the guest has a loopback only.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub network: Option<Network>,
@@ -170,6 +177,21 @@ payload! {
         pub nosuid: bool,
         /// Whether device nodes on it have no effect.
         pub nodev: bool,
+    }
+
+    /// A file that is written at each boot, and covers what is at its path.
+    pub struct BootFile {
+        /// The absolute path; missing directories are created.
+        pub destination: String,
+        /// The contents.
+        #[serde(with = "serde_bytes")]
+        pub contents: Vec<u8>,
+        /// The permission bits.
+        pub mode: u32,
+        /// The user who owns it.
+        pub uid: u32,
+        /// Its group.
+        pub gid: u32,
     }
 
     /// The network interface.

@@ -1,7 +1,8 @@
 //! The table of messages: variant, payload, type name and usual flags.
 
 use super::boot::{
-    BootChunk, BootDocument, BootFailed, BootProgress, Disk, Mount, Network, TmpfsMount, VolumeMount,
+    BootChunk, BootDocument, BootFailed, BootFile, BootProgress, Disk, Mount, Network, TmpfsMount,
+    VolumeMount,
 };
 use super::envelope::{Envelope, MessageError, encode_payload};
 use super::exec::{
@@ -135,6 +136,7 @@ const INNER: &[(&str, &[(&str, &str)])] = &[
     ("VolumeMount", VolumeMount::FIELDS),
     ("Mount", Mount::FIELDS),
     ("TmpfsMount", TmpfsMount::FIELDS),
+    ("BootFile", BootFile::FIELDS),
     ("MountChange", MountChange::FIELDS),
     ("Network", Network::FIELDS),
 ];

@@ -22,7 +22,9 @@ pub(crate) fn charge(context: &mut Context<'_>, raw: &[RawSandbox], checked: &[C
         context.charge_sandboxes(sandbox.declaration.replicas, place)?;
         let (replicas, mut each) = (sandbox.declaration.replicas as usize, 0);
         if replicas > 1 {
-            each = ENTRY_BYTES + raw.weight();
+            let files = sandbox.definition.files.values();
+            let contents: usize = files.map(|file| file.contents.bytes().len()).sum();
+            each = ENTRY_BYTES + raw.weight() + contents;
         }
         for on in sandbox.definition.depends_on.keys() {
             let copies = families.get(on).map_or(0, |count| *count as usize);

@@ -113,6 +113,8 @@ codes! {
     VolumeNotShared = "volume_not_shared",
     /// More mounts than a sandbox can have.
     TooManyMounts = "too_many_mounts",
+    /// More files than a sandbox can have.
+    TooManyFiles = "too_many_files",
     /// A property that changes nothing.
     NoEffect = "no_effect",
     /// A port that cannot be read.

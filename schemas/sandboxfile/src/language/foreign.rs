@@ -12,6 +12,12 @@ const REACHED_BY_RULES: Instead = Write {
            `network: { rules: [\"allow@domain=db:tcp:5432\"] }`",
 };
 
+/// Compose's `configs`, at the top of the file and in a service.
+pub(super) const FILES: Instead = Write {
+    kdl: "declare each file in the sandbox that uses it: `file \"/etc/app.conf\" { from \"./app.conf\" }`",
+    yaml: "declare each file in the sandbox that uses it: `files: { /etc/app.conf: { from: ./app.conf } }`",
+};
+
 const RESOLVED_BY_MSB: Instead =
     Say("msb answers DNS queries by the host's resolvers: no server and no search domain can be set");
 const NO_DEVICES: Instead = Say("no device of the host, and no GPU, can be passed to a sandbox: remove it");
@@ -66,7 +72,7 @@ pub(super) const SANDBOX: &[(&[&str], Instead)] = &[
         Say("a user has the groups of the image's /etc/group; another one is `NAME:GROUP` in `user`"),
     ),
     (&["pull_policy"], Say("it is an option: `msb up --pull always`, `msb up --pull never`")),
-    (&["configs"], Say("files come into a sandbox with its image or its scripts")),
+    (&["configs"], FILES),
     (&["volumes_from"], Say("list each mount: a volume belongs to one sandbox at a time")),
     (&["pids_limit"], Say("processes are limited by `memory` alone: remove it")),
     (&["mem_reservation", "memswap_limit", "mem_swappiness"], ONE_MEMORY),

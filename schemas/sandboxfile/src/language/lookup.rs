@@ -4,7 +4,7 @@
 //! those of variables and scripts, are compared as they are, and may contain dots.
 
 use super::{
-    DEPENDENCY, HEALTHCHECK, HOOKS, Instead, LOGS, MOUNT, NETWORK, NETWORK_YAML, PROJECT, Property,
+    DEPENDENCY, FILE, HEALTHCHECK, HOOKS, Instead, LOGS, MOUNT, NETWORK, NETWORK_YAML, PROJECT, Property,
     PropertyTable, RESTART, SANDBOX, SCRIPT, SECRET, SECRET_SOURCE, SYNC, TMPFS, VOLUME,
 };
 use crate::{Format, Origins};
@@ -55,6 +55,7 @@ fn inside(kdl: &str) -> Inside {
         "script" => Inside::Named(Some(recorded_whole(&SCRIPT))),
         "mount" => Inside::Named(Some(recorded_whole(&MOUNT))),
         "tmpfs" => Inside::Named(Some(recorded_whole(&TMPFS))),
+        "file" => Inside::Named(Some(recorded_whole(&FILE))),
         "sync" => Inside::Named(Some(recorded_whole(&SYNC))),
         "depends-on" => Inside::Named(Some(recorded_whole(&DEPENDENCY))),
         "secret" => Inside::Named(Some(recorded_each(&SECRET))),

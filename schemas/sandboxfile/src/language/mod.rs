@@ -124,7 +124,7 @@ pub use lookup::{NotFound, find};
 
 pub use network::{NETWORK, NETWORK_RULE, NETWORK_YAML, SECRET, SECRET_SOURCE};
 pub use schema::json_schema;
-pub use storage::{MOUNT, SYNC, TMPFS, VOLUME};
+pub use storage::{FILE, MOUNT, SYNC, TMPFS, VOLUME};
 pub(crate) use vocabulary::{FOREIGN_RESTART_POLICIES, Foreign, RESTART_POLICIES, Vocabulary};
 
 use crate::values::{self, Value};
@@ -201,7 +201,7 @@ pub static PROJECT: PropertyTable = PropertyTable {
         (&["version"], Say("a Sandboxfile has no version: remove it")),
         (&["networks"], Say("each sandbox has its own network: remove it")),
         (&["secrets"], Say("declare secrets inside the sandbox that uses them")),
-        (&["configs"], Say("files come into a sandbox with its image or its scripts")),
+        (&["configs"], foreign::FILES),
     ],
 };
 
@@ -326,6 +326,7 @@ pub static TABLES: &[&PropertyTable] = &[
     &SANDBOX,
     &MOUNT,
     &TMPFS,
+    &FILE,
     &SYNC,
     &NETWORK,
     &NETWORK_YAML,

@@ -3,7 +3,7 @@
 //! Every value but the text of a script may contain variables, whose values an editor does not know. So each kind of
 //! value accepts any text with a dollar sign.
 
-use super::{PROJECT, Property, PropertyTable, RESTART_POLICIES, SANDBOX, TABLES};
+use super::{FILE, PROJECT, Property, PropertyTable, RESTART_POLICIES, SANDBOX, TABLES};
 use rules::Word;
 use rules::pool::{Ipv4Pool, Ipv6Pool};
 use rules::rule::{Action, Direction, Group, Protocol};
@@ -18,8 +18,9 @@ const PORT: &str =
     r"^(([0-9]{1,3}(\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]+\]):)?[0-9]{1,5}:[0-9]{1,5}(/(tcp|udp))?$";
 const IPV4_POOL: &str = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}/([1-9]|[12][0-9]|30)$";
 const IPV6_POOL: &str = r"^[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*/([1-9]|[1-5][0-9]|6[0-4])$";
-const GUEST_PATH: &str = "^/.*[^/]$";
-const MODE: &str = "^(0o)?[0-7]{1,12}$";
+pub(crate) const GUEST_PATH: &str = "^/.*[^/]$";
+const FILE_MODE: &str = "^(0o)?0?[0-7]{1,3}$";
+const TMPFS_MODE: &str = "^(0o)?[0-7]{1,12}$";
 const VARIABLE: &str = r"\$";
 /// `*.` and one part alone would be a whole top-level domain.
 const HOST: &str = r"^(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+\.?$";
@@ -52,6 +53,9 @@ fn block(place: &PropertyTable) -> Value {
     if place.definition == "SecretSource" {
         block["minProperties"] = json!(1);
         block["maxProperties"] = json!(1);
+    }
+    if std::ptr::eq(place, &FILE) {
+        block["oneOf"] = json!([{ "required": ["from"] }, { "required": ["content"] }]);
     }
     block
 }
@@ -193,8 +197,8 @@ pub(crate) fn tmpfs_size() -> Value {
 }
 
 /// Returns the schema of a mode.
-pub(crate) fn mode() -> Value {
-    let digits = any_of([json!({ "type": "integer", "minimum": 0, "maximum": 7777 }), matching(MODE)]);
+pub(crate) fn tmpfs_mode() -> Value {
+    let digits = any_of([json!({ "type": "number", "minimum": 0, "maximum": 7777 }), matching(TMPFS_MODE)]);
     with(or_variable(digits), "default", "1777")
 }
 
@@ -206,6 +210,23 @@ pub(crate) fn tmpfs_text() -> Value {
 /// Returns the schema of the id of a user or a group.
 pub(crate) fn id() -> Value {
     with(integer(0, Some(ID_MAX)), "examples", [1000])
+}
+
+/// Returns the schema of the owner of a file, root by default.
+pub(crate) fn owner() -> Value {
+    with(id(), "default", 0)
+}
+
+/// Returns the schema of the permissions of a file; YAML reads them as a number without quotes.
+pub(crate) fn file_mode() -> Value {
+    let mode =
+        any_of([matching_or_variable(FILE_MODE), json!({ "type": "number", "minimum": 0, "maximum": 777 })]);
+    with(with(mode, "examples", ["0600", "0755"]), "default", "0644")
+}
+
+/// Returns the schema of a file of the host.
+pub(crate) fn host_file() -> Value {
+    json!({ "type": "string", "minLength": 1, "examples": ["./app.conf"] })
 }
 
 /// Returns the schema of a duration.

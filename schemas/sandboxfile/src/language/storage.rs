@@ -1,4 +1,4 @@
-//! The vocabulary of volumes, mounts and copied folders.
+//! The vocabulary of volumes, mounts, files and copied folders.
 
 use super::Instead::{self, Say, Use, Write};
 use super::schema;
@@ -120,7 +120,7 @@ pub static TMPFS: PropertyTable = PropertyTable {
             schema::tmpfs_size,
             "The most that it can contain; without it, half of the sandbox's memory.",
         ),
-        plain("mode", schema::mode, "Its mode, an octal number."),
+        plain("mode", schema::tmpfs_mode, "Its mode, an octal number."),
         plain("uid", schema::id, "The user who owns it; without it, root."),
         plain("gid", schema::id, "Its group; without it, root's."),
         plain("readonly", schema::flag, "Whether nothing can be written to it."),
@@ -140,6 +140,42 @@ pub static TMPFS: PropertyTable = PropertyTable {
         (&["user", "owner"], Use("uid")),
         (&["group"], Use("gid")),
         (&["rw"], Say("it can be written to unless it is `readonly`")),
+    ],
+};
+
+/// Beside a file's path.
+pub static FILE: PropertyTable = PropertyTable {
+    what: "a file",
+    definition: "File",
+    doc: "A file that is written into a sandbox at each start, from a file of the host or from a text.",
+    required: &[],
+    properties: &[
+        plain(
+            "from",
+            schema::host_file,
+            "The file of the host whose contents it has, at most 256 KiB, and 1 MiB for all files of a sandbox.",
+        ),
+        plain("content", schema::text, "The contents, instead of `from`; variables are replaced."),
+        plain("mode", schema::file_mode, "Its permissions in octal."),
+        plain("uid", schema::owner, "The user who owns it."),
+        plain("gid", schema::owner, "Its group."),
+    ],
+    foreign: &[
+        (&["source", "src", "file", "host"], Use("from")),
+        (&["contents", "text", "body", "data"], Use("content")),
+        (&["permissions", "perms", "chmod"], Use("mode")),
+        (&["user", "owner"], Use("uid")),
+        (&["group"], Use("gid")),
+        (
+            &["target", "destination", "dest", "dst", "path", "to"],
+            Say("the path in the sandbox is the name of the file: remove it"),
+        ),
+        (&["environment", "env"], Say("write the variable into `content`, as \"${NAME}\"")),
+        (
+            &["readonly", "read_only", "ro"],
+            Say("a `mode` such as \"0444\" keeps all but root from writing to it"),
+        ),
+        (&["external", "name"], Say("a file belongs to its sandbox: remove it")),
     ],
 };
 

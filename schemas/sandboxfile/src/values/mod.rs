@@ -5,6 +5,7 @@ mod block;
 mod depends_on;
 mod env;
 mod fields;
+mod file;
 mod guest_path;
 pub(crate) mod healthcheck;
 mod hook;
@@ -33,6 +34,7 @@ mod word;
 // The table of properties names the kinds of values, whatever file they are in.
 pub(crate) use depends_on::*;
 pub(crate) use env::*;
+pub(crate) use file::*;
 pub(crate) use healthcheck::*;
 pub(crate) use hook::*;
 pub(crate) use image::*;

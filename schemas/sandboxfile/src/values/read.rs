@@ -21,6 +21,12 @@ impl Help for &str {
     }
 }
 
+impl Help for String {
+    fn word(&self, _context: &Context<'_>) -> String {
+        self.clone()
+    }
+}
+
 impl<F: Fn(&Context<'_>) -> String> Help for F {
     fn word(&self, context: &Context<'_>) -> String {
         self(context)
@@ -85,7 +91,7 @@ pub(crate) struct MainValue<'a> {
     /// The next step for a missing value, and for several ones unless they have their own.
     pub help: &'a dyn Help,
     /// The next step for several values.
-    pub too_many_help: Option<&'static str>,
+    pub too_many_help: Option<&'a dyn Help>,
 }
 
 impl MainValue<'_> {
@@ -101,7 +107,7 @@ impl MainValue<'_> {
         let property = fields.one(self.property);
         let diagnostic = match (first, second.or(first.filter(|_| property.is_some())), property) {
             (_, Some(extra), _) => {
-                let help = self.too_many_help.map_or_else(|| self.help.word(context), str::to_owned);
+                let help = self.too_many_help.unwrap_or(self.help).word(context);
                 Diagnostic::error(Code::TooManyValues, extra.span, self.too_many)
                     .label("one too many")
                     .help(help)

@@ -61,7 +61,7 @@ fn read_one(context: &mut Context<'_>, entry: Entry<'_>) -> Option<RawScript> {
         too_many: &format!("the script `{}` takes one body", name()),
         help: &help,
         too_many_help: Some(
-            "several lines make one text: put them between two lines of `\"\"\"` in KDL, after `|` in YAML",
+            &"several lines make one text: put them between two lines of `\"\"\"` in KDL, after `|` in YAML",
         ),
     };
     let (body, _) = body.find(context, entry.arguments, &fields)?;

@@ -177,6 +177,35 @@ impl HostFiles for Everywhere {
     }
 }
 
+/// A host on which everything below the project's folder is a file of the largest size.
+struct LargeFiles;
+
+impl HostFiles for LargeFiles {
+    fn kind(&self, path: &str) -> Option<FileKind> {
+        Some(if path == "/project" { FileKind::Directory } else { FileKind::File })
+    }
+
+    fn read(&self, _path: &str, limit: usize) -> Result<Vec<u8>, String> {
+        Ok(vec![b'x'; limit])
+    }
+}
+
+#[test]
+fn file_bombs() {
+    let (kdl, yaml) = ("image \".\"; file \"/a\" \"./a\"", "image: ., files: { /a: ./a }");
+    for format in FORMATS {
+        let mut replicas = Text::new(format);
+        replicas.sandbox("web", &format!("{kdl}; replicas 1000"), &format!("{yaml}, replicas: 1000"));
+        assert_too_complex(&load_text(&replicas, b"", &LargeFiles), "replicas");
+        let mut like = Text::new(format);
+        like.sandbox("base", kdl, yaml);
+        for number in 0..600 {
+            like.sandbox(&format!("s{number}"), "like \"base\"", "like: base");
+        }
+        assert_too_complex(&load_text(&like, b"", &LargeFiles), "the files of this project");
+    }
+}
+
 #[test]
 fn include_bombs() {
     for format in FORMATS {

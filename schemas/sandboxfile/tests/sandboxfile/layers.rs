@@ -291,3 +291,35 @@ fn origins_list_overridden_values() {
     assert_eq!(places("copy.cpus"), [("over.kdl".into(), 2, None)]);
     assert_eq!(origins.beneath("web.env").count(), 2);
 }
+
+#[test]
+fn files_merge_by_path_and_each_is_read_in_its_own_folder() {
+    let base = r#"
+        sandbox "web" { image "./image"; file "/etc/a" "./a.conf" mode="0600"; file "/etc/b" "./b.conf" }
+        sandbox "copy" { like "web"; file "/etc/b" content="own" }
+    "#;
+    let over = Source {
+        folder: "/elsewhere",
+        ..source(
+            "over.kdl",
+            b"sandbox \"web\" { file \"/etc/a\" \"./a.conf\"; file \"/etc/c\" content=\"c\" }",
+        )
+    };
+    let sources = vec![source("Sandboxfile", base.as_bytes()), over];
+    let loaded = load(&Input { sources, ..input("Sandboxfile", b"") }, &FakeHost);
+    let model = loaded.unwrap_or_else(|report| panic!("{:#?}", report.diagnostics())).model;
+    let files = |name: &str| -> Vec<(String, Option<String>, u32, Vec<u8>)> {
+        let files = sandbox(&model, name).definition().files.iter();
+        files
+            .map(|(path, file)| (path.clone(), file.from.clone(), file.mode, file.contents.bytes().to_vec()))
+            .collect()
+    };
+    let host = |to: &str, path: &str| {
+        (to.to_owned(), Some(path.to_owned()), 0o644, [path.as_bytes(), &[0, 0xFF]].concat())
+    };
+    let own = |to: &str, text: &str| (to.to_owned(), None, 0o644, text.as_bytes().to_vec());
+    // The entry of the overlay replaces the whole one, its mode included.
+    let a = host("/etc/a", "/elsewhere/a.conf");
+    assert_eq!(files("web"), [a.clone(), host("/etc/b", "/project/b.conf"), own("/etc/c", "c")]);
+    assert_eq!(files("copy"), [a, own("/etc/b", "own"), own("/etc/c", "c")]);
+}

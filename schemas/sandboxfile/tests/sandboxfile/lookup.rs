@@ -15,6 +15,7 @@ sandbox "web" {
     script "serve" "true"
     start "serve"
     mount "data" to="/var/lib/my.data"
+    file "/etc/my.conf" { content "x"; mode "0600" }
     port "8080:80"
     network {
         default "deny"
@@ -70,6 +71,9 @@ fn both_spellings_of_a_path_find_the_same_value() {
         ("web.scripts.serve.body", "web.script.serve"),
         ("web.mounts./var/lib/my.data", "web.mount./var/lib/my.data"),
         ("web.mounts./var/lib/my.data.readonly", "web.mount./var/lib/my.data"),
+        ("web.files", "web.file"),
+        ("web.files./etc/my.conf", "web.file./etc/my.conf"),
+        ("web.files./etc/my.conf.mode", "web.file./etc/my.conf"),
         ("web.network.ipv4_pool", "web.network.ipv4-pool"),
         ("web.network.rules", "web.network.rules"),
         ("web.network.allow", "web.network.rules"),

@@ -35,13 +35,28 @@ impl HostFiles for FakeHost {
     fn kind(&self, path: &str) -> Option<FileKind> {
         match path {
             "/project/socket" => Some(FileKind::Other),
-            path if [".tar", ".img", ".qcow2"].iter().any(|end| path.ends_with(end)) => Some(FileKind::File),
             path if path.contains("missing") => None,
+            path if [".tar", ".img", ".qcow2", ".conf"].iter().any(|end| path.ends_with(end)) => {
+                Some(FileKind::File)
+            }
             _ => Some(FileKind::Directory),
         }
     }
 
-    fn read(&self, path: &str, _limit: usize) -> Result<Vec<u8>, String> {
+    fn read(&self, path: &str, limit: usize) -> Result<Vec<u8>, String> {
+        if path.ends_with("/unreadable.conf") {
+            return Err("not allowed to read it".to_owned());
+        }
+        if let Some(path) = path.strip_suffix("large.conf") {
+            return Ok(path.as_bytes().iter().copied().cycle().take(limit + 1).collect());
+        }
+        if let Some(path) = path.strip_suffix("largest.conf") {
+            return Ok(path.as_bytes().iter().copied().cycle().take(limit).collect());
+        }
+        if path.ends_with(".conf") {
+            // Not text.
+            return Ok([path.as_bytes(), &[0, 0xFF]].concat());
+        }
         let found = FILES.iter().find(|(name, _)| path.strip_prefix("/project/") == Some(name));
         found.map(|(_, text)| text.as_bytes().to_vec()).ok_or_else(|| "no such file".to_owned())
     }

@@ -3,7 +3,7 @@
 use super::{FakeHost, input, load_named, source};
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use sandboxfile::{Code, EnvFile, Input, Remark, Report, Source, Variables, load, read_env_file};
-use schemas::spec::limits::{MOUNTS_PER_SANDBOX_MAX, SANDBOXFILE_BYTES_MAX};
+use schemas::spec::limits::{FILES_PER_SANDBOX_MAX, MOUNTS_PER_SANDBOX_MAX, SANDBOXFILE_BYTES_MAX};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -50,6 +50,9 @@ fn every_code_has_a_report() {
     let mounts: String =
         (0..=MOUNTS_PER_SANDBOX_MAX).map(|number| format!("    mount \".\" to=\"/m{number}\"\n")).collect();
     check("many-mounts.kdl", format!("sandbox \"web\" {{\n    image \".\"\n{mounts}}}\n").as_bytes());
+    let files: String =
+        (0..=FILES_PER_SANDBOX_MAX).map(|number| format!("    file \"/f{number}\" content=\"\"\n")).collect();
+    check("many-files.kdl", format!("sandbox \"web\" {{\n    image \".\"\n{files}}}\n").as_bytes());
     check("too-large.kdl", &vec![b' '; SANDBOXFILE_BYTES_MAX + 1]);
     check("not-utf8.kdl", b"sandbox \"caf\xE9\" {\n    image \".\"\n}\n");
     let text = b"sandbox \"web\" {\n    image \".\"\n    memory \"${MEMORY}\"\n}\n";

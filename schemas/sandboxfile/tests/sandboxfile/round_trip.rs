@@ -163,6 +163,12 @@ prop_compose! {
             let _ = writeln!(out, "secret {name} {{ from {from}; hosts \"a.example\" \"*.b.example\"; on-violation \"{violation}\" }}");
         }
         let _ = writeln!(out, "{}", tmpfs.join("\n"));
+        for (number, word) in words.iter().enumerate() {
+            let mode = ["", "mode=\"0600\"", "uid=7 mode=\"755\"", "gid=1000"][number % 4];
+            let to = value(&format!("/f/{number}{}", part(word)));
+            let source = if number % 2 == 0 { format!("content={}", value(word)) } else { "from=\"./a b.conf\"".to_owned() };
+            let _ = writeln!(out, "file {to} {source} {mode}");
+        }
         for port in &ports {
             let _ = writeln!(out, "port \"{port}\"");
         }

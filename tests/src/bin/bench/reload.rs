@@ -29,7 +29,7 @@ pub fn measure(edits: usize) -> Result<Figure> {
     project.write(".env", &format!("PORT={port}\n"));
     project.up();
     let measured = reloads("in a guest", edits, port, &sources)?;
-    project.ok(&["down", "-v"]);
+    project.ok(&["down", "-v", "--yes"]);
 
     let port = ports::free();
     let mut server = Command::new("python3");

@@ -5,8 +5,8 @@ mod validator;
 
 use sandboxfile::json_schema;
 use sandboxfile::language::{
-    DEPENDENCY, HEALTHCHECK, HOOKS, LOGS, MOUNT, NETWORK, NETWORK_RULE, NETWORK_YAML, PROJECT, PropertyTable,
-    RESTART, SANDBOX, SCRIPT, SECRET, SECRET_SOURCE, SYNC, TABLES, TMPFS, VOLUME,
+    DEPENDENCY, FILE, HEALTHCHECK, HOOKS, LOGS, MOUNT, NETWORK, NETWORK_RULE, NETWORK_YAML, PROJECT,
+    PropertyTable, RESTART, SANDBOX, SCRIPT, SECRET, SECRET_SOURCE, SYNC, TABLES, TMPFS, VOLUME,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -14,12 +14,13 @@ use std::path::Path;
 use validator::refusals;
 
 /// Each place of the language, and the part of the schema that describes it.
-const PARTS: [(&PropertyTable, &str); 15] = [
+const PARTS: [(&PropertyTable, &str); 16] = [
     (&PROJECT, ""),
     (&VOLUME, "/definitions/Volume"),
     (&SANDBOX, "/definitions/Sandbox"),
     (&MOUNT, "/definitions/Mount"),
     (&TMPFS, "/definitions/Tmpfs"),
+    (&FILE, "/definitions/File"),
     (&SYNC, "/definitions/SyncFolder"),
     (&NETWORK_YAML, "/definitions/Network"),
     (&SECRET, "/definitions/Secret"),
@@ -159,6 +160,16 @@ const SANDBOXES: &[(&str, bool)] = &[
     ("tmpfs: [{ to: /x, mode: -1 }]", false),
     ("tmpfs: [{ to: /x, size: 64 }]", false),
     ("tmpfs: [{ source: /x }]", false),
+    ("files: { /etc/a: ./a.conf, /etc/b: { content: x, mode: '0600', uid: 33, gid: 0 } }", true),
+    ("files: { /etc/a: { from: '${A}', mode: '${MODE}' } }", true),
+    ("files: { /etc/a: { from: ./a, mode: 0600 } }", true),
+    ("files: { /etc/a: { from: ./a, content: x } }", false),
+    ("files: { /etc/a: { mode: '0600' } }", false),
+    ("files: { /etc/a: { from: ./a, mode: '0980' } }", false),
+    ("files: { /etc/a: { from: ./a, mode: u+x } }", false),
+    ("files: { /etc/a: { source: ./a } }", false),
+    ("files: { etc/a: ./a }", false),
+    ("files: [./a]", false),
     ("sync: [{ source: ., to: /app, ignore: target }]", true),
     ("sync: [{ source: . }]", false),
     ("ports: ['8080:80', '[::1]:80:80/udp', '${PORT}:80']", true),
