@@ -7,6 +7,7 @@ mod append;
 mod errors;
 mod escape;
 mod fsx;
+mod matrix;
 mod random;
 mod records;
 mod system;
@@ -15,7 +16,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: exerciser fsx FILE SEED OPERATIONS
+const USAGE: &str = "usage: exerciser titles
+       exerciser fill DIR COUNT
+       exerciser matrix DIR [HOST-UID HOST-GID]
+       exerciser fsx FILE SEED OPERATIONS
        exerciser append FILE PROCESSES RECORDS
        exerciser records DIR
        exerciser escape DIR TRIES SEED CANARY
@@ -35,6 +39,13 @@ fn main() -> ExitCode {
 
 fn run(arguments: &[&str]) -> io::Result<ExitCode> {
     match *arguments {
+        ["titles"] => matrix::print_titles(),
+        ["user"] => println!("{}", rustix::process::geteuid().as_raw()),
+        ["fill", directory, count] => matrix::fill_all(Path::new(directory), number(count)?)?,
+        ["matrix", directory] => matrix::run_all(Path::new(directory), None)?,
+        ["matrix", directory, uid, gid] => {
+            matrix::run_all(Path::new(directory), Some((number(uid)?, number(gid)?)))?;
+        }
         ["fsx", file, seed, operations] => fsx::run(Path::new(file), number(seed)?, number(operations)?)?,
         ["append", file, processes, records] => {
             append::run(Path::new(file), number(processes)?, number(records)?)?;

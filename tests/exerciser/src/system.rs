@@ -1,9 +1,46 @@
 //! System calls that rustix does not offer here.
-#![allow(unsafe_code, reason = "mappings and new processes have no safe interface here")]
+#![allow(unsafe_code, reason = "other users, mappings and new processes have no safe interface here")]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr::NonNull;
+
+/// An ordinary user, who owns nothing unless it is given to them, and their group.
+pub const STRANGER: (u32, u32) = (4321, 4322);
+
+/// Calls a function with the rights that an ordinary user has on files.
+pub fn as_stranger<T>(call: impl FnOnce() -> T) -> T {
+    // SAFETY: These calls take and return numbers.
+    unsafe {
+        libc::setfsgid(STRANGER.1);
+        libc::setfsuid(STRANGER.0);
+    }
+    let result = call();
+    // SAFETY: As above.
+    unsafe {
+        libc::setfsuid(0);
+        libc::setfsgid(0);
+    }
+    result
+}
+
+/// Leaves all groups but the own one.
+pub fn leave_groups() {
+    // SAFETY: The list is empty. It fails where the process is not root, which has the groups of its user then.
+    unsafe { libc::setgroups(0, std::ptr::null()) };
+}
+
+/// Becomes an ordinary user for good.
+pub fn become_stranger() -> io::Result<()> {
+    // SAFETY: These calls take and return numbers.
+    let failed = unsafe { libc::setgid(STRANGER.1) != 0 || libc::setuid(STRANGER.0) != 0 };
+    if failed { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Calls a function in a new process, and returns how that ended: the exit code is the function's result.
+pub fn in_child(call: impl FnOnce() -> u8) -> io::Result<String> {
+    wait(start_child(call)?)
+}
 
 /// Calls a function in a new process, and returns its pid.
 pub fn start_child(call: impl FnOnce() -> u8) -> io::Result<i32> {
@@ -85,4 +122,23 @@ impl Drop for Mapping {
         // SAFETY: Nothing refers to the mapping any more.
         unsafe { libc::munmap(self.start.as_ptr().cast(), self.length) };
     }
+}
+
+/// Sets an open-file-description lock for writing on a whole file, without waiting.
+pub fn lock_description(file: impl AsFd) -> io::Result<()> {
+    lock(file, libc::F_OFD_SETLK)
+}
+
+/// Sets a lock of this process for writing on a whole file, without waiting.
+pub fn lock_of_process(file: impl AsFd) -> io::Result<()> {
+    lock(file, libc::F_SETLK)
+}
+
+fn lock(file: impl AsFd, command: i32) -> io::Result<()> {
+    // SAFETY: The structure consists of integers, for which zero is a value.
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    lock.l_type = libc::F_WRLCK as i16;
+    // SAFETY: The pointer is valid for the call.
+    let result = unsafe { libc::fcntl(file.as_fd().as_raw_fd(), command, &raw const lock) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

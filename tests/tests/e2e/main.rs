@@ -31,6 +31,7 @@ mod lifecycle;
 mod logs;
 mod mount_changes;
 mod mount_exercise;
+mod mount_matrix;
 mod mounts;
 mod network;
 mod not_started;
