@@ -46,6 +46,7 @@ mod single;
 mod stopping;
 mod terminal;
 mod tmpfs;
+mod tools;
 mod unresponsive;
 mod volumes;
 mod waiting;
