@@ -90,21 +90,10 @@ fn shown(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use schemas::spec::{HostPerms, Mount, MountSource, Role, StatVirt};
+    use schemas::spec::{Mount, MountSource, Role};
 
     fn definition(paths: &[&str]) -> Definition {
-        let mount = Mount {
-            source: MountSource::Host { path: "/srv".to_owned() },
-            readonly: false,
-            noexec: false,
-            nosuid: false,
-            nodev: false,
-            stat_virt: StatVirt::default(),
-            host_perms: HostPerms::default(),
-            size_mib: None,
-            uid: None,
-            gid: None,
-        };
+        let mount = Mount::of(MountSource::Host { path: "/srv".to_owned() });
         let mut definition = Definition::with_defaults(Role::Service);
         definition.mounts = paths.iter().map(|path| ((*path).to_owned(), mount.clone())).collect();
         definition

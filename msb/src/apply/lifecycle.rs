@@ -8,7 +8,7 @@ use crate::host::{self, Machine};
 use crate::output::words;
 use crate::output::{OutputOptions, eprintln_lossy, escape_controls, print};
 use crate::project::find;
-use executor::apply::{Settings, StepResult};
+use executor::apply::Settings;
 use executor::observe::Observation;
 use planner::LifecycleAction;
 use schemas::name::SandboxName;
@@ -158,17 +158,7 @@ fn run_locked(
         let reason = report.changes.first().map(|change| words::reason(&change.reason));
         return Ok(Some(reason.unwrap_or_default()));
     };
-    applied.check_interrupt(&plan)?;
-    let failure = applied.results.into_values().find_map(|result| match result {
-        StepResult::Failed(failure) => Some(failure),
-        _ => None,
-    });
-    match failure {
-        Some(failure) => {
-            Err(CliError::new(failure.message).because_all(failure.details).maybe_hint(failure.hint))
-        }
-        None => Ok(None),
-    }
+    applied.into_result(&plan).map(|()| None)
 }
 
 /// Formats a failure on one line.

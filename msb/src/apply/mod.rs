@@ -73,6 +73,21 @@ impl ApplyResult {
         Err(CliError::new(message).exit(exit))
     }
 
+    /// Returns the error of a plan with one step that matters, if it was interrupted or failed.
+    pub fn into_result(self, plan: &PlanGraph) -> Result<(), CliError> {
+        self.check_interrupt(plan)?;
+        let failure = self.results.into_values().find_map(|result| match result {
+            StepResult::Failed(failure) => Some(failure),
+            _ => None,
+        });
+        match failure {
+            Some(failure) => {
+                Err(CliError::new(failure.message).because_all(failure.details).maybe_hint(failure.hint))
+            }
+            None => Ok(()),
+        }
+    }
+
     fn unfinished_where(&self, plan: &PlanGraph, filter: impl Fn(&Ensure) -> bool) -> String {
         let open = self
             .results

@@ -6,18 +6,7 @@ use crate::spec::{
 };
 
 fn mount(source: MountSource) -> Mount {
-    Mount {
-        source,
-        readonly: true,
-        noexec: false,
-        nosuid: false,
-        nodev: false,
-        stat_virt: StatVirt::default(),
-        host_perms: HostPerms::default(),
-        size_mib: None,
-        uid: None,
-        gid: None,
-    }
+    Mount { readonly: true, ..Mount::of(source) }
 }
 
 fn host(path: &str) -> Mount {

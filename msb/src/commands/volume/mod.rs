@@ -12,7 +12,6 @@ use crate::error::CliError;
 use crate::host::Machine;
 use crate::project;
 use clap::Subcommand;
-use executor::apply::StepResult;
 use executor::catalog::{AnonymousVolume, Catalog, VolumeRow};
 use executor::observe::{Observation, observe_sandboxes};
 use executor_host::home::Home;
@@ -186,17 +185,7 @@ fn rows(Machine { home, catalog }: &Machine, project: Option<&ProjectName>) -> R
 /// Checks how a plan of volumes went; returns whether there was anything to do.
 fn check(Converged { plan, report: _, applied, rolled_back: _ }: Converged) -> Result<bool, CliError> {
     let Some(applied) = applied else { return Ok(false) };
-    applied.check_interrupt(&plan)?;
-    let failure = applied.results.into_values().find_map(|result| match result {
-        StepResult::Failed(failure) => Some(failure),
-        _ => None,
-    });
-    match failure {
-        Some(failure) => {
-            Err(CliError::new(failure.message).because_all(failure.details).maybe_hint(failure.hint))
-        }
-        None => Ok(true),
-    }
+    applied.into_result(&plan).map(|()| true)
 }
 
 /// Returns a volume by its name in the current project, else by its full name.

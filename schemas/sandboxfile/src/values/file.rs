@@ -15,6 +15,7 @@ use crate::merge::Keyed;
 use crate::print::{Item as PrintItem, Name, Node, Printed, Scalar};
 use crate::syntax::{Argument, Item, Span, Spanned};
 use crate::variables::interpolate::escape;
+use rules::tmpfs_text::parse_mode;
 use schemas::spec::limits::{FILE_BYTES_MAX, FILES_BYTES_MAX, FILES_PER_SANDBOX_MAX};
 use schemas::spec::{Contents, GuestFile, defaults};
 use std::collections::BTreeMap;
@@ -165,17 +166,13 @@ fn check_one(context: &mut Context<'_>, raw: &RawFile) -> Option<(String, GuestF
 }
 
 fn check_mode(context: &mut Context<'_>, mode: &Spanned<String>) -> Option<u32> {
-    let digits = mode.value.strip_prefix("0o").unwrap_or(&mode.value);
-    let is_octal = !digits.is_empty() && digits.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
-    let parsed = if is_octal { u32::from_str_radix(digits, 8).ok() } else { None };
+    let parsed = parse_mode(&mode.value);
     if let Some(mode) = parsed.filter(|mode| *mode <= MODE_MAX) {
         return Some(mode);
     }
     let label = match parsed {
-        Some(mode) if mode <= 0o7777 => {
-            "set-user-id, set-group-id and sticky bits have no effect on such a file"
-        }
-        Some(_) | None => "not permissions in octal",
+        Some(_) => "set-user-id, set-group-id and sticky bits have no effect on such a file",
+        None => "not permissions in octal",
     };
     let message = format!("`mode` cannot be `{}`", shorten(&mode.value));
     context.refuse(
