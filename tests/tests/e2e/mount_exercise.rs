@@ -120,7 +120,8 @@ struct Canary {
 impl Canary {
     fn new(directory: PathBuf) -> Self {
         fs::create_dir(&directory).expect("a new directory");
-        fs::write(directory.join("name"), CANARY).expect("a new file");
+        // A try that writes "inside" at the start must not hide the rest from those that read.
+        fs::write(directory.join("name"), format!("inside {CANARY}")).expect("a new file");
         let before = Self::state(&directory);
         let watcher = inotify::init(inotify::CreateFlags::NONBLOCK).expect("inotify");
         inotify::add_watch(&watcher, &directory, inotify::WatchFlags::ALL_EVENTS).expect("a watch");
