@@ -181,8 +181,11 @@ fn a_sandbox_has_as_many_disks_as_mounts() {
     let writing = format!("{writable} dd if=/dev/zero of=$d/lost bs=64k count=100 & done; wait");
     let writing = project.msb(&["exec", "db", "--", "sh", "-c", &writing]).start();
     sh("until [ -e /d/02/lost ]; do sleep 0.1; done");
-    project.processes("db").vmm.kill();
+    let processes = project.processes("db");
+    processes.vmm.kill();
     let _ = writing.finish();
+    // Until its supervisor has noticed, the sandbox counts as running, and is not started again.
+    processes.supervisor.wait_for_end();
     project.up();
     assert_eq!(
         sh(&format!("{writable} cat $d/kept; rm -f $d/lost; done | sort -u | wc -l")),
