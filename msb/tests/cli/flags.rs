@@ -28,8 +28,10 @@ fn flags_are_checked_like_a_sandboxfile() {
     refused(&["--no-net", "--net-default", "deny"], 64, "cannot be used with");
     refused(&["-p", "99999:80"], 64, "99999");
     refused(&["-v", "data"], 64, "write it as ./src:/app");
+    refused(&["-v", ":/app"], 64, "before it: ./src:/app");
     refused(&["-v", "/missing:./image"], 64, "the source comes first");
     refused(&["-v", "./image:/app:size=1"], 64, "expected a size such as `512M`");
+    refused(&["-v", "./image:/app:size=99999999999999999999G"], 64, "is too large to be meant");
     refused(&["-v", "./image:/app:kind=disk"], 64, "`./image` is not a disk");
     refused(&["-v", "./image:/app:ro,size=1G"], 64, "`size` has no meaning for a read-only mount");
     refused(

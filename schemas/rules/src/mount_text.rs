@@ -2,7 +2,7 @@
 
 use crate::Word;
 use crate::suggest::{list, nearest};
-use crate::unit::parse_size_bytes;
+use crate::unit::{InvalidQuantity, parse_size_bytes};
 use std::str::FromStr;
 
 crate::words! {
@@ -139,6 +139,9 @@ impl InvalidMountText {
                 Some(format!("the options are {}", list(options.iter().copied(), "and")))
             }
             Self::NoTarget { .. } => Some("write it as ./src:/app or ./src:/app:ro".to_owned()),
+            Self::NoSource => {
+                Some("write a directory of the host or the name of a volume before it: ./src:/app".to_owned())
+            }
             Self::Contradiction | Self::Repeated { .. } => Some("keep one of the two".to_owned()),
             _ => None,
         }
@@ -229,10 +232,13 @@ fn word_of<T: Word>(option: &'static str, value: Option<&str>) -> Result<T, Inva
     value_of(option, value, &accepted, T::from_word)
 }
 
-/// Returns the value of an option that is a size with a unit.
+/// Returns the value of an option that is a size with a unit. Limits are checked with those of other properties.
 pub(crate) fn size_of(option: &'static str, value: Option<&str>) -> Result<String, InvalidMountText> {
-    let is_size = |value: &str| parse_size_bytes(value).ok().map(|_| value.to_owned());
-    value_of(option, value, "a size such as `512M`", is_size)
+    let size = |value: &str| match parse_size_bytes(value) {
+        Ok(_) | Err(InvalidQuantity::TooLarge { .. }) => Some(value.to_owned()),
+        Err(_) => None,
+    };
+    value_of(option, value, "a size such as `512M`", size)
 }
 
 /// Returns the value of an option that is the id of a user or a group.
@@ -293,6 +299,11 @@ mod tests {
                     ..plain(".", "/x")
                 },
             ),
+            (
+                // Too large for any use, which is reported with the place of the number.
+                ".:/x:size=99999999999999999999G",
+                MountText { size: Some("99999999999999999999G".to_owned()), ..plain(".", "/x") },
+            ),
             ("data:/x:kind=dir", MountText { kind: Some(VolumeKind::Directory), ..plain("data", "/x") }),
             ("./src:app", plain("./src", "app")),
         ] {
@@ -328,6 +339,7 @@ mod tests {
         }
         let help = |text: &str| text.parse::<MountText>().unwrap_err().help();
         assert_eq!(help(".:/x:readonly").as_deref(), Some("did you mean `ro`?"));
+        assert!(help(":/app").is_some_and(|help| help.ends_with("./src:/app")));
         assert_eq!(help(".:/x:nosiud").as_deref(), Some("did you mean `nosuid`?"));
         assert!(help(".:/x:quux").is_some_and(|help| help.contains("`host-perms=`")
             && help.contains("`size=`")
