@@ -7,7 +7,7 @@
 //! Ends are ordered in reverse of the starts that they roll back, and starts in reverse of the ends.
 
 use crate::decide::identity_of;
-use crate::decide::volumes::{exclusive, exclusive_users, mounted, recorded_spec, runs};
+use crate::decide::volumes::{Claims, claims, mounted, recorded_spec, runs};
 use crate::graph::order;
 use schemas::name::{SandboxName, VolumeName};
 use schemas::plan::{Ensure, Identity, PLAN_VERSION, PlanGraph, Step, StepId};
@@ -177,13 +177,12 @@ impl RollbackBuilder {
 
     /// Orders starts after the ends of sandboxes that still use their disks or write to their directories.
     fn order_volumes(&mut self, before: &Snapshot, now: &Snapshot) {
-        let users = exclusive_users(now, runs);
+        let users = Claims::recorded(now, runs);
         for (name, (start, _)) in &self.starts {
             let Some(old) = before.sandboxes.get(name) else { continue };
-            let volumes = exclusive(&old.spec.definition, |name| recorded_spec(now, name)).into_iter();
-            let others =
-                volumes.filter_map(|volume| users.get(volume)).flatten().filter(|user| **user != name);
-            order(&mut self.steps, start, others.filter_map(|user| self.ends.get(*user).cloned()));
+            let others = users.against(claims(&old.spec.definition, |name| recorded_spec(now, name)));
+            let others = others.filter(|(user, _)| *user != name);
+            order(&mut self.steps, start, others.filter_map(|(user, _)| self.ends.get(user).cloned()));
         }
     }
 

@@ -201,7 +201,9 @@ pub fn block_reason(reason: &BlockReason) -> String {
             format!("there is no volume {volume}: `msb volume create {volume}` creates it")
         }
         BlockReason::VolumeShared { volume, other } => {
-            format!("two sandboxes cannot mount one disk, and {other} mounts {volume} too")
+            format!(
+                "two sandboxes cannot mount one disk unless both only read it, and {other} mounts {volume} too"
+            )
         }
         BlockReason::VolumeInUse { volume, by } => {
             format!("its volume {volume} is in use by {by}, which is not changed")

@@ -3,7 +3,7 @@
 use crate::Policy;
 use crate::decide::ports::Ports;
 use crate::decide::select::Selection;
-use crate::decide::volumes::{DataLoss, exclusive, exclusive_users, loss, mounted, recorded_spec, runs};
+use crate::decide::volumes::{Claims, DataLoss, claims, loss, mounted, recorded_spec, runs};
 use schemas::model::{Model, Sandbox};
 use schemas::name::{SandboxName, VolumeName};
 use schemas::report::BlockReason;
@@ -92,22 +92,19 @@ fn unavailable(sandbox: &Sandbox, model: &Model, observed: &Snapshot) -> Option<
 struct Volumes<'a> {
     model: &'a Model,
     observed: &'a Snapshot,
-    /// The selected sandboxes that declare to be the only user or writer of each volume.
-    declared_by: BTreeMap<&'a VolumeName, Vec<&'a SandboxName>>,
-    /// The recorded sandboxes that run as the only user or writer of each volume.
-    running_with: BTreeMap<&'a VolumeName, Vec<&'a SandboxName>>,
+    /// The claims that the selected sandboxes declare.
+    declared: Claims<'a>,
+    /// Those of the running sandboxes.
+    running: Claims<'a>,
 }
 
 impl<'a> Volumes<'a> {
     fn new(model: &'a Model, observed: &'a Snapshot, selected: &[&'a Sandbox]) -> Self {
-        let mut declared_by: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        let mut declared = Claims::default();
         for sandbox in selected {
-            for volume in exclusive(sandbox.definition(), |name| model.volumes().get(name)) {
-                declared_by.entry(volume).or_default().push(sandbox.name());
-            }
+            declared.add(sandbox.name(), claims(sandbox.definition(), |name| model.volumes().get(name)));
         }
-        let running_with = exclusive_users(observed, runs);
-        Self { model, observed, declared_by, running_with }
+        Self { model, observed, declared, running: Claims::recorded(observed, runs) }
     }
 
     /// Returns the present spec of a volume, with which sandboxes run; the declared one if it does not exist yet.
@@ -117,7 +114,7 @@ impl<'a> Volumes<'a> {
 
     /// Returns why a sandbox cannot have its volumes, whatever happens to the others.
     fn reason(&self, sandbox: &Sandbox) -> Option<BlockReason> {
-        let exclusive = exclusive(sandbox.definition(), |name| self.model.volumes().get(name));
+        let claims = claims(sandbox.definition(), |name| self.model.volumes().get(name));
         mounted(sandbox.definition()).into_iter().find_map(|volume| {
             let both = self.observed.volumes.get(volume).zip(self.model.volumes().get(volume));
             if let Some((recorded, spec)) = both
@@ -133,26 +130,24 @@ impl<'a> Volumes<'a> {
                     }
                 });
             }
-            let others = self.declared_by.get(volume).filter(|_| exclusive.contains(volume))?;
-            let other = others.iter().find(|other| **other != sandbox.name())?;
-            Some(BlockReason::VolumeShared { volume: volume.clone(), other: (*other).clone() })
+            let claim = claims.get_key_value(volume).map(|(volume, claim)| (*volume, *claim));
+            let mut others = self.declared.against(claim.into_iter().collect());
+            let (other, _) = others.find(|(other, _)| *other != sandbox.name())?;
+            Some(BlockReason::VolumeShared { volume: volume.clone(), other: other.clone() })
         })
     }
 
     /// Returns a volume that an unselected sandbox keeps using.
     fn in_use(&self, sandbox: &Sandbox, selection: &Selection) -> Option<BlockReason> {
-        exclusive(sandbox.definition(), |name| self.spec(name)).into_iter().find_map(|volume| {
-            let other = self.running_with.get(volume)?.iter().find(|other| selection.leaves(other))?;
-            Some(in_use(volume, other))
-        })
+        let mut others = self.running.against(claims(sandbox.definition(), |name| self.spec(name)));
+        let (other, volume) = others.find(|(other, _)| selection.leaves(other))?;
+        Some(in_use(volume, other))
     }
 
     /// Returns the sandboxes that declare volumes which this one runs with.
     fn waiting_for(&self, name: &SandboxName) -> Vec<(&'a SandboxName, &'a VolumeName)> {
         let running = self.observed.sandboxes.get(name).filter(|sandbox| runs(&sandbox.status));
-        let used = |sandbox: &'a ObservedSandbox| exclusive(&sandbox.spec.definition, |name| self.spec(name));
-        let volumes = running.into_iter().flat_map(used);
-        let wanted = volumes.filter_map(|volume| self.declared_by.get_key_value(volume));
-        wanted.flat_map(|(volume, names)| names.iter().map(|name| (*name, *volume))).collect()
+        let used = |sandbox: &'a ObservedSandbox| claims(&sandbox.spec.definition, |name| self.spec(name));
+        running.into_iter().flat_map(|sandbox| self.declared.against(used(sandbox))).collect()
     }
 }

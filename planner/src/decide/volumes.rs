@@ -116,21 +116,45 @@ pub fn mounted(definition: &Definition) -> BTreeSet<&VolumeName> {
         .collect()
 }
 
-/// Returns the volumes of which a sandbox is the only user or the only writer while it runs: disks, and directories that are
-/// not shared and that it may write to. Those without a spec count as disks.
-pub fn exclusive<'a, 's>(
+/// What a sandbox needs of a volume while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Claim {
+    /// That no other writes to it.
+    Reads,
+    /// To be the only user of a disk, or the only writer of a directory.
+    Writes,
+}
+
+impl Claim {
+    /// Whether two sandboxes with these claims on a volume can run at the same time.
+    pub fn agrees_with(self, other: Self) -> bool {
+        self == Self::Reads && other == Self::Reads
+    }
+}
+
+/// Returns the volumes that a sandbox claims: disks, and directories that are not shared and that it may write to. Those
+/// without a spec count as disks.
+pub fn claims<'a, 's>(
     definition: &'a Definition,
     spec: impl Fn(&VolumeName) -> Option<&'s VolumeSpec>,
-) -> BTreeSet<&'a VolumeName> {
-    let is_exclusive = |name: &VolumeName, readonly: bool| match spec(name) {
-        None | Some(VolumeSpec { kind: VolumeKind::Disk, .. }) => true,
-        Some(VolumeSpec { kind: VolumeKind::Directory, shared, size_mib: _ }) => !shared && !readonly,
+) -> BTreeMap<&'a VolumeName, Claim> {
+    let claim = |name: &VolumeName, readonly: bool| match spec(name) {
+        None | Some(VolumeSpec { kind: VolumeKind::Disk, .. }) if readonly => Some(Claim::Reads),
+        None | Some(VolumeSpec { kind: VolumeKind::Disk, .. }) => Some(Claim::Writes),
+        Some(VolumeSpec { kind: VolumeKind::Directory, shared, size_mib: _ }) => {
+            (!shared && !readonly).then_some(Claim::Writes)
+        }
     };
-    let mounts = definition.mounts.values().filter_map(|mount| match &mount.source {
-        MountSource::Volume { name } => Some((name, mount.readonly)),
-        MountSource::Host { .. } | MountSource::Disk { .. } | MountSource::External { .. } => None,
-    });
-    mounts.filter(|(name, readonly)| is_exclusive(name, *readonly)).map(|(name, _)| name).collect()
+    let mut claims = BTreeMap::new();
+    for mount in definition.mounts.values() {
+        if let MountSource::Volume { name } = &mount.source
+            && let Some(claim) = claim(name, mount.readonly)
+        {
+            let most = claims.entry(name).or_insert(claim);
+            *most = claim.max(*most);
+        }
+    }
+    claims
 }
 
 /// Returns the recorded spec of a volume; `None` without a record.
@@ -250,30 +274,49 @@ pub fn users(
     observed: &Snapshot,
     fits: impl Fn(&Status) -> bool,
 ) -> BTreeMap<&VolumeName, Vec<&SandboxName>> {
-    users_by(observed, fits, mounted)
-}
-
-fn users_by<'a>(
-    observed: &'a Snapshot,
-    fits: impl Fn(&Status) -> bool,
-    volumes: impl Fn(&'a Definition) -> BTreeSet<&'a VolumeName>,
-) -> BTreeMap<&'a VolumeName, Vec<&'a SandboxName>> {
     let mut users: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for (name, sandbox) in observed.sandboxes.iter().filter(|(_, sandbox)| fits(&sandbox.status)) {
-        for volume in volumes(&sandbox.spec.definition) {
+        for volume in mounted(&sandbox.spec.definition) {
             users.entry(volume).or_default().push(name);
         }
     }
     users
 }
 
-/// Returns the recorded sandboxes that use volumes as the only one, or write to them as the only one, and whose status
-/// fits.
-pub fn exclusive_users(
-    observed: &Snapshot,
-    fits: impl Fn(&Status) -> bool,
-) -> BTreeMap<&VolumeName, Vec<&SandboxName>> {
-    users_by(observed, fits, |definition| exclusive(definition, |name| recorded_spec(observed, name)))
+/// The sandboxes that claim each volume.
+#[derive(Default)]
+pub struct Claims<'a>(BTreeMap<&'a VolumeName, Vec<(&'a SandboxName, Claim)>>);
+
+impl<'a> Claims<'a> {
+    /// Returns the claims of the recorded sandboxes whose status fits.
+    pub fn recorded(observed: &'a Snapshot, fits: impl Fn(&Status) -> bool) -> Self {
+        let mut all = Self::default();
+        for (name, sandbox) in observed.sandboxes.iter().filter(|(_, sandbox)| fits(&sandbox.status)) {
+            all.add(name, claims(&sandbox.spec.definition, |name| recorded_spec(observed, name)));
+        }
+        all
+    }
+
+    /// Adds the claims of a sandbox.
+    pub fn add(&mut self, sandbox: &'a SandboxName, claims: BTreeMap<&'a VolumeName, Claim>) {
+        for (volume, claim) in claims {
+            self.0.entry(volume).or_default().push((sandbox, claim));
+        }
+    }
+
+    /// Returns the sandboxes that cannot run at the same time as one with these claims, each with a volume.
+    pub fn against<'c>(
+        &'c self,
+        claims: BTreeMap<&'c VolumeName, Claim>,
+    ) -> impl Iterator<Item = (&'a SandboxName, &'a VolumeName)> + use<'a, 'c> {
+        claims.into_iter().flat_map(|(volume, claim)| {
+            let known = self.0.get_key_value(volume);
+            known.into_iter().flat_map(move |(volume, others)| {
+                let others = others.iter().filter(move |(_, other)| !claim.agrees_with(*other));
+                others.map(|(name, _)| (*name, *volume))
+            })
+        })
+    }
 }
 
 /// Returns whether a sandbox runs, and so uses its volumes and ports.

@@ -18,9 +18,7 @@ pub mod check;
 use crate::Policy;
 use crate::decide::ports::current_owners;
 use crate::decide::select;
-use crate::decide::volumes::{
-    Task, VolumeDecision, exclusive, exclusive_users, mounted, recorded_spec, users,
-};
+use crate::decide::volumes::{Claims, Task, VolumeDecision, claims, mounted, recorded_spec, users};
 use crate::decide::{Decision, SpecUpdate, TargetState, Teardown, TeardownKind};
 use schemas::name::{SandboxName, VolumeName};
 use schemas::plan::{Ensure, Identity, InstanceKey, PLAN_VERSION, PlanGraph, Step, StepId};
@@ -43,7 +41,7 @@ pub fn build(
         last: BTreeMap::new(),
         teardowns: BTreeMap::new(),
         mounting: users(observed, |_| true),
-        exclusive_users: exclusive_users(observed, |_| true),
+        claims: Claims::recorded(observed, |_| true),
         volumes: BTreeMap::new(),
         hooks: BTreeMap::new(),
     };
@@ -85,8 +83,8 @@ struct Builder<'a> {
     teardowns: BTreeMap<&'a SandboxName, (StepId, StepId)>,
     /// The recorded sandboxes that mount each volume.
     mounting: BTreeMap<&'a VolumeName, Vec<&'a SandboxName>>,
-    /// Those that are the only user or writer of each volume while they run.
-    exclusive_users: BTreeMap<&'a VolumeName, Vec<&'a SandboxName>>,
+    /// What they claim while they run.
+    claims: Claims<'a>,
     /// The steps that make volumes.
     volumes: BTreeMap<&'a VolumeName, StepId>,
     /// The steps that run post-start hooks.
@@ -225,10 +223,9 @@ impl<'a> Builder<'a> {
     /// Orders a start after the ends of the sandboxes that still use its disks or write to its directories.
     fn await_volumes(&mut self, decision: &Decision<'_>) {
         let Some(TargetState { identity, definition, start: true, .. }) = &decision.target else { return };
-        let volumes = exclusive(definition, |name| recorded_spec(self.observed, name));
-        let users = volumes.into_iter().filter_map(|volume| self.exclusive_users.get(volume));
-        let others = users.flatten().filter(|user| ***user != decision.name);
-        let ends = others.filter_map(|user| Some(self.teardowns.get(*user)?.1.clone()));
+        let others = self.claims.against(claims(definition, |name| recorded_spec(self.observed, name)));
+        let others = others.filter(|(user, _)| **user != decision.name);
+        let ends = others.filter_map(|(user, _)| Some(self.teardowns.get(user)?.1.clone()));
         order(&mut self.steps, &StepId::Start(instance(identity, decision.generation())), ends);
     }
 

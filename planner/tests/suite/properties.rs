@@ -105,7 +105,11 @@ fn take_back(rollback: &Rollback, now: &Snapshot, next: Next) -> Snapshot {
                 let mut disks = sandbox.spec.definition.mounts.clone();
                 disks.retain(|_, mount| is_disk(&world, mount));
                 let shares = |other: &ObservedSandbox| {
-                    other.spec.definition.mounts.values().any(|mount| disks.values().any(|own| own == mount))
+                    let both = |own: &Mount, mount: &Mount| {
+                        own.source == mount.source && !(own.readonly && mount.readonly)
+                    };
+                    let mut mounts = other.spec.definition.mounts.values();
+                    mounts.any(|mount| disks.values().any(|own| both(own, mount)))
                 };
                 for (name, other) in world.sandboxes.iter().filter(|(name, _)| **name != identity.name) {
                     let runs = matches!(other.status, Status::Running { .. });

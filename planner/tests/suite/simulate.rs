@@ -77,6 +77,12 @@ fn volumes(definition: &Definition) -> BTreeSet<VolumeName> {
     definition.mounts.values().filter_map(volume).collect()
 }
 
+/// Whether a sandbox may write to a volume.
+fn writes(definition: &Definition, volume: &VolumeName) -> bool {
+    let source = MountSource::Volume { name: volume.clone() };
+    definition.mounts.values().any(|mount| mount.source == source && !mount.readonly)
+}
+
 /// What each step promises, and what it may rely on.
 fn carry_out(step: &Step, world: &mut Snapshot, id: &StepId) {
     match &step.ensure {
@@ -118,7 +124,7 @@ fn carry_out(step: &Step, world: &mut Snapshot, id: &StepId) {
             assert!(!running(&sandbox.status), "{id}: it runs already");
             sandbox.should_run = true;
             sandbox.post_start_pending = sandbox.spec.definition.hooks.contains_key(&HookEvent::PostStart);
-            let mut disks = volumes(&sandbox.spec.definition);
+            let (mut disks, own) = (volumes(&sandbox.spec.definition), sandbox.spec.definition.clone());
             let healthcheck = sandbox.spec.definition.health_check().is_some();
             sandbox.status = match sandbox.spec.definition.role {
                 Role::Job => Status::Exited { exit: Exit::Code { code: 0 } },
@@ -130,7 +136,10 @@ fn carry_out(step: &Step, world: &mut Snapshot, id: &StepId) {
                 world.volumes.get(name).is_none_or(|volume| volume.spec.kind == VolumeKind::Disk)
             });
             for (name, other) in world.sandboxes.iter().filter(|(name, _)| **name != identity.name) {
-                let shares = !volumes(&other.spec.definition).is_disjoint(&disks);
+                let other_definition = &other.spec.definition;
+                let shares = volumes(other_definition)
+                    .intersection(&disks)
+                    .any(|disk| [&own, other_definition].iter().any(|definition| writes(definition, disk)));
                 assert!(!(shares && running(&other.status)), "{id}: {name} runs with its volume");
             }
             for (dependency, condition) in dependencies {

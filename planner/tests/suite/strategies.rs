@@ -33,6 +33,8 @@ pub struct Draft {
     healthcheck: bool,
     /// Which volume it mounts, if any.
     volume: Option<u8>,
+    /// Whether it only reads that.
+    readonly: bool,
     /// Its hooks: 1 for `post-start`, 2 for `pre-stop`, 3 for both.
     hooks: u8,
     replicas: u8,
@@ -46,7 +48,8 @@ fn draft() -> impl Strategy<Value = Draft> {
     let numbers = (0..2u8, 0..2u8, 0..3u8, 0..3u8, 0..2u8);
     let volume = prop::option::weighted(0.35, 0..VOLUMES);
     let replicas = prop_oneof![5 => Just(1u8), 1 => 2..4u8];
-    let more = (volume, 0..4u8, replicas, prop::bool::weighted(0.15), 0..3u8);
+    let readonly = prop::bool::weighted(0.3);
+    let more = (volume, 0..4u8, replicas, prop::bool::weighted(0.15), 0..3u8, readonly);
     (prop::bool::weighted(0.3), numbers, any::<bool>(), any::<u8>(), more).prop_map(
         |(is_job, (image, memory, env, label, script), healthcheck, depends_on, more)| Draft {
             volume: more.0,
@@ -54,6 +57,7 @@ fn draft() -> impl Strategy<Value = Draft> {
             replicas: more.2,
             profile: more.3,
             logs: more.4,
+            readonly: more.5,
             position: 0,
             is_job,
             image,
@@ -93,7 +97,8 @@ pub fn kdl(drafts: &[(&str, Draft)], volumes: &[&str]) -> String {
             128 + draft.memory
         ));
         if let Some(volume) = draft.volume {
-            text.push_str(&format!(" mount \"v{volume}\" to=\"/v{volume}\"\n"));
+            let readonly = if draft.readonly { " readonly=#true" } else { "" };
+            text.push_str(&format!(" mount \"v{volume}\" to=\"/v{volume}\"{readonly}\n"));
         }
         for (bit, event) in [(1, "post-start"), (2, "pre-stop")] {
             if draft.hooks & bit > 0 {

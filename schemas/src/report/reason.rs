@@ -286,7 +286,7 @@ pub enum BlockReason {
         /// Its full name.
         volume: VolumeName,
     },
-    /// Two sandboxes declare a volume that is a disk.
+    /// Two sandboxes declare a volume that is a disk, and one of them may write to it.
     VolumeShared {
         /// The volume.
         volume: VolumeName,
