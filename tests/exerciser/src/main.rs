@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: exerciser titles
-       exerciser fill DIR COUNT
-       exerciser matrix DIR [HOST-UID HOST-GID]
+       exerciser fill DIR FROM TO
+       exerciser matrix DIR FROM TO [HOST-UID HOST-GID]
        exerciser fsx FILE SEED OPERATIONS
        exerciser append FILE PROCESSES RECORDS
        exerciser records DIR
@@ -41,10 +41,15 @@ fn run(arguments: &[&str]) -> io::Result<ExitCode> {
     match *arguments {
         ["titles"] => matrix::print_titles(),
         ["user"] => println!("{}", rustix::process::geteuid().as_raw()),
-        ["fill", directory, count] => matrix::fill_all(Path::new(directory), number(count)?)?,
-        ["matrix", directory] => matrix::run_all(Path::new(directory), None)?,
-        ["matrix", directory, uid, gid] => {
-            matrix::run_all(Path::new(directory), Some((number(uid)?, number(gid)?)))?;
+        ["fill", directory, from, to] => {
+            matrix::fill_all(Path::new(directory), number(from)?..number(to)?)?;
+        }
+        ["matrix", directory, from, to] => {
+            matrix::run_all(Path::new(directory), number(from)?..number(to)?, None)?;
+        }
+        ["matrix", directory, from, to, uid, gid] => {
+            let host = (number(uid)?, number(gid)?);
+            matrix::run_all(Path::new(directory), number(from)?..number(to)?, Some(host))?;
         }
         ["fsx", file, seed, operations] => fsx::run(Path::new(file), number(seed)?, number(operations)?)?,
         ["append", file, processes, records] => {

@@ -10,6 +10,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat, symlink};
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::io;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
@@ -53,11 +54,11 @@ pub fn print_titles() {
     operations().iter().for_each(|(title, _)| println!("{title}"));
 }
 
-/// Makes the files of so many directories. Files whose names start with `host` are there already.
-pub fn fill_all(directory: &Path, count: usize) -> io::Result<()> {
+/// Makes the files of the directories with these numbers. Files whose names start with `host` are there already.
+pub fn fill_all(directory: &Path, numbers: Range<usize>) -> io::Result<()> {
     leave_groups();
     rustix::process::umask(Mode::from_raw_mode(0o022));
-    for number in 0..count {
+    for number in numbers {
         let place = Place(directory.join(number.to_string()));
         fill(&place).map_err(|error| io::Error::other(format!("{}: {error}", place.0.display())))?;
     }
@@ -99,12 +100,13 @@ fn fill(place: &Place) -> io::Result<()> {
     Ok(())
 }
 
-/// Runs all operations. `host` is the owner of the host's files, which is shown as such.
-pub fn run_all(directory: &Path, host: Option<(u32, u32)>) -> io::Result<()> {
+/// Runs the operations with these numbers. `host` is the owner of the host's files, which is shown as such.
+pub fn run_all(directory: &Path, numbers: Range<usize>, host: Option<(u32, u32)>) -> io::Result<()> {
     leave_groups();
     rustix::process::umask(Mode::from_raw_mode(0o022));
     let mut before = BTreeMap::new();
-    for (number, (title, operation)) in operations().into_iter().enumerate() {
+    let operations = operations().into_iter().enumerate();
+    for (number, (title, operation)) in operations.skip(numbers.start).take(numbers.len()) {
         let place = Place(directory.join(number.to_string()));
         if number > 0 {
             before = lines(&place.0, host)?;
