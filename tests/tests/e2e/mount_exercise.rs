@@ -91,8 +91,12 @@ fn host_and_guest(project: &Project, seed: u64) {
             let (_, on_host) = digests(&String::from_utf8_lossy(&output.stdout));
             // What the host does right after the guest shows after a moment.
             retry(|| {
-                let seen = project.exec("box", &[PROGRAM, "fsx", &guest_file, "0", "0"]);
-                let (seen, _) = digests(&seen);
+                let seen = project.run(&["exec", "box", "--", PROGRAM, "fsx", &guest_file, "0", "0"]);
+                // The file may change between the looks that the program takes at it.
+                if seen.code != 0 {
+                    return Err(format!("{seen:?}"));
+                }
+                let (seen, _) = digests(&String::from_utf8_lossy(&seen.stdout));
                 if seen == on_host { Ok(()) } else { Err(format!("{seen} instead of {on_host}")) }
             });
             let changed = project.exec("box", &[PROGRAM, "fsx", &guest_file, &seed, "100"]);
