@@ -92,6 +92,7 @@ fn as_declared(model: &Model) -> Snapshot {
         held_ports: Default::default(),
         external: Default::default(),
         mount_obstacle: None,
+        secret_problems: Default::default(),
     }
 }
 

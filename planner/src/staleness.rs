@@ -81,6 +81,7 @@ pub fn staleness(then: &Snapshot, now: &Snapshot) -> Vec<Staleness> {
         images,
         held_ports: _,
         mount_obstacle: _,
+        secret_problems: _,
     } = then;
     let mut found = differences([sandboxes, &now.sandboxes], Subject::Sandbox, |then, now| {
         compare(then, now, compare_sandboxes)

@@ -42,6 +42,8 @@ pub enum HostAccessKind {
     SecretVariable,
     /// A command on the host that prints a secret.
     SecretCommand,
+    /// A file with certificates of CAs.
+    CaFile,
     /// Connections to the host or to networks that are not public.
     Network,
     /// A port that is open to other machines.
@@ -63,6 +65,7 @@ impl HostAccessKind {
             Self::SecretFile => "takes a secret from the file",
             Self::SecretVariable => "takes a secret from the variable",
             Self::SecretCommand => "runs on this host, for a secret,",
+            Self::CaFile => "reads CA certificates from the file",
             Self::Network => "may connect to more than public addresses:",
             Self::Port => "publishes to other machines the port",
         }
@@ -82,7 +85,8 @@ impl HostAccessKind {
             | Self::ModesOfMount
             | Self::CopiedFile
             | Self::Sync
-            | Self::SecretFile => true,
+            | Self::SecretFile
+            | Self::CaFile => true,
             Self::Volume | Self::SecretVariable | Self::SecretCommand | Self::Network | Self::Port => false,
         }
     }

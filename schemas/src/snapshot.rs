@@ -2,6 +2,7 @@
 
 use crate::digest::Digest;
 use crate::name::{ProjectName, SandboxId, SandboxName, VolumeName};
+use crate::spec::limits::SECRET_BYTES_MAX;
 use crate::spec::{ImageReference, PortProtocol, SandboxSpec, VolumeSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +31,55 @@ pub struct Snapshot {
     /// Why the driver cannot serve mounts on this host; `None` if it can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mount_obstacle: Option<MountObstacle>,
+    /// The secrets of the model whose values cannot be read, by sandbox and by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secret_problems: BTreeMap<SandboxName, BTreeMap<String, SecretProblem>>,
+}
+
+/// Why the value of a secret cannot be used. It never contains the value, or a part of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case", tag = "code")]
+pub enum SecretProblem {
+    /// The environment variable is not set.
+    #[error("the variable {variable} is not set")]
+    NotSet {
+        /// Its name.
+        variable: String,
+    },
+    /// The file does not exist.
+    #[error("there is no file {path}")]
+    FileMissing {
+        /// Its absolute path.
+        path: String,
+    },
+    /// The file cannot be read.
+    #[error("the file {path} cannot be read: {reason}")]
+    FileUnreadable {
+        /// Its absolute path.
+        path: String,
+        /// The reason of the operating system.
+        reason: String,
+    },
+    /// The command fails.
+    #[error("the command {program} {reason}")]
+    CommandFailed {
+        /// Its program, without the arguments.
+        program: String,
+        /// How it fails, as a verb phrase such as `exited with code 1`.
+        reason: String,
+    },
+    /// The value is empty.
+    #[error("its value is empty")]
+    Empty,
+    /// The value has a line break before its end.
+    #[error("its value has more than one line")]
+    LineBreak,
+    /// The value has a NUL byte.
+    #[error("its value has a NUL byte")]
+    Nul,
+    /// The value is longer than [`SECRET_BYTES_MAX`].
+    #[error("its value has more than {} KiB", SECRET_BYTES_MAX / 1024)]
+    TooLarge,
 }
 
 /// Why the driver cannot serve mounts of the host's files and of directory volumes on this host, in its own words.
@@ -249,9 +299,9 @@ pub struct ObservedImage {
 }
 
 impl Snapshot {
-    /// Returns the digest of the state that a plan depends on, which is all but health, ports in use, external volumes and
-    /// abilities of the host: a port that is taken or a volume that is missing blocks the sandbox in the plan, and if that
-    /// happens later, it fails the start.
+    /// Returns the digest of the state that a plan depends on, which is all but health, ports in use, external volumes,
+    /// abilities of the host and values of secrets: a port that is taken, a volume that is missing or a value that cannot be
+    /// read blocks the sandbox in the plan, and if that happens later, it fails the start.
     pub fn digest(&self) -> Digest {
         let Self {
             project,
@@ -262,6 +312,7 @@ impl Snapshot {
             images,
             held_ports: _,
             mount_obstacle: _,
+            secret_problems: _,
         } = self;
         let sandboxes: Vec<_> = sandboxes
             .iter()

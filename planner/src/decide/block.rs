@@ -6,9 +6,10 @@ use crate::decide::select::Selection;
 use crate::decide::volumes::{Claims, DataLoss, claims, loss, mounted, recorded_spec, runs};
 use schemas::model::{Model, Sandbox};
 use schemas::name::{SandboxName, VolumeName};
-use schemas::report::BlockReason;
-use schemas::snapshot::{ObservedSandbox, Snapshot};
-use schemas::spec::{MountSource, VolumeKind, VolumeSpec};
+use schemas::report::{BlockReason, ChangeKind};
+use schemas::snapshot::{ObservedSandbox, Snapshot, Status};
+use schemas::spec::diff::{changes, strongest};
+use schemas::spec::{MountSource, PinnedImage, Role, SandboxSpec, VolumeKind, VolumeSpec};
 use std::collections::{BTreeMap, VecDeque};
 
 /// The blocked sandboxes, each with its reason.
@@ -22,12 +23,12 @@ pub fn blocks(model: &Model, observed: &Snapshot, policy: &Policy, selection: &S
     let ports = Ports::new(observed, selection, &selected, policy.start);
     let mut blocks = Blocks::new();
     for sandbox in &selected {
-        let reason = unsupported(sandbox)
-            .or_else(|| missing(sandbox, observed))
+        let reason = missing(sandbox, observed)
             .or_else(|| unavailable(sandbox, model, observed))
             .or_else(|| volumes.reason(sandbox))
             .or_else(|| volumes.in_use(sandbox, selection))
-            .or_else(|| ports.reason(sandbox.name()));
+            .or_else(|| ports.reason(sandbox.name()))
+            .or_else(|| unusable(sandbox, model, observed, policy));
         blocks.extend(reason.map(|reason| (sandbox.name().clone(), reason)));
     }
     if blocks.is_empty() {
@@ -61,9 +62,38 @@ fn in_use(volume: &VolumeName, by: &SandboxName) -> BlockReason {
     BlockReason::VolumeInUse { volume: volume.clone(), by: by.clone() }
 }
 
-/// Returns a property that this version does not implement.
-fn unsupported(sandbox: &Sandbox) -> Option<BlockReason> {
-    Some(BlockReason::Secret { name: sandbox.definition().secrets.keys().next()?.clone() })
+/// Returns a secret whose value cannot be used, if bringing the sandbox up needs it.
+fn unusable(sandbox: &Sandbox, model: &Model, observed: &Snapshot, policy: &Policy) -> Option<BlockReason> {
+    let problems = observed.secret_problems.get(sandbox.name())?;
+    let secrets = sandbox.definition().secrets.keys();
+    let (name, problem) = secrets.into_iter().find_map(|name| problems.get_key_value(name))?;
+    starts(sandbox, model, observed, policy)
+        .then(|| BlockReason::SecretUnusable { name: name.clone(), problem: problem.clone() })
+}
+
+/// Returns whether a sandbox would be started: values of secrets are read then, and never later.
+fn starts(sandbox: &Sandbox, model: &Model, observed: &Snapshot, policy: &Policy) -> bool {
+    if !policy.start {
+        return false;
+    }
+    let Some(recorded) = observed.sandboxes.get(sandbox.name()) else { return true };
+    let ObservedSandbox { spec: SandboxSpec { image, definition }, status, .. } = recorded;
+    let is_up = match status {
+        Status::Running { health: _ } => true,
+        Status::Exited { exit } => sandbox.definition().role == Role::Job && exit.is_success(),
+        Status::Incomplete | Status::Stopped | Status::Lost => false,
+    };
+    // A missing image is reported by itself.
+    let digest = observed.image(sandbox.image()).map_or(&image.digest, |image| &image.digest).clone();
+    let new = PinnedImage { reference: sandbox.image().clone(), digest };
+    let changes = changes((image, definition), (&new, sandbox.definition()));
+    let changes_volume = |name: &VolumeName| {
+        let recorded = observed.volumes.get(name).filter(|volume| volume.created);
+        model.volumes().get(name).is_some_and(|spec| recorded.is_none_or(|volume| volume.spec != *spec))
+    };
+    !is_up
+        || strongest(&changes) >= Some(ChangeKind::Restart)
+        || runs(status) && mounted(definition).into_iter().any(changes_volume)
 }
 
 /// Returns an external volume that does not exist.

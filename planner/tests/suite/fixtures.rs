@@ -50,6 +50,7 @@ pub fn nothing() -> Snapshot {
         held_ports: BTreeSet::new(),
         external: Default::default(),
         mount_obstacle: None,
+        secret_problems: Default::default(),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::text::text;
 use planner::check::check;
 use planner::{Policy, plan};
 use schemas::name::{ProjectName, VolumeName};
-use schemas::snapshot::{Exit, Health, HeldPort, MountObstacle, PortHolder, Snapshot, Status};
+use schemas::snapshot::{Exit, Health, HeldPort, MountObstacle, PortHolder, SecretProblem, Snapshot, Status};
 use schemas::spec::{Port, VolumeSpec};
 use std::collections::BTreeMap;
 use std::fs;
@@ -72,6 +72,12 @@ impl Scene {
             ["no-fuse"] => {
                 let (problem, help) = ("/dev/fuse cannot be opened".to_owned(), "load the module".to_owned());
                 self.snapshot.mount_obstacle = Some(MountObstacle { problem, help });
+            }
+            // The variable of a secret is not set.
+            ["secret-unset", sandbox, secret] => {
+                let problem = SecretProblem::NotSet { variable: secret.to_owned() };
+                let problems = self.snapshot.secret_problems.entry(name(sandbox)).or_default();
+                problems.insert(secret.to_owned(), problem);
             }
             // The earlier `up` was killed after so many steps.
             ["killed-after", count] => {

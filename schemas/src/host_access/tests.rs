@@ -1,8 +1,8 @@
 use super::*;
 use crate::name::{ProjectName, SandboxName, VolumeName};
 use crate::spec::{
-    Contents, Definition, GuestFile, HostPerms, Mount, MountSource, Network, NetworkDefault, OnViolation,
-    Role, Secret, SecretSource, StatVirt, Sync,
+    Contents, Definition, ExtraCa, GuestFile, HostPerms, Mount, MountSource, Network, NetworkDefault, Role,
+    Secret, SecretSource, StatVirt, Sync,
 };
 
 fn mount(source: MountSource) -> Mount {
@@ -19,7 +19,7 @@ fn file(from: Option<&str>) -> GuestFile {
 }
 
 fn secret(from: SecretSource) -> Secret {
-    Secret { from, hosts: BTreeSet::new(), on_violation: OnViolation::default() }
+    Secret::new(from, BTreeSet::new())
 }
 
 fn sandbox(name: &str, image: &str, change: impl FnOnce(&mut Definition)) -> Sandbox {
@@ -81,6 +81,8 @@ fn all_else_is_listed_with_its_sandboxes() {
             ("C", SecretSource::Command { argv: vec!["pass".to_owned(), "a b".to_owned()] }),
         ];
         definition.secrets.extend(sources.map(|(name, from)| (name.to_owned(), secret(from))));
+        let ca = |path: &str| ExtraCa { path: path.to_owned(), hosts: BTreeSet::new() };
+        definition.tls.cas = vec![ca("/srv/ca.pem"), ca("/p/ca.pem"), ca("/p/link/ca.pem")];
     });
     let db = sandbox("db", "/srv/image", |_| {});
     assert_eq!(
@@ -99,6 +101,8 @@ fn all_else_is_listed_with_its_sandboxes() {
             "takes a secret from the file /root/key (for web)",
             "takes a secret from the variable TOKEN (for web)",
             "runs on this host, for a secret, [\"pass\",\"a b\"] (for web)",
+            "reads CA certificates from the file /p/link/ca.pem, which is /home/ann/.ssh/ca.pem (for web)",
+            "reads CA certificates from the file /srv/ca.pem (for web)",
         ]
     );
 }

@@ -1,7 +1,7 @@
 //! Reasons in a report: a stable `code`, and the values that its text needs.
 
 use crate::name::{SandboxName, VolumeName};
-use crate::snapshot::{Exit, MountObstacle, PortHolder};
+use crate::snapshot::{Exit, MountObstacle, PortHolder, SecretProblem};
 use crate::spec::VolumeKind;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -258,10 +258,12 @@ pub enum BlockReason {
         /// The reason.
         obstacle: MountObstacle,
     },
-    /// This version cannot pass secrets on.
-    Secret {
-        /// The first secret.
+    /// The value of a secret that the sandbox needs for its start cannot be used.
+    SecretUnusable {
+        /// The first such secret.
         name: String,
+        /// The reason.
+        problem: SecretProblem,
     },
     /// A volume would have to shrink.
     VolumeCannotShrink {

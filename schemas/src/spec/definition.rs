@@ -4,7 +4,7 @@ use super::diff::{self, Changes, Field};
 use super::host_access::{Found, HostAccess};
 use super::{
     Condition, GuestFile, HealthCheck, HealthSetting, HookEvent, Logs, Mount, Network, Port, RestartPolicy,
-    Role, Secret, Sync, Tmpfs, defaults,
+    Role, Secret, Sync, Tls, Tmpfs, defaults,
 };
 use crate::name::SandboxName;
 use crate::report::ChangeKind;

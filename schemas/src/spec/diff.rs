@@ -4,7 +4,7 @@
 //! The tables of properties name a function of this file for each field and the kind of its change. Other structs are
 //! destructured without `..`, so that a new field does not compile before its kind is decided.
 
-use super::{Definition, GuestFile, HealthSetting, Network, PinnedImage, Port, Secret};
+use super::{Definition, ExtraCa, GuestFile, HealthSetting, Network, PinnedImage, Port, Secret, Tls};
 use crate::excerpt::excerpt;
 use crate::report::{ChangeKind, FieldChange};
 use rules::rule::Rule;
@@ -254,14 +254,52 @@ pub(super) fn secrets(
             changes.push(Field::new(&path, ChangeKind::Restart), before, after);
             continue;
         };
-        let Secret { from, hosts, on_violation } = after;
+        let Secret {
+            from,
+            hosts,
+            on_violation,
+            placeholder,
+            inject,
+            headers,
+            passthrough_hosts,
+            require_tls,
+        } = after;
         plain(changes, Field::new(&format!("{path}.from"), ChangeKind::Restart), &before.from, from);
-        changes.value(Field::new(&format!("{path}.hosts"), field.kind), [&before.hosts, hosts], |hosts| {
-            hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-        });
-        let path = format!("{path}.on-violation");
-        plain(changes, Field::new(&path, field.kind), &before.on_violation, on_violation);
+        // The sandbox has it in its environment.
+        let restart = ChangeKind::Restart;
+        let property = format!("{path}.placeholder");
+        option(changes, Field::new(&property, restart), &before.placeholder, placeholder);
+        list(changes, Field::new(&format!("{path}.hosts"), field.kind), [&before.hosts, hosts]);
+        list(changes, Field::new(&format!("{path}.inject"), field.kind), [&before.inject, inject]);
+        list(changes, Field::new(&format!("{path}.headers"), field.kind), [&before.headers, headers]);
+        let passthrough = format!("{path}.passthrough-hosts");
+        list(changes, Field::new(&passthrough, field.kind), [&before.passthrough_hosts, passthrough_hosts]);
+        let property = format!("{path}.on-violation");
+        plain(changes, Field::new(&property, field.kind), &before.on_violation, on_violation);
+        // Interception begins or ends at the ports of plain HTTP.
+        let property = format!("{path}.require-tls");
+        plain(changes, Field::new(&property, restart), &before.require_tls, require_tls);
     }
+}
+
+/// Compares two settings of the interception of TLS.
+pub(super) fn tls(changes: &mut Changes, field: Field<'_>, old: &Tls, new: &Tls) {
+    let Tls { intercept, ports, bypass, cas } = new;
+    option(changes, Field::new(&field.inside("intercept"), field.kind), &old.intercept, intercept);
+    list(changes, Field::new(&field.inside("ports"), field.kind), [&old.ports, ports]);
+    list(changes, Field::new(&field.inside("bypass"), field.kind), [&old.bypass, bypass]);
+    changes.value(Field::new(&field.inside("ca"), field.kind), [&old.cas, cas], |cas| {
+        let text = |ExtraCa { path, hosts }: &ExtraCa| {
+            let hosts: Vec<_> = hosts.iter().map(ToString::to_string).collect();
+            if hosts.is_empty() { path.clone() } else { format!("{path} (for {})", hosts.join(", ")) }
+        };
+        cas.iter().map(text).collect::<Vec<_>>().join(", ")
+    });
+}
+
+/// Compares two sets, whose entries are written in one line.
+fn list<T: Ord + ToString>(changes: &mut Changes, field: Field<'_>, sets: [&BTreeSet<T>; 2]) {
+    changes.value(field, sets, |set| set.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
 }
 
 /// Compares two health checks.

@@ -3,8 +3,8 @@
 //! Each value type implements [`HostAccess`], so that a new one does not compile before its access is decided.
 
 use super::{
-    Condition, GuestFile, HealthSetting, HookEvent, HostPerms, Logs, Mount, MountSource, Network,
-    NetworkDefault, Port, RestartPolicy, Secret, SecretSource, StatVirt, Sync, Tmpfs,
+    Condition, ExtraCa, GuestFile, HealthSetting, HookEvent, HostPerms, Logs, Mount, MountSource, Network,
+    NetworkDefault, Port, RestartPolicy, Secret, SecretSource, StatVirt, Sync, Tls, Tmpfs,
 };
 use crate::host_access::HostAccessKind;
 use crate::name::SandboxName;
@@ -151,7 +151,16 @@ impl HostAccess for Sync {
 
 impl HostAccess for Secret {
     fn reached(&self, found: &mut Found<'_>) {
-        let Self { from, hosts: _, on_violation: _ } = self;
+        let Self {
+            from,
+            hosts: _,
+            on_violation: _,
+            placeholder: _,
+            inject: _,
+            headers: _,
+            passthrough_hosts: _,
+            require_tls: _,
+        } = self;
         let (kind, value) = match from {
             SecretSource::Env { name } => (HostAccessKind::SecretVariable, name.clone()),
             SecretSource::File { path } => (HostAccessKind::SecretFile, path.clone()),
@@ -166,6 +175,21 @@ impl HostAccess for Secret {
         match &mut self.from {
             SecretSource::File { path } => *path = map(path),
             SecretSource::Env { name: _ } | SecretSource::Command { argv: _ } => {}
+        }
+    }
+}
+
+impl HostAccess for Tls {
+    fn reached(&self, found: &mut Found<'_>) {
+        let Self { intercept: _, ports: _, bypass: _, cas } = self;
+        for ExtraCa { path, hosts: _ } in cas {
+            found(HostAccessKind::CaFile, path.clone(), "ca");
+        }
+    }
+
+    fn map_host_paths(&mut self, map: &dyn Fn(&str) -> String) {
+        for ca in &mut self.cas {
+            ca.path = map(&ca.path);
         }
     }
 }

@@ -9,6 +9,7 @@ mod image;
 mod mount;
 mod network;
 mod properties;
+mod secret;
 mod tmpfs;
 
 pub use blocks::{Capture, HealthCheck, Logs};
@@ -16,9 +17,13 @@ pub use definition::Definition;
 pub use file::{Contents, GuestFile};
 pub use image::{ImageReference, PinnedImage};
 pub use mount::{DiskFormat, Mount, MountSource, Sync, VolumeSpec};
-pub use network::{HookEvent, Network, NetworkDefault, OnViolation, Secret, SecretSource};
+pub use network::{HookEvent, Network, NetworkDefault};
 pub use rules::mount_text::{HostPerms, ID_MAX, StatVirt, VolumeKind};
 pub use rules::port::{DEFAULT_BIND, Port, PortProtocol};
+pub use secret::{
+    DEFAULT_TLS_PORT, ExtraCa, OnViolation, RequestPart, Secret, SecretSource, Tls, default_parts,
+    default_placeholder,
+};
 pub use tmpfs::Tmpfs;
 
 use crate::digest::Digest;
@@ -160,6 +165,16 @@ pub mod limits {
     pub const FILE_BYTES_MAX: usize = 256 * 1024;
     /// The largest size of all of them together, in bytes.
     pub const FILES_BYTES_MAX: usize = 1024 * 1024;
+    /// The most secrets of one sandbox: each request is searched for all of their placeholders.
+    pub const SECRETS_PER_SANDBOX_MAX: usize = 64;
+    /// The shortest placeholder that a user may choose, in bytes: a shorter one would be found by chance.
+    pub const PLACEHOLDER_BYTES_MIN: usize = 8;
+    /// The longest placeholder, in bytes.
+    pub const PLACEHOLDER_BYTES_MAX: usize = 256;
+    /// The largest value of a secret, in bytes.
+    pub const SECRET_BYTES_MAX: usize = 64 * 1024;
+    /// The most files with CAs of one sandbox.
+    pub const CAS_PER_SANDBOX_MAX: usize = 16;
     /// The most replicas of one sandbox.
     pub const REPLICAS_MAX: u32 = 1000;
     /// The most rules of one sandbox's network: each is compared with those before it.

@@ -1,10 +1,8 @@
-//! The network of a sandbox, its secrets and its hooks.
+//! The network of a sandbox and its hooks.
 
 use rules::pool::{Ipv4Pool, Ipv6Pool};
-use rules::rule::{HostPattern, Rule};
+use rules::rule::Rule;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
-use std::fmt;
 
 /// The network of a sandbox: its policy and its address pools.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,65 +31,6 @@ rules::words! {
         Allow = "allow",
         /// All connections are denied in both directions.
         Deny = "deny",
-    }
-}
-
-/// A value that the sandbox uses without ever containing it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Secret {
-    /// The source of its value, which is read when the sandbox starts. No plan or record contains the value.
-    pub from: SecretSource,
-    /// The hosts that it may be sent to.
-    pub hosts: BTreeSet<HostPattern>,
-    /// The action on a request to another host.
-    pub on_violation: OnViolation,
-}
-
-/// The source of the value of a secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum SecretSource {
-    /// An environment variable of the host.
-    Env {
-        /// Its name.
-        name: String,
-    },
-    /// A file of the host.
-    File {
-        /// The absolute path, without `.` or `..`.
-        path: String,
-    },
-    /// The output of a command of the host.
-    Command {
-        /// The program and its arguments.
-        argv: Vec<String>,
-    },
-}
-
-impl fmt::Display for SecretSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Env { name } => write!(f, "${name}"),
-            Self::File { path } => write!(f, "{path}"),
-            Self::Command { argv } => write!(f, "`{}`", argv.join(" ")),
-        }
-    }
-}
-
-rules::words! {
-    /// The action when the placeholder of a secret is sent to a host that is not among its own.
-    #[derive(Default)]
-    OnViolation {
-        /// The request is refused.
-        Block = "block",
-        /// The request is refused and logged.
-        #[default]
-        BlockAndLog = "block-and-log",
-        /// The request is refused, and the sandbox is stopped.
-        BlockAndTerminate = "block-and-terminate",
-        /// The request is sent unchanged: with the placeholder, never with the value.
-        Passthrough = "passthrough",
     }
 }
 

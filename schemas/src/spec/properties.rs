@@ -180,6 +180,15 @@ macro_rules! sandbox_properties {
                     flags: [],
                     instead: [],
                 };
+                /// The interception of its TLS connections, which puts the values of secrets into requests.
+                #[serde(skip_serializing_if = "Tls::is_default")]
+                tls: Tls = Tls::default() => TlsSettings {
+                    names: one("tls", "tls"),
+                    like: true,
+                    change: Restart, differ: tls,
+                    flags: [],
+                    instead: ["tls_interception", "mitm"],
+                };
                 /// Commands that run inside it after each start and before each orderly stop.
                 hooks: BTreeMap<HookEvent, Vec<String>> = BTreeMap::new() => Hooks {
                     names: each("hook", "hooks"),

@@ -127,6 +127,15 @@ impl HostPattern {
             Self::Suffix(suffix) => name.is_within(suffix),
         }
     }
+
+    /// Returns the patterns that match every name that this one matches: itself, and those of all suffixes.
+    pub fn covering(&self) -> impl Iterator<Item = Self> + use<'_> {
+        let (Self::Name(name) | Self::Suffix(name)) = self;
+        let own = Some(self).filter(|own| matches!(own, Self::Name(_))).cloned();
+        let starts = std::iter::once(0).chain(name.0.match_indices('.').map(|(at, _)| at + 1));
+        let suffixes = starts.map(|start| Self::Suffix(DomainName(name.0[start..].to_owned())));
+        own.into_iter().chain(suffixes)
+    }
 }
 
 impl fmt::Display for HostPattern {

@@ -150,6 +150,16 @@ fn a_suffix_matches_its_name_and_all_subdomains() {
     assert!(one.matches(&name("api.example.org")) && !one.matches(&name("x.api.example.org")));
 }
 
+#[test]
+fn a_pattern_is_covered_by_those_of_its_suffixes() {
+    let covering = |text: &str| {
+        let pattern: HostPattern = text.parse().unwrap();
+        pattern.covering().map(|pattern| pattern.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(covering("a.b.example"), ["a.b.example", "*.a.b.example", "*.b.example", "*.example"]);
+    assert_eq!(covering("*.b.example"), ["*.b.example", "*.example"]);
+}
+
 /// Records list the hosts of a secret in this order.
 #[test]
 fn patterns_have_the_order_of_their_texts() {

@@ -123,6 +123,12 @@ impl Weight for Spanned<i128> {
     }
 }
 
+impl Weight for Spanned<bool> {
+    fn weight(&self) -> usize {
+        ENTRY_BYTES
+    }
+}
+
 impl<T: Weight> Weight for Option<T> {
     fn weight(&self) -> usize {
         self.as_ref().map_or(0, T::weight)

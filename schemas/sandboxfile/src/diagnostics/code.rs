@@ -129,8 +129,12 @@ codes! {
     SuffixTooBroad = "suffix_too_broad",
     /// A network rule that earlier ones shadow.
     ShadowedRule = "shadowed_rule",
-    /// An invalid host pattern of a secret.
+    /// An invalid host pattern.
     InvalidHost = "invalid_host",
+    /// A placeholder of a secret that cannot be used.
+    InvalidPlaceholder = "invalid_placeholder",
+    /// More secrets than a sandbox can have.
+    TooManySecrets = "too_many_secrets",
     /// A script without a body.
     EmptyScript = "empty_script",
     /// A command line in one string.

@@ -5,7 +5,7 @@
 
 use super::{
     DEPENDENCY, FILE, HEALTHCHECK, HOOKS, Instead, LOGS, MOUNT, NETWORK, NETWORK_YAML, PROJECT, Property,
-    PropertyTable, RESTART, SANDBOX, SCRIPT, SECRET, SECRET_SOURCE, SYNC, TMPFS, VOLUME,
+    PropertyTable, RESTART, SANDBOX, SCRIPT, SECRET, SECRET_SOURCE, SYNC, TLS, TMPFS, VOLUME,
 };
 use crate::{Format, Origins};
 use rules::suggest;
@@ -61,6 +61,7 @@ fn inside(kdl: &str) -> Inside {
         "secret" => Inside::Named(Some(recorded_each(&SECRET))),
         "hook" => Inside::Block(recorded_each(&HOOKS)),
         "network" => Inside::Block(recorded_each(&NETWORK)),
+        "tls" => Inside::Block(recorded_each(&TLS)),
         "logs" => Inside::Block(recorded_each(&LOGS)),
         "healthcheck" => Inside::Block(recorded_each(&HEALTHCHECK)),
         "restart" => Inside::Block(recorded_whole(&RESTART)),

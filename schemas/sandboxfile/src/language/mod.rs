@@ -117,13 +117,15 @@ mod foreign;
 mod lookup;
 mod network;
 pub(crate) mod schema;
+mod secret;
 mod storage;
 mod vocabulary;
 
 pub use lookup::{NotFound, find};
 
-pub use network::{NETWORK, NETWORK_RULE, NETWORK_YAML, SECRET, SECRET_SOURCE};
+pub use network::{NETWORK, NETWORK_RULE, NETWORK_YAML};
 pub use schema::json_schema;
+pub use secret::{SECRET, SECRET_SOURCE, TLS, TLS_CA};
 pub use storage::{FILE, MOUNT, SYNC, TMPFS, VOLUME};
 pub(crate) use vocabulary::{FOREIGN_RESTART_POLICIES, Foreign, RESTART_POLICIES, Vocabulary};
 
@@ -333,6 +335,8 @@ pub static TABLES: &[&PropertyTable] = &[
     &NETWORK_RULE,
     &SECRET,
     &SECRET_SOURCE,
+    &TLS,
+    &TLS_CA,
     &HOOKS,
     &SCRIPT,
     &DEPENDENCY,

@@ -1,10 +1,10 @@
-//! The vocabulary of networks and secrets.
+//! The vocabulary of networks.
 
 use super::Instead::{Say, Use};
 use super::schema;
 use super::{Property, PropertyTable, each, one, plain};
 use rules::rule::Direction;
-use schemas::spec::{NetworkDefault, OnViolation};
+use schemas::spec::NetworkDefault;
 
 // A network has these in both spellings.
 const NETWORK_DEFAULT: Property = plain(
@@ -100,64 +100,5 @@ pub static NETWORK_RULE: PropertyTable = PropertyTable {
         (&["ports"], Say("the ports follow the target: `api.example.org:tcp:8000-8010`")),
         (&["protocol"], Say("the protocol follows the target: `api.example.org:udp`")),
         (&["to", "host"], Say("the target is a value: `allow \"api.example.org\"`")),
-    ],
-};
-
-/// Beside a secret's name.
-pub static SECRET: PropertyTable = PropertyTable {
-    what: "a secret",
-    definition: "Secret",
-    doc: "A value that the sandbox uses without ever holding it.",
-    required: &[],
-    properties: &[
-        plain(
-            "from",
-            || schema::definition("SecretSource"),
-            "Where its value is read when the sandbox starts.",
-        ),
-        plain("hosts", schema::hosts, "The hosts that it may be sent to: names, or `*.` and a name."),
-        one(
-            "on-violation",
-            "on_violation",
-            schema::word::<OnViolation>,
-            "What happens when it is sent elsewhere.",
-        ),
-    ],
-    foreign: &[
-        (&["host", "allow", "domains"], Use("hosts")),
-        (&["source"], Use("from")),
-        (
-            &["env", "environment"],
-            Say("it belongs inside `from`: `from env=\"NAME\"`, or `from: { env: NAME }` in YAML"),
-        ),
-        (
-            &["file"],
-            Say("it belongs inside `from`: `from file=\"./key\"`, or `from: { file: ./key }` in YAML"),
-        ),
-        (
-            &["command"],
-            Say("it belongs inside `from`: `from command=\"pass\"`, or `from: { command: [pass] }` in YAML"),
-        ),
-        (&["value"], Say("a secret's value is never written here: `from` says where it is read")),
-        (&["external"], Say("`from` says where a secret is read")),
-    ],
-};
-
-/// Inside the source of a secret.
-pub static SECRET_SOURCE: PropertyTable = PropertyTable {
-    what: "the source of a secret",
-    definition: "SecretSource",
-    doc: "Where a secret's value is read: one of the three.",
-    required: &[],
-    properties: &[
-        plain("env", schema::text, "A variable of the host's environment."),
-        plain("file", schema::text, "A file of the host."),
-        plain("command", schema::words, "A program of the host and its arguments, which prints the value."),
-    ],
-    foreign: &[
-        (&["environment", "variable"], Use("env")),
-        (&["path"], Use("file")),
-        (&["exec", "cmd", "run"], Use("command")),
-        (&["value"], Say("a secret's value is never written here")),
     ],
 };

@@ -3,11 +3,11 @@
 //! Every value but the text of a script may contain variables, whose values an editor does not know. So each kind of
 //! value accepts any text with a dollar sign.
 
-use super::{FILE, PROJECT, Property, PropertyTable, RESTART_POLICIES, SANDBOX, TABLES};
+use super::{FILE, PROJECT, Property, PropertyTable, RESTART_POLICIES, SANDBOX, TABLES, TLS_CA};
 use rules::Word;
 use rules::pool::{Ipv4Pool, Ipv6Pool};
 use rules::rule::{Action, Direction, Group, Protocol};
-use schemas::spec::{Condition, ID_MAX, VolumeKind};
+use schemas::spec::{Condition, ID_MAX, RequestPart, VolumeKind, default_parts};
 use serde_json::{Value, json};
 
 /// Names of projects, sandboxes, volumes and scripts.
@@ -22,6 +22,10 @@ pub(crate) const GUEST_PATH: &str = "^/.*[^/]$";
 const FILE_MODE: &str = "^(0o)?0?[0-7]{1,3}$";
 const TMPFS_MODE: &str = "^(0o)?[0-7]{1,12}$";
 const VARIABLE: &str = r"\$";
+/// Printable ASCII without quotes and backslashes.
+const PLACEHOLDER: &str = r"^[!#-&(-\[\]-_a-~]{8,256}$";
+/// A token of HTTP.
+const HEADER_NAME: &str = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$";
 /// `*.` and one part alone would be a whole top-level domain.
 const HOST: &str = r"^(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+\.?$";
 
@@ -305,10 +309,44 @@ pub(crate) fn ipv6_pool() -> Value {
     with(matching_or_variable(IPV6_POOL), "default", Ipv6Pool::default())
 }
 
-/// Returns the schema of the hosts that a secret is for.
+/// Returns the schema of a list of hosts, or of one.
 pub(crate) fn hosts() -> Value {
     let host = with(matching_or_variable(HOST), "examples", ["api.example.org", "*.example.org"]);
     any_of([list(&host, 1), host])
+}
+
+/// Returns the schema of the placeholder of a secret.
+pub(crate) fn placeholder() -> Value {
+    with(matching_or_variable(PLACEHOLDER), "examples", ["sk-placeholder"])
+}
+
+/// Returns the schema of the parts of a request that a secret is put into.
+pub(crate) fn request_parts() -> Value {
+    let part = or_variable(word_of(RequestPart::ALL.iter().map(|word| word.as_str())));
+    let default: Vec<_> = default_parts().into_iter().map(|part| part.as_str()).collect();
+    with(any_of([list(&part, 1), part]), "default", default)
+}
+
+/// Returns the schema of names of header fields.
+pub(crate) fn header_names() -> Value {
+    let name = with(matching_or_variable(HEADER_NAME), "examples", ["Authorization", "X-Api-Key"]);
+    any_of([list(&name, 1), name])
+}
+
+/// Returns the schema of the ports at which TLS is intercepted.
+pub(crate) fn tls_ports() -> Value {
+    let port = with(integer(1, Some(u16::MAX.into())), "examples", [443, 8443]);
+    any_of([list(&port, 1), port])
+}
+
+/// Returns the schema of a file with certificates of CAs.
+pub(crate) fn ca_file() -> Value {
+    json!({ "type": "string", "minLength": 1, "examples": ["./corp-ca.pem"] })
+}
+
+/// Returns the schema of CAs.
+pub(crate) fn cas() -> Value {
+    any_of([list(&any_of([ca_file(), definition(TLS_CA.definition)]), 0), ca_file()])
 }
 
 /// Returns the schema of a restart policy.

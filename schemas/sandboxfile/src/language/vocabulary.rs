@@ -2,7 +2,9 @@
 
 use rules::Word;
 use rules::rule::Direction;
-use schemas::spec::{Capture, Condition, HostPerms, NetworkDefault, OnViolation, StatVirt, VolumeKind};
+use schemas::spec::{
+    Capture, Condition, HostPerms, NetworkDefault, OnViolation, RequestPart, StatVirt, VolumeKind,
+};
 
 /// The words that people write instead, with the word that is valid here.
 pub(crate) type Foreign = &'static [(&'static [&'static str], &'static str)];
@@ -16,6 +18,15 @@ pub(crate) trait Vocabulary: Word {
 impl Vocabulary for HostPerms {}
 impl Vocabulary for OnViolation {}
 impl Vocabulary for StatVirt {}
+
+impl Vocabulary for RequestPart {
+    const FOREIGN: Foreign = &[
+        (&["header"], "headers"),
+        (&["basic", "basic_auth", "auth", "authorization"], "basic-auth"),
+        (&["query-params", "query_params", "params", "url"], "query"),
+        (&["data", "json", "form"], "body"),
+    ];
+}
 
 impl Vocabulary for VolumeKind {
     const FOREIGN: Foreign =

@@ -19,7 +19,7 @@ pub(crate) enum Node {
     /// Several values.
     Words(Vec<Scalar>),
     /// YAML only: several values, each on a line of its own.
-    Lines(Vec<Scalar>),
+    Lines(Vec<Node>),
     /// Named values.
     Map {
         /// The values.

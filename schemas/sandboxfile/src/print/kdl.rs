@@ -30,9 +30,8 @@ fn push_node(out: &mut String, indent: usize, head: &str, node: &Node) {
     out.push_str(head);
     match node {
         Node::Scalar(one) => push_scalar(out, indent, one),
-        Node::Words(words) | Node::Lines(words) => {
-            words.iter().for_each(|word| push_scalar(out, indent, word))
-        }
+        Node::Words(words) => words.iter().for_each(|word| push_scalar(out, indent, word)),
+        Node::Lines(_) => {}
         Node::Map { items, is_flow: _ } => push_items(out, indent, items),
     }
     out.push('\n');
@@ -44,8 +43,8 @@ fn push_items(out: &mut String, indent: usize, items: &[Item]) {
     for Item { name, position, node } in beside {
         let values = match node {
             Node::Scalar(one) => std::slice::from_ref(one),
-            Node::Words(words) | Node::Lines(words) => words,
-            Node::Map { .. } => &[],
+            Node::Words(words) => words,
+            Node::Lines(_) | Node::Map { .. } => &[],
         };
         // The first value follows the name; the others are arguments.
         for (index, one) in values.iter().enumerate() {

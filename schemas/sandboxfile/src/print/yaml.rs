@@ -36,7 +36,7 @@ fn push_entry(out: &mut String, indent: usize, key: &str, node: &Node) {
     match node {
         Node::Lines(lines) => {
             push_line(out, indent, &format!("{key}:"));
-            lines.iter().for_each(|line| push_line(out, indent + STEP, &format!("- {}", scalar(0, line))));
+            lines.iter().for_each(|line| push_line(out, indent + STEP, &format!("- {}", flow(line))));
         }
         // A single argument needs no name.
         Node::Map { items, .. }
@@ -63,8 +63,12 @@ fn push_line(out: &mut String, indent: usize, line: &str) {
 fn flow(node: &Node) -> String {
     match node {
         Node::Scalar(one) => scalar(0, one),
-        Node::Words(words) | Node::Lines(words) => {
+        Node::Words(words) => {
             let shown: Vec<String> = words.iter().map(|word| scalar(0, word)).collect();
+            format!("[{}]", shown.join(", "))
+        }
+        Node::Lines(lines) => {
+            let shown: Vec<String> = lines.iter().map(flow).collect();
             format!("[{}]", shown.join(", "))
         }
         Node::Map { items, is_flow: _ } => {

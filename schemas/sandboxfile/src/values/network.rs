@@ -292,7 +292,7 @@ impl Value for Networks {
             Format::Kdl => items.extend(rules.iter().map(print_rule)),
             Format::Yaml if rules.is_empty() => {}
             Format::Yaml => {
-                let rules = rules.iter().map(|rule| Scalar::text(rule.to_string())).collect();
+                let rules = rules.iter().map(|rule| Node::text(rule.to_string())).collect();
                 items.push(PrintItem::child("rules", Node::Lines(rules)));
             }
         }

@@ -1,24 +1,29 @@
 //! `secret "API_KEY" { from env="API_KEY"; hosts "api.example.org" }`: values that a sandbox uses without
 //! ever containing them.
 
+mod interception;
+mod request;
+
 use super::block::layers;
 use super::env::name_problem;
-use super::network::name_beneath;
-use super::path;
-use super::read::{Entry, Fields, Takes, entries, no_value, text, text_of, words};
+use super::read::{Entry, Fields, Takes, boolean, entries, no_value, text, text_like, text_of, words};
 use super::repeats::{given_before, same_name};
 use super::start::program_of;
 use super::word::{check_word, read_word};
 use super::{Named, Parsed, PrintScope, Reading, Scope, Value};
+use super::{hosts, path};
 use crate::Format;
 use crate::check::Weight;
-use crate::diagnostics::{Code, Context, Diagnostic, shorten, shorten_message};
+use crate::diagnostics::{Code, Context, Diagnostic, shorten};
 use crate::language::{SECRET, SECRET_SOURCE, schema};
 use crate::merge::Layer;
 use crate::print::{Item as PrintItem, Name, Node, Position, Printed, Scalar};
 use crate::syntax::{Item, Span, Spanned};
-use rules::rule::{HostPattern, InvalidRule, Reason};
-use schemas::spec::{OnViolation, Secret, SecretSource};
+use interception::{Interception, check_passthrough};
+use request::{check_apart, check_headers, check_parts, check_placeholder, place_of};
+use rules::rule::HostPattern;
+use schemas::spec::limits::SECRETS_PER_SANDBOX_MAX;
+use schemas::spec::{OnViolation, Secret, SecretSource, default_parts};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 layers! {
@@ -30,6 +35,16 @@ layers! {
         hosts: Parsed<Vec<Spanned<String>>> = "hosts",
         /// What happens when it is sent elsewhere.
         on_violation: Option<Spanned<String>> = "on-violation",
+        /// The text that stands for its value.
+        placeholder: Option<Spanned<String>> = "placeholder",
+        /// The parts of a request that it is put into.
+        inject: Option<Vec<Spanned<String>>> = "inject",
+        /// The headers that may contain it.
+        headers: Option<Vec<Spanned<String>>> = "headers",
+        /// The hosts that the placeholder is sent to unchanged.
+        passthrough_hosts: Option<Vec<Spanned<String>>> = "passthrough-hosts",
+        /// Whether it is sent over TLS only.
+        require_tls: Option<Spanned<bool>> = "require-tls",
     }
 }
 
@@ -83,12 +98,29 @@ fn read_one(context: &mut Context<'_>, entry: Entry<'_>) -> Named<RawSecret> {
     if entry.items.iter().any(is_source) {
         from.ignore_missing();
     }
-    let help = |context: &Context<'_>| {
-        format!("name them: `{}`", context.sample_list("hosts", &["api.example.org"]))
-    };
-    let hosts = fields.reading("hosts", |item| words(context, item, &help).into());
+    let hosts = fields.reading("hosts", |item| hosts::read(context, item, "hosts").into());
     let on_violation = fields.reading("on-violation", |item| read_word::<OnViolation>(context, item));
-    Named { name: entry.name, value: RawSecret { from, hosts, on_violation } }
+    let placeholder = fields.reading("placeholder", |item| {
+        text_like(context, item, Takes { what: "a text", bare: false }, "sk-placeholder")
+    });
+    let help = |context: &Context<'_>| {
+        format!("name parts of a request: `{}`", context.sample_list("inject", &["headers", "query"]))
+    };
+    let inject = fields.reading("inject", |item| words(context, item, &help));
+    let help = |context: &Context<'_>| {
+        format!("name headers: `{}`", context.sample_list("headers", &["Authorization"]))
+    };
+    let headers = fields.reading("headers", |item| words(context, item, &help));
+    let passthrough_hosts =
+        fields.reading("passthrough-hosts", |item| hosts::read(context, item, "passthrough-hosts"));
+    let help = |context: &Context<'_>| {
+        let value = context.format.pick("#false", "false");
+        format!("write `{}`, or omit it", context.sample_bare("require-tls", value))
+    };
+    let require_tls = fields.reading("require-tls", |item| boolean(context, item, &help));
+    let value =
+        RawSecret { from, hosts, on_violation, placeholder, inject, headers, passthrough_hosts, require_tls };
+    Named { name: entry.name, value }
 }
 
 fn sample_source(context: &Context<'_>, name: &str) -> String {
@@ -234,28 +266,44 @@ fn check_hosts(
         let message = format!("the secret `{}` has no hosts", shorten(&name.value));
         (message, format!("name those that it may be sent to: `{sample}`"))
     })?;
-    let check = |host: &Spanned<String>| {
-        let parsed = host.value.parse::<HostPattern>();
-        parsed.map_err(|invalid| context.push(invalid_host(host.span, &invalid))).ok()
-    };
-    // All of them are checked, even after a wrong one.
-    let checked: Vec<_> = hosts.iter().map(check).collect();
-    checked.into_iter().collect()
+    hosts::check(context, hosts)
 }
 
-fn invalid_host(span: Span, invalid: &InvalidRule) -> Diagnostic {
-    let code = match invalid.reason {
-        Reason::SuffixTooBroad { .. } => Code::SuffixTooBroad,
-        _ => Code::InvalidHost,
+/// Checks one secret, all parts of it even after a wrong one.
+fn check_one(
+    context: &mut Context<'_>,
+    name: &Spanned<String>,
+    raw: &RawSecret,
+    is_named: bool,
+    interception: &Interception,
+) -> Option<Secret> {
+    let from = check_source(context, name, &raw.from);
+    let hosts = check_hosts(context, name, &raw.hosts);
+    let on_violation = check_word(context, raw.on_violation.as_ref(), "on-violation");
+    // A wrong name makes no placeholder.
+    let placeholder = if is_named || raw.placeholder.is_some() {
+        check_placeholder(context, name, raw.placeholder.as_ref())
+    } else {
+        None
     };
-    let diagnostic = Diagnostic::error(code, span, shorten_message(&invalid.to_string())).label("not a host");
-    match &invalid.suggestion {
-        Some(suggestion) => diagnostic.help(format!("did you mean \"{}\"?", shorten(suggestion))),
-        None if code == Code::SuffixTooBroad => diagnostic.help(name_beneath(&invalid.reason)),
-        None => {
-            diagnostic.help("a host is written like api.example.org, or *.example.org for all names below it")
-        }
-    }
+    let headers = check_headers(context, raw.headers.as_ref());
+    let inject = check_parts(context, raw.inject.as_ref(), headers.as_ref());
+    let passthrough_hosts = hosts::check_optional(context, raw.passthrough_hosts.as_ref());
+    let require_tls = raw.require_tls.as_ref().is_none_or(|require| require.value);
+    let written = if let Parsed::Value(hosts) = &raw.hosts { Some(hosts) } else { None };
+    let is_apart = check_passthrough(context, written, raw.passthrough_hosts.as_ref());
+    let is_sent = interception.check(context, name, written.map_or(&[], Vec::as_slice), require_tls);
+    is_apart.and(is_sent)?;
+    Some(Secret {
+        from: from?,
+        hosts: hosts?,
+        on_violation: on_violation?,
+        placeholder: placeholder?,
+        inject: inject?,
+        headers: headers?,
+        passthrough_hosts: passthrough_hosts?,
+        require_tls,
+    })
 }
 
 /// Secrets by the variables that hold their placeholders.
@@ -278,20 +326,30 @@ impl Value for Secrets {
     ) -> Option<Self::Model> {
         let variables: HashMap<&str, Span> =
             scope.sandbox.env.iter().map(|Named { name, .. }| (name.value.as_str(), name.span)).collect();
+        if let Some(extra) = secrets.get(SECRETS_PER_SANDBOX_MAX) {
+            let message = format!("a sandbox has at most {SECRETS_PER_SANDBOX_MAX} secrets");
+            return context.refuse(
+                Diagnostic::error(Code::TooManySecrets, extra.name.span, message)
+                    .label("one too many")
+                    .help("remove those that it does not use"),
+            );
+        }
+        let interception = Interception::of(scope.sandbox.tls.as_ref());
         let mut first = BTreeMap::new();
         let mut checked = BTreeMap::new();
-        for Named { name, value: RawSecret { from, hosts, on_violation } } in secrets {
+        let mut placeholders = Vec::new();
+        for Named { name, value: raw } in secrets {
             let before = given_before(&mut first, name.value.as_str(), name.span);
             let checked_name = check_name(context, name, &variables, before);
-            let from = check_source(context, name, from);
-            let hosts = check_hosts(context, name, hosts);
-            let on_violation = check_word(context, on_violation.as_ref(), "on-violation");
-            if let Some(name) = checked_name
-                && let (Some(from), Some(hosts), Some(on_violation)) = (from, hosts, on_violation)
-            {
-                checked.insert(name, Secret { from, hosts, on_violation });
+            let is_named = checked_name.is_some();
+            let secret = check_one(context, name, raw, is_named, &interception);
+            if let (Some(name_text), Some(secret)) = (checked_name, secret) {
+                let place = place_of(name, raw.placeholder.as_ref());
+                placeholders.push(Spanned::new(secret.placeholder(&name_text), place));
+                checked.insert(name_text, secret);
             }
         }
+        check_apart(context, &placeholders);
         Some(checked)
     }
 
@@ -305,17 +363,34 @@ impl Value for Secrets {
 }
 
 fn print_one((name, secret): (&String, &Secret)) -> (Name, Node) {
-    let Secret { from, hosts, on_violation } = secret;
+    let Secret { from, hosts, on_violation, placeholder, inject, headers, passthrough_hosts, require_tls } =
+        secret;
     let (kind, source) = match from {
         SecretSource::Env { name } => ("env", Node::text(name)),
         SecretSource::File { path } => ("file", Node::text(path)),
         SecretSource::Command { argv } => ("command", Node::words(argv)),
     };
     let source = PrintItem { name: Name::Word(kind), position: Position::Property, node: source };
-    let items = vec![
+    let mut items = vec![
         PrintItem::child("from", Node::flow(vec![source])),
         PrintItem::child("hosts", Node::words(hosts)),
         PrintItem::child("on-violation", Node::Scalar(Scalar::text(on_violation.as_str()))),
     ];
+    if let Some(placeholder) = placeholder {
+        items.push(PrintItem::child("placeholder", Node::text(placeholder)));
+    }
+    // Its default depends on the headers.
+    if *inject != default_parts() || !headers.is_empty() {
+        items.push(PrintItem::child("inject", Node::words(inject)));
+    }
+    if !headers.is_empty() {
+        items.push(PrintItem::child("headers", Node::words(headers)));
+    }
+    if !passthrough_hosts.is_empty() {
+        items.push(PrintItem::child("passthrough-hosts", Node::words(passthrough_hosts)));
+    }
+    if !require_tls {
+        items.push(PrintItem::child("require-tls", Node::Scalar(Scalar::Flag(false))));
+    }
     (Name::Key(name.clone()), Node::block(items))
 }

@@ -22,7 +22,8 @@ sandbox "web" {
         ipv4-pool "10.9.0.0/16"
         allow "api.example.org"
     }
-    secret "KEY" { from env="KEY"; hosts "api.example.org"; on-violation "block" }
+    secret "KEY" { from env="KEY"; hosts "api.example.org"; on-violation "block"; require-tls #false }
+    tls { bypass "pinned.example.org"; ca "./ca.pem" }
     hook "post-start" "true"
     logs { max-size "1M" }
     labels { "org.example.tier" "front" }
@@ -80,6 +81,9 @@ fn both_spellings_of_a_path_find_the_same_value() {
         ("web.secrets.KEY", "web.secret.KEY"),
         ("web.secrets.KEY.on_violation", "web.secret.KEY.on-violation"),
         ("web.secrets.KEY.from.env", "web.secret.KEY.from"),
+        ("web.secrets.KEY.require_tls", "web.secret.KEY.require-tls"),
+        ("web.tls.bypass", "web.tls.bypass"),
+        ("web.tls.cas", "web.tls.ca"),
         ("web.hooks.post_start", "web.hook.post-start"),
         ("web.logs.max_size", "web.logs.max-size"),
         ("web.healthcheck.start_period", "web.healthcheck.start-period"),
@@ -124,6 +128,7 @@ fn an_unwritten_property_has_a_default() {
         "seed.depends_on",
         "web.logs.keep",
         "web.network.ipv6_pool",
+        "web.tls.ports",
         "volumes.plain.size",
     ] {
         let (message, hint) = asked(&loaded, Format::Yaml, path).unwrap_err();

@@ -36,7 +36,7 @@ impl HostFiles for FakeHost {
         match path {
             "/project/socket" => Some(FileKind::Other),
             path if path.contains("missing") => None,
-            path if [".tar", ".img", ".qcow2", ".conf"].iter().any(|end| path.ends_with(end)) => {
+            path if [".tar", ".img", ".qcow2", ".conf", ".pem"].iter().any(|end| path.ends_with(end)) => {
                 Some(FileKind::File)
             }
             _ => Some(FileKind::Directory),

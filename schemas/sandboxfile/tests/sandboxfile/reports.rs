@@ -3,7 +3,10 @@
 use super::{FakeHost, input, load_named, source};
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use sandboxfile::{Code, EnvFile, Input, Remark, Report, Source, Variables, load, read_env_file};
-use schemas::spec::limits::{FILES_PER_SANDBOX_MAX, MOUNTS_PER_SANDBOX_MAX, SANDBOXFILE_BYTES_MAX};
+use schemas::spec::limits::{
+    CAS_PER_SANDBOX_MAX, FILES_PER_SANDBOX_MAX, MOUNTS_PER_SANDBOX_MAX, SANDBOXFILE_BYTES_MAX,
+    SECRETS_PER_SANDBOX_MAX,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -53,6 +56,13 @@ fn every_code_has_a_report() {
     let files: String =
         (0..=FILES_PER_SANDBOX_MAX).map(|number| format!("    file \"/f{number}\" content=\"\"\n")).collect();
     check("many-files.kdl", format!("sandbox \"web\" {{\n    image \".\"\n{files}}}\n").as_bytes());
+    let secret = |number| format!("    secret \"S{number}\" {{ from env=\"A\"; hosts \"a.example.org\" }}\n");
+    let secrets: String = (0..=SECRETS_PER_SANDBOX_MAX).map(secret).collect();
+    check("many-secrets.kdl", format!("sandbox \"web\" {{\n    image \".\"\n{secrets}}}\n").as_bytes());
+    let cas: String =
+        (0..=CAS_PER_SANDBOX_MAX).map(|number| format!("        ca \"./{number}.pem\"\n")).collect();
+    let text = format!("sandbox \"web\" {{\n    image \".\"\n    tls {{\n{cas}    }}\n}}\n");
+    check("many-cas.kdl", text.as_bytes());
     check("too-large.kdl", &vec![b' '; SANDBOXFILE_BYTES_MAX + 1]);
     check("not-utf8.kdl", b"sandbox \"caf\xE9\" {\n    image \".\"\n}\n");
     let text = b"sandbox \"web\" {\n    image \".\"\n    memory \"${MEMORY}\"\n}\n";

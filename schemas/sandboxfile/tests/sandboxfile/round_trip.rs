@@ -121,6 +121,21 @@ const TMPFS: &[&str] = &[
     "tmpfs to=\"/t/d:nodev\" nosuid=#true nodev=#true",
 ];
 
+const SECRETS: &[&str] = &[
+    "inject \"body\" \"query\"",
+    "headers \"X-A\" \"authorization\"",
+    "passthrough-hosts \"*.c.example\"",
+    "require-tls #false",
+];
+
+const TLS: &[&str] = &[
+    "intercept #true",
+    "ports 443 8443",
+    "bypass \"*.d.example\" \"e.example\"",
+    "ca \"./$$ b.pem\" { hosts \"f.example\" }",
+    "ca file=\"/a.pem\"",
+];
+
 const VOLUMES: &[&str] = &[
     "volume \"a\"",
     "volume \"b\" size=\"2G\"",
@@ -129,12 +144,14 @@ const VOLUMES: &[&str] = &[
 ];
 
 prop_compose! {
-    /// Mounts, copied folders, networks, secrets and hooks.
+    /// Mounts, copied folders, networks, secrets, settings of TLS and hooks.
     fn outward()(
         words in prop::collection::vec(text(), 1..4),
         paths in prop::collection::btree_set(text().prop_map(|text| part(&text)), 0..4),
         options in some_of(MOUNT_OPTIONS),
         tmpfs in some_of(TMPFS),
+        secrets in some_of(SECRETS),
+        tls in some_of(TLS),
         ports in some_of(PORTS),
         rules in some_of(RULES),
         default in prop::sample::select(vec!["public", "allow", "deny"]),
@@ -160,8 +177,11 @@ prop_compose! {
                 1 => format!("file={source}"),
                 _ => format!("command={argv}"),
             };
-            let _ = writeln!(out, "secret {name} {{ from {from}; hosts \"a.example\" \"*.b.example\"; on-violation \"{violation}\" }}");
+            // The names may have characters that no placeholder has.
+            let placeholder = format!("placeholder \"sk-{number}-$$(y)#/*\"");
+            let _ = writeln!(out, "secret {name} {{ from {from}; hosts \"a.example\" \"*.b.example\"; on-violation \"{violation}\"; {placeholder}; {} }}", secrets.join("; "));
         }
+        let _ = writeln!(out, "tls {{ {} }}", tls.join("; "));
         let _ = writeln!(out, "{}", tmpfs.join("\n"));
         for (number, word) in words.iter().enumerate() {
             let mode = ["", "mode=\"0600\"", "uid=7 mode=\"755\"", "gid=1000"][number % 4];

@@ -6,7 +6,7 @@ mod validator;
 use sandboxfile::json_schema;
 use sandboxfile::language::{
     DEPENDENCY, FILE, HEALTHCHECK, HOOKS, LOGS, MOUNT, NETWORK, NETWORK_RULE, NETWORK_YAML, PROJECT,
-    PropertyTable, RESTART, SANDBOX, SCRIPT, SECRET, SECRET_SOURCE, SYNC, TABLES, TMPFS, VOLUME,
+    PropertyTable, RESTART, SANDBOX, SCRIPT, SECRET, SECRET_SOURCE, SYNC, TABLES, TLS, TLS_CA, TMPFS, VOLUME,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -14,7 +14,7 @@ use std::path::Path;
 use validator::refusals;
 
 /// Each place of the language, and the part of the schema that describes it.
-const PARTS: [(&PropertyTable, &str); 16] = [
+const PARTS: [(&PropertyTable, &str); 18] = [
     (&PROJECT, ""),
     (&VOLUME, "/definitions/Volume"),
     (&SANDBOX, "/definitions/Sandbox"),
@@ -25,6 +25,8 @@ const PARTS: [(&PropertyTable, &str); 16] = [
     (&NETWORK_YAML, "/definitions/Network"),
     (&SECRET, "/definitions/Secret"),
     (&SECRET_SOURCE, "/definitions/SecretSource"),
+    (&TLS, "/definitions/Tls"),
+    (&TLS_CA, "/definitions/TlsCa"),
     (&HOOKS, "/definitions/Hooks"),
     (&SCRIPT, "/definitions/ScriptMap"),
     (&DEPENDENCY, "/definitions/Dependency"),
@@ -229,6 +231,30 @@ const SANDBOXES: &[(&str, bool)] = &[
     ("like: api", true),
     ("profiles: [dev]", true),
     ("labels: { a: b }", true),
+    ("secrets: { K: { placeholder: sk-placeholder } }", true),
+    ("secrets: { K: { placeholder: short } }", false),
+    ("secrets: { K: { placeholder: 'with a space' } }", false),
+    ("secrets: { K: { placeholder: 'with`quotes' } }", false),
+    ("secrets: { K: { placeholder: '$$quotes' } }", true),
+    ("secrets: { K: { inject: [headers, basic-auth, query, body] } }", true),
+    ("secrets: { K: { inject: query } }", true),
+    ("secrets: { K: { inject: [] } }", false),
+    ("secrets: { K: { inject: cookies } }", false),
+    ("secrets: { K: { headers: [Authorization, x-api-key] } }", true),
+    ("secrets: { K: { headers: 'X-Api-Key: value' } }", false),
+    ("secrets: { K: { passthrough_hosts: '*.logs.example.org' } }", true),
+    ("secrets: { K: { require_tls: false } }", true),
+    ("secrets: { K: { require_tls: 'no' } }", false),
+    ("tls: { intercept: true, ports: [443, 8443], bypass: '*.example.org' }", true),
+    ("tls: { intercept: 'yes' }", false),
+    ("tls: { ports: 443 }", true),
+    ("tls: { ports: [0] }", false),
+    ("tls: { ports: [65536] }", false),
+    ("tls: { bypass: ['*'] }", false),
+    ("tls: { cas: ./ca.pem }", true),
+    ("tls: { cas: [./ca.pem, { file: ./b.pem, hosts: [b.example.org] }] }", true),
+    ("tls: { cas: [{ hosts: [b.example.org] }] }", false),
+    ("tls: true", false),
 ];
 
 /// Whole files, and whether they are valid.
