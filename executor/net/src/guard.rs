@@ -56,6 +56,8 @@ pub struct Guard {
     stage: Stage,
     /// What to do once the name is admitted: pass this many bytes, then enter this state.
     next: (u64, Stage),
+    /// The last name is that of the first message, which is an HTTP request.
+    is_first_request: bool,
 }
 
 impl Guard {
@@ -150,7 +152,14 @@ impl Guard {
         }
     }
 
+    /// Whether the last name or refusal is that of an HTTP request that begins the stream.
+    pub fn is_first_request(&self) -> bool {
+        self.is_first_request
+    }
+
     fn head(&mut self, head: Head, ended: bool) -> Step {
+        self.is_first_request =
+            self.stage == Stage::Greeting && matches!(head, Head::Request(_) | Head::Refused(_));
         match head {
             Head::Request(Request { host, length, body }) => {
                 let length = u64::try_from(length).unwrap_or(u64::MAX);

@@ -100,6 +100,42 @@ pub fn head(bytes: &[u8]) -> Head {
     }
 }
 
+/// The answer to a request that the rules refuse: `403 Forbidden` with the reason, as text or as JSON if the request
+/// prefers that, in the words of the proxy. `head`: the begin of the request; `name`: the host that it names.
+pub fn forbidden(head: &[u8], name: Option<&DomainName>, reason: &str) -> Vec<u8> {
+    let hint = name.map_or_else(
+        || "name the host in its `Host` header".to_owned(),
+        |name| format!("allow {name} in the `network` rules of the sandbox"),
+    );
+    let (kind, body) = if prefers_json(head) {
+        let error = serde_json::json!({ "code": 403, "source": "msb", "message": reason, "hint": hint });
+        ("application/json", format!("{}\n", serde_json::json!({ "error": error })))
+    } else {
+        ("text/plain; charset=utf-8", format!("msb: {reason}\nhint: {hint}\n"))
+    };
+    let length = body.len();
+    format!(
+        "HTTP/1.1 403 Forbidden\r\nServer: msb\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\
+         Connection: close\r\n\r\n{body}"
+    )
+    .into_bytes()
+}
+
+/// Whether the `Accept` of a request names JSON and not plain text.
+fn prefers_json(head: &[u8]) -> bool {
+    let lines = head[..head.len().min(HEAD_BYTES_MAX)]
+        .split(|byte| *byte == b'\n')
+        .take_while(|line| !line.trim_ascii().is_empty());
+    let accepted = lines
+        .filter_map(|line| line.split_at_checked(7))
+        .find(|(name, _)| name.eq_ignore_ascii_case(b"accept:"));
+    accepted.is_some_and(|(_, value)| {
+        let value = value.to_ascii_lowercase();
+        let names = |kind: &[u8]| value.windows(kind.len()).any(|part| part == kind);
+        names(b"application/json") && !names(b"text/plain") && !names(b"text/html")
+    })
+}
+
 /// Splits off the first line, without its end; `None` while that is missing.
 fn line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = bytes.iter().position(|byte| *byte == b'\n')?;

@@ -14,6 +14,7 @@
 #![warn(missing_docs, clippy::missing_errors_doc)]
 
 mod address;
+mod allowed;
 mod dns;
 mod event;
 #[cfg(any(test, fuzzing))]
@@ -22,6 +23,7 @@ mod guard;
 pub mod holder;
 mod host;
 pub mod http;
+mod intercept;
 mod link;
 pub mod peer;
 pub mod policy;
@@ -33,8 +35,10 @@ mod stack;
 mod wire;
 
 pub use address::{Addresses, Family, Pools};
+pub use allowed::{Allowed, AllowedSink, Traffic};
 pub use event::{Reason, Refusal, RefusalSink, Subject};
 pub use host::is_own;
+pub use intercept::{Intercepted, InterceptedProtocol, Interception, TakeOver};
 pub use published::{BoundPort, PortError, bind};
 pub use rules::pool::{IPV4_PREFIX, IPV6_PREFIX};
 pub use stack::{CommandError, OnFailure, Settings, Stack, StackError};

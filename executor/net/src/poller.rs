@@ -100,6 +100,11 @@ impl Poller {
         Ok(epoll::add(&self.epoll, descriptor, token.data(), flags(false))?)
     }
 
+    /// Ends watching a descriptor that stays open.
+    pub(crate) fn remove(&self, descriptor: impl AsFd) -> io::Result<()> {
+        Ok(epoll::delete(&self.epoll, descriptor)?)
+    }
+
     /// Enables or disables writability events; an enabled one fires at once if there is space.
     pub(crate) fn watch_space(&self, descriptor: impl AsFd, token: Token, watch: bool) -> io::Result<()> {
         Ok(epoll::modify(&self.epoll, descriptor, token.data(), flags(watch))?)

@@ -49,6 +49,7 @@ pub use error::{Cause, RegistryError};
 pub use layers::{LayerProgress, LayerState};
 pub use manifests::ResolvedImage;
 pub use settings::{Auth, HostSettings, Limits, Proxies, Settings};
+pub use tls::read_certificates;
 
 use client::Client;
 use executor_image::Blobs;

@@ -116,7 +116,12 @@ impl Trust {
     }
 }
 
-fn read_certificates(text: &[u8]) -> io::Result<Vec<CertificateDer<'static>>> {
+/// Reads the certificates of a file in PEM.
+///
+/// # Errors
+///
+/// If it is too large, is not PEM, or has no certificate that can be a CA.
+pub fn read_certificates(text: &[u8]) -> io::Result<Vec<CertificateDer<'static>>> {
     let wrong = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
     if text.len() as u64 > CA_BYTES_MAX {
         return Err(wrong(format!("it has more than {CA_BYTES_MAX} bytes")));

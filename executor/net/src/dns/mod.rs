@@ -119,6 +119,17 @@ impl NameServer {
         pinned.iter().cloned().chain(own).collect()
     }
 
+    /// The name of the host or of a peer, if the address is one's.
+    pub(crate) fn local_name_of(&self, address: IpAddr) -> Option<DomainName> {
+        let local = self.local.iter().find(|(_, addresses)| addresses.contains(&address));
+        local.map(|(name, _)| name.clone()).or_else(|| self.peers.name_at(address))
+    }
+
+    /// The name that an address was last answered for.
+    pub(crate) fn last_name_of(&self, address: IpAddr, now: Instant) -> Option<DomainName> {
+        self.pins.last_name_of(address, now)
+    }
+
     #[cfg(test)]
     pub(crate) fn pin(&mut self, address: IpAddr, name: DomainName, now: Instant) {
         self.pins.pin(address, name, Duration::from_secs(3600), now);

@@ -68,6 +68,12 @@ impl Pins {
         }
     }
 
+    /// The name that an address was last answered for.
+    pub(super) fn last_name_of(&self, address: IpAddr, now: Instant) -> Option<DomainName> {
+        let valid = self.known.get(&address)?.names.iter().filter(|pin| pin.until > now);
+        valid.max_by_key(|pin| pin.answered).map(|pin| pin.name.clone())
+    }
+
     /// Removes expired pins. Addresses that are in use get another minimum lifetime.
     pub(super) fn purge(&mut self, now: Instant, in_use: impl Fn(IpAddr) -> bool) {
         self.known.retain(|address, pinned| {
@@ -126,6 +132,19 @@ mod tests {
         }
         pins.purge(start + minute * 60 * 25, |_| false);
         assert!(pins.known.is_empty() && pins.count == 0);
+    }
+
+    #[test]
+    fn the_name_that_was_answered_last_is_known() {
+        let start = Instant::now();
+        let address: IpAddr = "1.1.1.1".parse().unwrap();
+        let mut pins = Pins::default();
+        for (second, text) in [(0, "a.test"), (1, "b.test"), (2, "a.test")] {
+            let now = start + Duration::from_secs(second);
+            pins.pin(address, name(text), Duration::from_secs(3600), now);
+            assert_eq!(pins.last_name_of(address, now), Some(name(text)));
+        }
+        assert_eq!(pins.last_name_of(address, start + Duration::from_secs(2 * 3600)), None);
     }
 
     #[test]

@@ -61,7 +61,7 @@ pub struct Connection<'a> {
 }
 
 /// The direction of a connection. A rule's direction can be both.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FlowDirection {
     /// From the sandbox.
     Outbound,
@@ -215,10 +215,12 @@ impl Policy {
     /// The reason of a verdict, for reports.
     pub fn reason(&self, verdict: &Verdict) -> Reason {
         let known = verdict.rule.and_then(|position| self.rules.get(position));
+        // A default that allows has refused nothing.
+        let is_decided = !verdict.is_fixed && (known.is_some() || !verdict.allowed);
         Reason {
             text: verdict.reason.clone(),
             rule: known.map(|known| known.rule.to_string()),
-            origin: (!verdict.is_fixed).then(|| known.map_or(Origin::Default, |known| known.origin)),
+            origin: is_decided.then(|| known.map_or(Origin::Default, |known| known.origin)),
         }
     }
 

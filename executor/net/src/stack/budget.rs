@@ -14,6 +14,8 @@ const BUFFER_BYTES_MIN: usize = 16 * 1024;
 const QUOTA_FRACTION: usize = 16;
 /// Descriptors that are reserved for everything else: control and relay clients, disks, logs, published ports.
 const DESCRIPTORS_RESERVED: usize = 512;
+/// The descriptors of an intercepted connection: the pair to the proxy, and the connection to the server.
+const DESCRIPTORS_OF_INTERCEPTED: usize = 3;
 /// The number of parts that the other descriptors are divided into.
 const DESCRIPTOR_PARTS: usize = 32;
 
@@ -64,16 +66,19 @@ pub struct Budget {
 
 impl Budget {
     /// The budget of a process with its current descriptor limit.
-    pub fn of_process() -> Self {
+    ///
+    /// `intercepts`: connections may be intercepted, which takes more descriptors.
+    pub fn of_process(intercepts: bool) -> Self {
         let limit = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
-        Self::new(limit.unwrap_or(usize::MAX))
+        Self::new(limit.unwrap_or(usize::MAX), intercepts)
     }
 
     /// The budget of a process with this many descriptors.
-    pub fn new(descriptors: usize) -> Self {
+    pub fn new(descriptors: usize, intercepts: bool) -> Self {
         let part = descriptors.saturating_sub(DESCRIPTORS_RESERVED).max(DESCRIPTOR_PARTS) / DESCRIPTOR_PARTS;
         let capped = |most: usize, parts: usize| most.min(part.saturating_mul(parts));
-        let outbound = Quota::new(capped(2048, 10), 48);
+        let each = if intercepts { DESCRIPTORS_OF_INTERCEPTED } else { 1 };
+        let outbound = Quota::new(capped(2048 * each, 10) / each, 48);
         // These take memory for answers but no descriptors.
         let name_server = Quota::new(64, 0);
         let published = Quota::new(capped(2048, 10), 32);
@@ -123,7 +128,7 @@ mod tests {
 
     #[test]
     fn all_connections_together_stay_below_256_mebibytes() {
-        let mut budget = Budget::new(usize::MAX);
+        let mut budget = Budget::new(usize::MAX, false);
         let mut grants = Vec::new();
         for kind in KINDS {
             let before = grants.len();
@@ -143,7 +148,7 @@ mod tests {
     #[test]
     fn no_kind_of_flow_starves_another() {
         for full in KINDS {
-            let mut budget = Budget::new(4096);
+            let mut budget = Budget::new(4096, false);
             while budget.reserve(full).is_some() {}
             for other in KINDS.into_iter().filter(|kind| *kind != full) {
                 assert!(budget.reserve(other).is_some(), "{full:?} {other:?}");
@@ -154,11 +159,15 @@ mod tests {
     #[test]
     fn a_low_descriptor_limit_leaves_the_reserve() {
         for descriptors in [1024, 4096, 65_536] {
-            let budget = Budget::new(descriptors);
+            let budget = Budget::new(descriptors, false);
             let sockets = KINDS.into_iter().filter(|kind| *kind != FlowKind::NameServer);
             let taken: usize = sockets.map(|kind| budget.connections(kind)).sum::<usize>() + budget.udp_flows;
             assert!(taken + DESCRIPTORS_RESERVED <= descriptors, "{descriptors}: {taken}");
             assert!(budget.connections(FlowKind::Peers) > 0);
+            let intercepting = Budget::new(descriptors, true);
+            let outbound = intercepting.connections(FlowKind::Outbound);
+            assert!((1..=budget.connections(FlowKind::Outbound)).contains(&outbound), "{outbound}");
+            assert!(outbound * DESCRIPTORS_OF_INTERCEPTED <= (descriptors - DESCRIPTORS_RESERVED) / 3);
         }
     }
 }

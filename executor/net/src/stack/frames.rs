@@ -8,12 +8,16 @@ use crate::dns::Client;
 use crate::event::Subject;
 use crate::guard::Guard;
 use crate::host;
+use crate::http;
+use crate::intercept::{Intercepted, InterceptedProtocol};
 use crate::link::LinkDevice;
+use crate::peer;
 use crate::policy::{Locality, is_unspecified};
 use crate::poller::{Ready, Token};
 use crate::wire::{self, Frame, Packet, Unreachable};
 use rules::rule::Protocol;
 use smoltcp::wire::IpProtocol;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -100,7 +104,7 @@ impl Worker {
                 Phase::Connecting { .. } if segment.rst() => self.remove_flow(id),
                 // A retransmitted SYN, or a packet that is not possible yet.
                 Phase::Connecting { .. } => {}
-                Phase::Guarded { .. } | Phase::Open => {
+                Phase::Guarded { .. } | Phase::Open | Phase::Forbidden { .. } => {
                     let Self { interface, tx, mtu, .. } = self;
                     flow.take(packet.bytes, &mut Wire { interface, tx, now, mtu: *mtu });
                     self.busy.push(id);
@@ -234,16 +238,27 @@ impl Worker {
                 (flow.readable, flow.writable) = (true, true);
                 // An address of a peer or of the host has no other tenants.
                 let is_shared = !called && flow.locality != Locality::Gateway;
-                if is_shared && self.policy.decide(&flow.connection()).by_name {
+                let by_name = is_shared && self.policy.decide(&flow.connection()).by_name;
+                let intercepted = if called { None } else { self.intercepted(id) };
+                let Some(flow) = self.flows.get_mut(&id) else { return };
+                if by_name || intercepted == Some(InterceptedProtocol::Tls) {
                     flow.phase = Phase::Guarded { guard: Guard::default(), passing: 0 };
                 }
-                if called {
+                if let Some(protocol) = intercepted
+                    && let Err(error) = self.hand_over(id, protocol)
+                {
+                    tracing::warn!("a connection cannot be intercepted: {error}");
+                    self.remove_flow(id);
+                    return self.refuse_tcp(&syn);
+                }
+                if called || intercepted.is_some() {
                     self.watch_host(id);
                 }
                 self.accept_syn(id, &syn);
             }
             Err(error) => {
                 let key = flow.key;
+                self.record_tcp(id);
                 self.remove_flow(id);
                 match error.kind() {
                     std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::ConnectionReset => {
@@ -256,6 +271,27 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// What is intercepted of a connection that the guest has opened; `None` for nothing.
+    fn intercepted(&self, id: u64) -> Option<InterceptedProtocol> {
+        let port = self.flows.get(&id)?.key.remote.port();
+        self.interception.as_ref()?.protocol(port)
+    }
+
+    /// Hands the connection to the server over to the proxy, with one end of a pair whose other end takes its place.
+    fn hand_over(&mut self, id: u64, protocol: InterceptedProtocol) -> io::Result<()> {
+        let (Some(flow), Some(interception)) = (self.flows.get_mut(&id), &mut self.interception) else {
+            return Ok(());
+        };
+        let (near, far) = peer::tcp_pair()?;
+        let Endpoint::Host(upstream) = std::mem::replace(&mut flow.endpoint, Endpoint::Host(near)) else {
+            return Ok(());
+        };
+        self.poller.remove(&upstream)?;
+        let (remote, names) = (flow.key.remote, flow.names.clone());
+        (interception.take_over)(Intercepted { guest: far, upstream, remote, names, protocol });
+        Ok(())
     }
 
     /// Advances every busy connection.
@@ -271,7 +307,11 @@ impl Worker {
             }
             let Self { flows, interface, tx, mtu, .. } = self;
             let Some(flow) = flows.get_mut(&id) else { continue };
-            match flow.advance(&mut Wire { interface, tx, now, mtu: *mtu }) {
+            let next = flow.advance(&mut Wire { interface, tx, now, mtu: *mtu });
+            if flow.is_allowed() {
+                self.record_tcp(id);
+            }
+            match next {
                 Next::Continue(due) => self.set_deadline(id, due),
                 Next::Stalled => self.stalled.push(id),
                 Next::CheckName(server_name) => self.check_server_name(id, server_name),
@@ -281,18 +321,29 @@ impl Worker {
     }
 
     fn check_server_name(&mut self, id: u64, server_name: Result<rules::rule::DomainName, &'static str>) {
+        let now = self.engine_time();
         let Some(flow) = self.flows.get_mut(&id) else { return };
         let verdict = self.policy.decide(&flow.connection());
         self.busy.push(id);
+        let shown = server_name.as_ref().ok().filter(|name| flow.names.contains(name)).cloned();
+        let requested = server_name.as_ref().ok().cloned();
         let text = match server_name {
             Ok(name) if self.policy.allows_server_name(&flow.connection(), &name) => return flow.admit(name),
             Ok(name) => format!("it is for {name}: {}", verdict.reason),
+            // Without interception, only rules on names need one.
+            Err(why) if !verdict.by_name => {
+                format!("{why}, and TLS is intercepted on port {}", flow.key.remote.port())
+            }
             Err(why) => format!("{why}: {}", verdict.reason),
         };
-        let (remote, name) = (flow.key.remote, flow.names.first().cloned());
-        // Nothing is checked after this; the engine resets the guest's side.
-        flow.abort();
+        let (remote, name) = (flow.key.remote, shown.or_else(|| flow.names.first().cloned()));
         let reason = self.policy.reason(&verdict).with(text);
+        // Nothing is checked after this.
+        let answer = http::forbidden(&flow.first_bytes(), requested.as_ref(), &reason.text);
+        if !flow.forbid(&answer, now) {
+            // The engine resets the guest's side.
+            flow.abort();
+        }
         self.refuse(Subject::outbound(Protocol::Tcp, remote, name.as_ref()), reason);
     }
 

@@ -16,8 +16,10 @@ mod tcp;
 mod udp;
 
 use crate::address::Addresses;
+use crate::allowed::{AllowedSink, Recorder};
 use crate::dns::{Answered, ClientQuery, NameServer};
 use crate::event::{RefusalSink, Reporter};
+use crate::intercept::Interception;
 use crate::link::{LENGTH_BYTES, TxQueue};
 use crate::peer::PeerDirectory;
 use crate::policy::Policy;
@@ -62,8 +64,12 @@ pub struct Settings {
     pub ports: Vec<BoundPort>,
     /// The project's other sandboxes; `None` if there are none by design.
     pub peers: Option<PeerDirectory>,
+    /// The connections that a proxy takes over; `None` for none.
+    pub interception: Option<Interception>,
     /// Called for each refusal.
     pub on_refusal: RefusalSink,
+    /// Called for each kind of allowed traffic, and for its repeats.
+    pub on_allowed: AllowedSink,
     /// Called when the stack fails.
     pub on_failure: OnFailure,
 }
@@ -94,7 +100,9 @@ struct Worker {
     policy: Policy,
     own: own::OwnAddresses,
     names: NameServer,
+    interception: Option<Interception>,
     reporter: Reporter,
+    recorder: Recorder,
     poller: Poller,
     interface: Interface,
     no_sockets: SocketSet<'static>,
@@ -133,7 +141,17 @@ impl Worker {
         commands: mpsc::Sender<Command>,
         wake: Arc<OwnedFd>,
     ) -> io::Result<Self> {
-        let Settings { addresses, mtu, network, ports, peers, on_refusal, on_failure: _ } = settings;
+        let Settings {
+            addresses,
+            mtu,
+            network,
+            ports,
+            peers,
+            interception,
+            on_refusal,
+            on_allowed,
+            on_failure: _,
+        } = settings;
         let now = Instant::now();
         let poller = Poller::new()?;
         poller.add_reading(&link, Token::Link)?;
@@ -154,7 +172,10 @@ impl Worker {
             policy: Policy::new(&network),
             own: own::OwnAddresses::default(),
             names: NameServer::new(BTreeMap::from([(host_name, gateway)])),
+            budget: Budget::of_process(interception.is_some()),
+            interception,
             reporter: Reporter::new(on_refusal),
+            recorder: Recorder::new(on_allowed),
             poller,
             interface,
             no_sockets: SocketSet::new(Vec::new()),
@@ -163,7 +184,6 @@ impl Worker {
             rx_filled: 0,
             rx_pending: false,
             watches_writable: false,
-            budget: Budget::of_process(),
             flows: HashMap::new(),
             flow_of: HashMap::new(),
             busy: Vec::new(),
@@ -193,6 +213,7 @@ impl Worker {
         let served = self.serve(commands);
         self.ports.log_repeated_clients();
         self.reporter.finish();
+        self.recorder.finish();
         match served {
             Err(error) if is_disconnect(&error) => {
                 tracing::debug!("the network ends with its VM: {error}");
@@ -349,14 +370,15 @@ impl Worker {
             }
         }
         self.reporter.tick(self.now);
+        self.recorder.tick(self.now);
     }
 
     /// The time until the next timer.
     fn timeout(&self) -> Duration {
         let first = self.deadlines.first().map(|(due, _)| *due);
-        let due =
-            [first, self.names.deadline(), self.reporter.due(), self.ports.retry, self.peers_retry_at()];
-        let due = due.into_iter().flatten().fold(self.next_purge, Instant::min);
+        let reports = [self.reporter.due(), self.recorder.due()];
+        let due = [first, self.names.deadline(), self.ports.retry, self.peers_retry_at()];
+        let due = due.into_iter().chain(reports).flatten().fold(self.next_purge, Instant::min);
         // One millisecond more, as epoll's timeout has that resolution.
         due.saturating_duration_since(self.now) + Duration::from_millis(1)
     }
@@ -384,6 +406,10 @@ impl Worker {
     }
 }
 
+#[cfg(test)]
+mod allowed_tests;
+#[cfg(test)]
+mod intercept_tests;
 #[cfg(test)]
 mod name_tests;
 #[cfg(test)]

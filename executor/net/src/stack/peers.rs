@@ -226,6 +226,7 @@ impl Worker {
                 {
                     return;
                 }
+                self.record_inbound(Protocol::Udp, key.remote.ip(), key.guest.port(), names.first().cloned());
                 let id = self.insert_udp_flow(key, socket);
                 self.udp_ready(id);
             }

@@ -286,6 +286,7 @@ impl Worker {
             (!self.ports.clients.contains_key(&source)).then_some(source)
         })?;
         self.ports.log_client(client, guest);
+        self.record_inbound(Protocol::Udp, client.ip(), guest, None);
         self.ports.clients.insert(source, UdpClient { published: number, address: client, used: self.now });
         self.ports.source_of.insert((number, client), source);
         Some(source)

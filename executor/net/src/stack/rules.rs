@@ -5,13 +5,14 @@ use super::own::OwnAddresses;
 use super::tcp::{Endpoint, Flow, Phase, ServerName};
 use super::{Worker, wake_up};
 use crate::address::{Addresses, gateway_to_loopback};
+use crate::allowed::Traffic;
 use crate::dns::{Client, NameRules, NameServer, query_tcp};
 use crate::event::{Reason, Reporter, Subject};
 use crate::host;
-use crate::policy::{Connection, FlowDirection, Locality, Policy, Verdict, plain};
+use crate::policy::{Connection, FlowDirection, Locality, Policy, Verdict, group_of, plain};
 use crate::poller::Token;
 use hickory_proto::op::Message;
-use rules::rule::{DomainName, Protocol};
+use rules::rule::{DomainName, Group, Protocol};
 use schemas::spec::Network;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -134,13 +135,72 @@ impl Worker {
         let verdict = self.policy.decide(&connection);
         if !verdict.allowed {
             let reason = self.policy.reason(&verdict);
-            self.refuse(Subject::outbound(protocol, target, names.first()), reason);
+            self.refuse(Subject::outbound(protocol, target, self.name_of(target.ip()).as_ref()), reason);
         }
         (verdict, names, locality)
     }
 
+    /// The name that stands for an address in reports.
+    pub(super) fn name_of(&self, address: IpAddr) -> Option<DomainName> {
+        self.names.local_name_of(address).or_else(|| self.names.last_name_of(address, self.now))
+    }
+
     pub(super) fn refuse(&mut self, subject: Subject, reason: impl Into<Reason>) {
         self.reporter.refused(subject, reason, self.now);
+    }
+
+    /// Records a connection that the rules have allowed, once.
+    pub(super) fn record_tcp(&mut self, id: u64) {
+        let Some(flow) = self.flows.get_mut(&id) else { return };
+        if std::mem::replace(&mut flow.recorded, true) || matches!(flow.endpoint, Endpoint::NameServer(_)) {
+            return;
+        }
+        let shown = match &flow.server_name {
+            ServerName::Name(name) if flow.names.contains(name) => Some(name.clone()),
+            _ => None,
+        };
+        match flow.direction {
+            FlowDirection::Outbound => {
+                let (remote, locality) = (flow.key.remote, flow.locality);
+                self.record_outbound(Protocol::Tcp, remote, locality, shown);
+            }
+            FlowDirection::Inbound => {
+                let (peer, port, name) = (flow.other, flow.key.guest.port(), flow.names.first().cloned());
+                self.record_inbound(Protocol::Tcp, peer, port, name);
+            }
+        }
+    }
+
+    /// Records allowed traffic of the guest; `shown` is the server name, if it was inspected.
+    pub(super) fn record_outbound(
+        &mut self,
+        protocol: Protocol,
+        remote: SocketAddr,
+        locality: Locality,
+        shown: Option<DomainName>,
+    ) {
+        let address = plain(remote.ip());
+        let is_local = self.names.local_name_of(remote.ip()).is_some();
+        // A rule for the name alone does not let an answer pass that leads to another group.
+        let is_public = locality == Locality::Elsewhere && group_of(address) == Some(Group::Public);
+        let is_enough = is_local || is_public;
+        let name = shown.or_else(|| self.name_of(remote.ip()));
+        let address = Some(address).filter(|_| name.is_none() || !is_enough);
+        let (direction, protocol, port) = (FlowDirection::Outbound, protocol.as_str(), remote.port());
+        self.recorder.record(Traffic::Flow { direction, protocol, name, address, port }, self.now);
+    }
+
+    /// Records allowed traffic to the guest; `name` is that of a peer.
+    pub(super) fn record_inbound(
+        &mut self,
+        protocol: Protocol,
+        peer: IpAddr,
+        port: u16,
+        name: Option<DomainName>,
+    ) {
+        let address = Some(plain(peer)).filter(|_| name.is_none());
+        let (direction, protocol) = (FlowDirection::Inbound, protocol.as_str());
+        self.recorder.record(Traffic::Flow { direction, protocol, name, address, port }, self.now);
     }
 
     /// Decides on a connection to the guest and reports a refusal.
@@ -175,7 +235,7 @@ impl Worker {
                         // The name is still to be checked.
                         (ServerName::Unknown, Phase::Connecting { .. } | Phase::Guarded { .. }) => false,
                         // Its name was not inspected, as no domain rule decided.
-                        (ServerName::Unknown, Phase::Open) => true,
+                        (ServerName::Unknown, Phase::Open | Phase::Forbidden { .. }) => true,
                     }
         };
         let cut: Vec<u64> =

@@ -1,5 +1,7 @@
 //! One TCP connection: the guest's side in the engine, the other side a socket of the host.
 
+mod forbidden;
+
 use super::FlowKey;
 use super::budget::Grant;
 use crate::dns::TcpSession;
@@ -42,6 +44,11 @@ pub enum Phase {
     },
     /// Data flows freely.
     Open,
+    /// A request was refused with an answer.
+    Forbidden {
+        /// When it is aborted unless the guest has closed it.
+        until: Instant,
+    },
 }
 
 /// The server name of a connection.
@@ -96,6 +103,8 @@ pub struct Flow {
     host_hung_up: bool,
     guest_ended: bool,
     reset: bool,
+    /// Whether it was recorded as allowed.
+    pub recorded: bool,
     /// The control connection to a peer, until the connection is confirmed.
     pub control: Option<OwnedFd>,
 }
@@ -143,6 +152,7 @@ impl Flow {
             host_hung_up: false,
             guest_ended: false,
             reset: false,
+            recorded: false,
             control: None,
         }
     }
@@ -201,6 +211,11 @@ impl Flow {
         }
     }
 
+    /// Whether the rules have allowed data of the guest to pass.
+    pub fn is_allowed(&self) -> bool {
+        matches!(self.phase, Phase::Open) || matches!(self.server_name, ServerName::Name(_))
+    }
+
     /// Records readiness of the host's socket.
     pub fn host_ready(&mut self, ready: Ready) {
         let Ready { token: _, readable, writable, hung_up } = ready;
@@ -257,7 +272,9 @@ impl Flow {
                 self.feed_host(None);
                 self.feed_guest();
             }
+            Phase::Forbidden { .. } => {}
         }
+        let aborted_at = self.drain(wire.now);
         let stalled = self.send(wire);
         let state = self.socket().state();
         if matches!(state, State::Established | State::CloseWait)
@@ -275,7 +292,10 @@ impl Flow {
             }
             State::TimeWait => Next::Closed,
             _ if stalled => Next::Stalled,
-            _ => Next::Continue(wire.interface.poll_at(wire.now, &self.sockets)),
+            _ => {
+                let due = wire.interface.poll_at(wire.now, &self.sockets);
+                Next::Continue(due.into_iter().chain(aborted_at).min())
+            }
         }
     }
 
@@ -290,11 +310,10 @@ impl Flow {
             if *passing == 0 {
                 let socket = self.sockets.get_mut::<Socket<'_>>(self.handle);
                 let ended = has_ended(socket);
-                let mut waiting = vec![0; socket.recv_queue().min(INSPECT_BYTES_MAX)];
-                let count = socket.peek_slice(&mut waiting).unwrap_or_default();
-                match guard.inspect(&waiting[..count], ended) {
+                let waiting = peek(socket);
+                match guard.inspect(&waiting, ended) {
                     // It would wait forever without room for the rest.
-                    Step::NeedMore if count > 0 && count == socket.recv_capacity() => {
+                    Step::NeedMore if !waiting.is_empty() && waiting.len() == socket.recv_capacity() => {
                         return Some(Err("its first message is too long"));
                     }
                     Step::NeedMore => {}
@@ -332,6 +351,11 @@ impl Flow {
             Step::Pass(count) => *passing = count,
             _ => self.phase = Phase::Open,
         }
+    }
+
+    /// The bytes of the guest that wait to be inspected.
+    pub fn first_bytes(&mut self) -> Vec<u8> {
+        peek(self.socket())
     }
 
     /// Moves data from the engine's buffer to the host; at most `limit` bytes, if there is one.
@@ -422,6 +446,14 @@ impl Flow {
             }
         }
     }
+}
+
+/// The first of the received bytes.
+fn peek(socket: &mut Socket<'_>) -> Vec<u8> {
+    let mut waiting = vec![0; socket.recv_queue().min(INSPECT_BYTES_MAX)];
+    let count = socket.peek_slice(&mut waiting).unwrap_or_default();
+    waiting.truncate(count);
+    waiting
 }
 
 /// Whether the guest has closed its direction.

@@ -7,6 +7,7 @@ mod limits;
 use super::rules::PolicyEvaluator;
 use super::*;
 use crate::address::Pools;
+use crate::allowed::Allowed;
 use crate::dns::NameRules;
 use crate::event::{Refusal, Subject};
 use crate::peer::{self, ConnectRequest, Transport};
@@ -35,9 +36,12 @@ pub(super) struct Guest {
     link: UnixStream,
     pub(super) stack: Stack,
     refusals: Arc<Mutex<Vec<Refusal>>>,
+    pub(super) allowed: Arc<Mutex<Vec<Allowed>>>,
     addresses: Addresses,
     /// The next sequence number of the last remote.
     acknowledged: u32,
+    /// The TCP data received so far, of all connections.
+    pub(super) received: Vec<u8>,
     failure: mpsc::Receiver<String>,
 }
 
@@ -56,9 +60,20 @@ impl Guest {
     }
 
     fn among(network: Network, ports: &[&str], peers: Option<PeerDirectory>) -> Self {
+        Self::with(network, ports, peers, None)
+    }
+
+    pub(super) fn with(
+        network: Network,
+        ports: &[&str],
+        peers: Option<PeerDirectory>,
+        interception: Option<Interception>,
+    ) -> Self {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let refusals = Arc::new(Mutex::new(Vec::new()));
         let reports = refusals.clone();
+        let allowed = Arc::new(Mutex::new(Vec::new()));
+        let recorded = allowed.clone();
         let (failed, failure) = mpsc::channel();
         let addresses = Pools::default().addresses(7).unwrap();
         let ports = ports.iter().map(|port| port.parse().unwrap()).collect();
@@ -68,11 +83,22 @@ impl Guest {
             network,
             ports: crate::published::bind(&ports).unwrap(),
             peers,
+            interception,
             on_refusal: Box::new(move |refusal| reports.lock().unwrap().push(refusal)),
+            on_allowed: Box::new(move |one| recorded.lock().unwrap().push(one)),
             on_failure: Box::new(move |why| drop(failed.send(why))),
         };
         let stack = Stack::start(ours.into(), settings).unwrap();
-        Self { link: theirs, stack, refusals, addresses, acknowledged: 0, failure }
+        Self {
+            link: theirs,
+            stack,
+            refusals,
+            allowed,
+            addresses,
+            acknowledged: 0,
+            received: Vec::new(),
+            failure,
+        }
     }
 
     fn own(&self, remote: SocketAddr, port: u16) -> SocketAddr {
@@ -83,7 +109,7 @@ impl Guest {
         SocketAddr::new(ip, port)
     }
 
-    fn gateway(&self, port: u16) -> SocketAddr {
+    pub(super) fn gateway(&self, port: u16) -> SocketAddr {
         SocketAddr::new(self.addresses.gateway_ipv4.into(), port)
     }
 
@@ -125,6 +151,7 @@ impl Guest {
         if let Some(segment) = packet.tcp() {
             let from = SocketAddr::new(packet.source, segment.src_port());
             let (to, syn, reset) = (segment.dst_port(), segment.syn(), segment.rst());
+            self.received.extend_from_slice(segment.payload());
             let number = segment.seq_number().0.cast_unsigned();
             return Some((Received::Tcp { from, to, syn, reset }, number));
         }
@@ -256,7 +283,7 @@ fn more_udp_flows_than_the_limit_are_refused() {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, rustix::process::Rlimit { current: limit.maximum, ..limit }).unwrap();
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let most = Budget::of_process().udp_flows;
+    let most = Budget::of_process(false).udp_flows;
     let mut guest = Guest::new(network(NetworkDefault::Deny, &["allow@host"]), &[]);
     let remote = guest.gateway(silent.local_addr().unwrap().port());
     for port in (10_000..).take(most) {

@@ -107,17 +107,30 @@ impl Worker {
     }
 
     /// Decides on a packet and answers a refused one. Where a domain rule decides, QUIC is refused, as its server name
-    /// is encrypted.
+    /// is encrypted; where TLS is intercepted, all of UDP is.
     fn is_permitted(&mut self, key: FlowKey, packet: &Packet<'_>, is_quic: bool) -> bool {
-        let (verdict, names, locality) = self.decide_outbound(Protocol::Udp, key.remote);
+        let (verdict, _, locality) = self.decide_outbound(Protocol::Udp, key.remote);
         let is_shared = locality != Locality::Gateway && !self.is_peer(&key);
-        let hides_name = verdict.allowed && verdict.by_name && is_quic && is_shared;
-        if hides_name {
-            let text = format!("QUIC shows no name: {}", verdict.reason);
+        let port = key.remote.port();
+        let is_intercepted = !self.is_peer(&key)
+            && self.interception.as_ref().is_some_and(|interception| interception.tls_ports.contains(&port));
+        let text = if !verdict.allowed {
+            None
+        } else if is_intercepted {
+            Some(format!("TLS is intercepted on port {port}, and QUIC cannot be: use TCP"))
+        } else if verdict.by_name && is_quic && is_shared {
+            Some(format!("QUIC shows no name: {}", verdict.reason))
+        } else {
+            None
+        };
+        let is_permitted = verdict.allowed && text.is_none();
+        if let Some(text) = text {
             let reason = self.policy.reason(&verdict).with(text);
-            self.refuse(Subject::outbound(Protocol::Udp, key.remote, names.first()), reason);
+            self.refuse(
+                Subject::outbound(Protocol::Udp, key.remote, self.name_of(key.remote.ip()).as_ref()),
+                reason,
+            );
         }
-        let is_permitted = verdict.allowed && !hides_name;
         if !is_permitted {
             self.unreachable(packet, Unreachable::Port);
         }
@@ -129,16 +142,17 @@ impl Worker {
             return None;
         }
         if self.udp.is_full(&self.budget) {
-            let names = self.names.names_of(key.remote.ip(), self.now);
+            let name = self.name_of(key.remote.ip());
             let text = format!("there are {} UDP flows already", self.budget.udp_flows);
-            self.refuse(Subject::outbound(Protocol::Udp, key.remote, names.first()), text.as_str());
+            self.refuse(Subject::outbound(Protocol::Udp, key.remote, name.as_ref()), text.as_str());
             self.unreachable(packet, Unreachable::Port);
             return None;
         }
+        let locality = locality_of(&self.addresses, key.remote.ip());
+        self.record_outbound(Protocol::Udp, key.remote, locality, None);
         if self.is_peer(&key) {
             return self.open_peer_udp(key, packet);
         }
-        let locality = locality_of(&self.addresses, key.remote.ip());
         match host::udp_to(host_target(key.remote, locality)) {
             Ok(socket) => Some(self.insert_udp_flow(key, socket)),
             Err(error) => {

@@ -21,7 +21,9 @@ impl Clocked {
             network,
             ports: Vec::new(),
             peers: None,
+            interception: None,
             on_refusal: Box::new(|_| ()),
+            on_allowed: Box::new(|_| ()),
             on_failure: Box::new(|_| ()),
         };
         let wake = Arc::new(eventfd(0, EventfdFlags::NONBLOCK).unwrap());

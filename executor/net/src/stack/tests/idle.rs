@@ -19,8 +19,14 @@ struct Idle {
 
 impl Idle {
     fn connected() -> Self {
+        Self::under(&["allow@loopback"])
+    }
+
+    fn under(rules: &[&str]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut clocked = Clocked::new(network(NetworkDefault::Deny, &["allow@loopback"]));
+        let mut clocked = Clocked::new(network(NetworkDefault::Deny, rules));
+        let (localhost, now) = (listener.local_addr().unwrap().ip(), clocked.now);
+        clocked.worker.names.pin(localhost, DomainName::new("a.test").unwrap(), now);
         clocked.remote = listener.local_addr().unwrap();
         clocked.syn();
         let segment = TcpPacket::new_checked(clocked.first()).unwrap();
@@ -134,4 +140,28 @@ fn a_client_that_disconnects_closes_a_half_open_connection() {
             break;
         }
     }
+}
+
+/// A guest that never closes does not keep the connection of a refused request.
+#[test]
+fn an_answered_connection_is_aborted_after_a_while() {
+    let mut idle = Idle::under(&["allow@a.test"]);
+    let request = b"GET / HTTP/1.1\r\nHost: b.test\r\n\r\n";
+    let Clocked { guest, remote, .. } = idle.clocked;
+    idle.clocked.send_frame(&data_frame(
+        guest,
+        remote,
+        TcpControl::Psh,
+        (1001, Some(idle.expected)),
+        request,
+    ));
+    idle.clocked.turn();
+    assert!(idle.is_open());
+    let mut waits = 0;
+    while idle.is_open() {
+        idle.wait();
+        waits += 1;
+        assert!(waits < 100, "{:?}", idle.age());
+    }
+    assert!((9..=12).contains(&idle.age().as_secs()), "{:?}", idle.age());
 }

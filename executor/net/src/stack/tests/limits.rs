@@ -22,7 +22,7 @@ fn publish(clocked: &mut Clocked, port: &str) -> SocketAddr {
 fn clients_of_a_published_port_cannot_starve_the_guest() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut clocked = Clocked::new(network(NetworkDefault::Deny, &["allow@host", "allow:ingress@any"]));
-    clocked.worker.budget = Budget::new(FEW);
+    clocked.worker.budget = Budget::new(FEW, false);
     let most = clocked.worker.budget.connections(FlowKind::Published);
     let at = publish(&mut clocked, "0:80");
     let mut clients = Vec::new();
@@ -74,7 +74,7 @@ fn clients_of_a_published_port_cannot_starve_the_guest() {
 fn more_connections_than_the_limit_are_refused() {
     let mut guest = Guest::new(Network::default(), &[]);
     let names = guest.gateway(53);
-    let most = Budget::of_process().connections(FlowKind::NameServer);
+    let most = Budget::of_process(false).connections(FlowKind::NameServer);
     let answer_to = |guest: &mut Guest, port: u16| {
         guest.syn(port, names);
         loop {
@@ -145,7 +145,9 @@ fn a_panic_of_the_thread_is_reported() {
         network: Network::default(),
         ports: Vec::new(),
         peers: None,
+        interception: None,
         on_refusal: Box::new(|_| panic!("induced")),
+        on_allowed: Box::new(|_| ()),
         on_failure: Box::new(move |why| drop(failed.send(why))),
     };
     let addresses = settings.addresses;
