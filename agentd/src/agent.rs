@@ -404,12 +404,12 @@ impl Agent {
         if !self.check_new_id(id, "core.exec.request") {
             return;
         }
-        let Some(document) = &self.document else { return };
+        let (Some(document), Some(root)) = (&self.document, &self.root) else { return };
         if self.sessions.is_full() {
             let text = format!("there are {MAX_SESSIONS} sessions already");
             return self.send_error(id, ErrorKind::Unavailable, text, Some("core.exec.request".to_owned()));
         }
-        let spawned = match spawn(request, document) {
+        let spawned = match spawn(request, document, &root.trust) {
             Ok(spawned) => spawned,
             Err(failed) => return self.link.send(id, failed),
         };

@@ -34,6 +34,7 @@ mod shutdown;
 mod signals;
 mod spawn;
 mod tmpfs;
+mod trust;
 mod users;
 mod volumes;
 mod watch;

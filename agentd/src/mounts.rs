@@ -339,6 +339,7 @@ mod tests {
             tmpfs: Vec::new(),
             files: Vec::new(),
             network: None,
+            trust: None,
             clock_unix_ns: 0,
         }
     }

@@ -1,5 +1,5 @@
-//! Builds the root: base disk and writable disk as an overlay, moved to `/`, with the kernel's file systems and the
-//! scripts.
+//! Builds the root: base disk and writable disk as an overlay, moved to `/`, with the kernel's file systems, the
+//! scripts, and the sandbox's CA.
 //!
 //! `/tmp` and `/run` stay on the disk: images contain directories there that services need, with their owners.
 
@@ -10,7 +10,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use protocol::latest::{BootDocument, Disk, DiskAt};
+use protocol::latest::{BootDocument, Disk, DiskAt, MAX_TRUST_BYTES};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount, mount_move, mount_remount};
@@ -20,10 +20,10 @@ use rustix::time::{ClockId, Timespec, clock_settime};
 use thiserror::Error;
 
 use crate::declared_files::DeclaredFiles;
-use crate::environment::SCRIPTS;
+use crate::environment::{SCRIPTS, TrustVariables};
 use crate::mount_points::MountPoints;
 use crate::mounts::{FILE_SYSTEMS, Mounts, is_of_host};
-use crate::{hosts, network, users};
+use crate::{hosts, network, trust, users};
 
 const BASE: &str = "/base";
 const WRITABLE: &str = "/writable";
@@ -63,6 +63,8 @@ pub enum RootError {
     FileOverDirectory { destination: String },
     #[error("more files are declared than this agent takes")]
     TooManyFiles,
+    #[error("the sandbox's CA is not a list of certificates in PEM of at most {MAX_TRUST_BYTES} bytes")]
+    InvalidCa,
 }
 
 pub fn step<T, E: Into<std::io::Error>>(
@@ -77,6 +79,7 @@ pub struct Root {
     /// The writable disk's own mount, which is hidden below the new root and reachable by this descriptor alone.
     pub writable: OwnedFd,
     pub mounts: Mounts,
+    pub trust: TrustVariables,
 }
 
 /// Mounts the file systems that are needed to find the port and the disks.
@@ -92,7 +95,7 @@ pub fn build(document: &BootDocument, progress: &mut dyn FnMut(u64)) -> Result<R
     let files = DeclaredFiles::write(&document.files)?;
     let mounts = Mounts::open(document)?;
     match complete(document, &writable, &mounts, files.as_ref(), progress) {
-        Ok(()) => Ok(Root { writable, mounts }),
+        Ok(trust) => Ok(Root { writable, mounts, trust }),
         Err(error) => {
             mounts.release();
             Err(error)
@@ -107,7 +110,7 @@ fn complete(
     mounts: &Mounts,
     files: Option<&DeclaredFiles<'_>>,
     progress: &mut dyn FnMut(u64),
-) -> Result<(), RootError> {
+) -> Result<TrustVariables, RootError> {
     step(chdir(NEW_ROOT), "enter the new root")?;
     step(mount_move(".", "/"), "move the new root to /")?;
     step(chroot("."), "change the root")?;
@@ -121,7 +124,7 @@ fn complete(
     if let Some(files) = files {
         files.bind(&mut points)?;
     }
-    install_scripts(document)?;
+    let trust = install_own_files(document)?;
     step(sethostname(document.hostname.as_bytes()), "set the host name")?;
     // `1` is IFF_UP. A kernel without loopback has nothing to bring up.
     let _ = write("/sys/class/net/lo/flags", "0x1");
@@ -140,7 +143,7 @@ fn complete(
     if let Some(workdir) = &document.workdir {
         step(create_dir_all(workdir), format!("make the working directory '{workdir}'"))?;
     }
-    Ok(())
+    Ok(trust)
 }
 
 /// Whether a file is declared, or lies in a mount of the host's own files: the agent leaves it as it is.
@@ -263,8 +266,8 @@ fn make_directory(path: &str) -> Result<(), RootError> {
     }
 }
 
-/// Installs the scripts on a read-only tmpfs, so that they are those of this boot and never lie on the disk.
-fn install_scripts(document: &BootDocument) -> Result<(), RootError> {
+/// Installs the scripts and the CA on a read-only tmpfs, so that they are those of this boot and never lie on the disk.
+fn install_own_files(document: &BootDocument) -> Result<TrustVariables, RootError> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     mount_kernel_file_system("tmpfs", "/.msb", flags, c"mode=0755")?;
     make_directory(SCRIPTS)?;
@@ -279,7 +282,9 @@ fn install_scripts(document: &BootDocument) -> Result<(), RootError> {
     if let Some(text) = &document.sandboxfile {
         install_sandboxfile(text, document.user.as_deref())?;
     }
-    step(mount_remount("/.msb", flags | MountFlags::RDONLY, c"mode=0755"), "make /.msb read-only")
+    let trust = trust::install(Path::new("/"), document.trust.as_ref())?;
+    step(mount_remount("/.msb", flags | MountFlags::RDONLY, c"mode=0755"), "make /.msb read-only")?;
+    Ok(trust)
 }
 
 /// Installs the Sandboxfile. It contains environment variables, so only root and the sandbox's own user may read it.

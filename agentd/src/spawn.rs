@@ -22,7 +22,7 @@ use rustix::termios::{Winsize, tcsetwinsize};
 use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
 
 use crate::candidate::{Candidate, inspect};
-use crate::environment::{DEFAULT_PATH, Sources, merge};
+use crate::environment::{DEFAULT_PATH, Sources, TrustVariables, merge};
 use crate::failure::{Attempt, Stage, classify, refused};
 use crate::program::{Program, candidates};
 use crate::users::{Identity, look_up};
@@ -45,7 +45,11 @@ struct Stdio3 {
     theirs: [OwnedFd; 3],
 }
 
-pub fn spawn(request: &ExecRequest, document: &BootDocument) -> Result<Spawned, ExecFailed> {
+pub fn spawn(
+    request: &ExecRequest,
+    document: &BootDocument,
+    trust: &TrustVariables,
+) -> Result<Spawned, ExecFailed> {
     let texts = [&request.cmd].into_iter().chain(&request.args).chain(&request.cwd);
     if let Some(text) = texts.into_iter().find(|text| text.contains('\0')) {
         let message = format!("'{}' contains a NUL byte", text.escape_debug());
@@ -62,6 +66,7 @@ pub fn spawn(request: &ExecRequest, document: &BootDocument) -> Result<Spawned, 
         hostname: &document.hostname,
         shell: &document.shell,
         tty: request.tty,
+        trust,
         sandbox: &document.env,
         request: &request.env,
     };

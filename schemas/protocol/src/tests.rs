@@ -10,7 +10,7 @@ use super::v1::{
     BOOT_CHUNK_BYTES, BOOT_DOCUMENT_VERSION, BootAssembler, BootChunk, BootDocument, BootError, BootFile,
     Disk, DiskAt, Envelope, ErrorKind, ErrorReport, ExecExited, ExecFailed, ExecRequest, ExecStderr,
     ExecStdin, ExecStdout, FailureKind, FileEntry, FileKind, FileOperation, FileRequest, FileResponse,
-    FileStat, MAX_BOOT_BYTES, Message, MessageError, Mount, OutputStream, Ping, Shutdown, TmpfsMount,
+    FileStat, MAX_BOOT_BYTES, Message, MessageError, Mount, OutputStream, Ping, Shutdown, TmpfsMount, Trust,
     VolumeMount, append_output, schema_text,
 };
 
@@ -66,6 +66,7 @@ fn document() -> BootDocument {
             gid: 0,
         }],
         network: None,
+        trust: Some(Trust { ca_pem: "-----BEGIN CERTIFICATE-----\n".into() }),
         clock_unix_ns: 1_700_000_000_000_000_000,
     }
 }

@@ -30,6 +30,8 @@ pub const COPY_COMPLETE: &str = ".msb-copy.complete";
 pub const MAX_BOOT_FILES: usize = 64;
 /// The largest size of their contents together, in bytes: 1 MiB.
 pub const MAX_BOOT_FILES_BYTES: usize = 1024 * 1024;
+/// The largest size of the certificates in [`Trust`], in bytes: 64 KiB.
+pub const MAX_TRUST_BYTES: usize = 64 * 1024;
 
 payload! {
     /// `core.boot`: one chunk of the boot document.
@@ -98,6 +100,9 @@ payload! {
         /// The network interface; without it the guest has a loopback only.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub network: Option<Network>,
+        /// The certificate authority that the guest trusts; without it, an earlier one is removed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub trust: Option<Trust>,
         /// The time at which the document was sent, in nanoseconds since 1970.
         pub clock_unix_ns: u64,
     }
@@ -204,6 +209,13 @@ payload! {
         pub nameservers: Vec<String>,
         /// The MTU, in bytes.
         pub mtu: u16,
+    }
+
+    /// The certificate authority of the sandbox, which signs the certificates of intercepted TLS connections. It is
+    /// installed as `/.msb/tls/ca.pem` and in the trust stores of the distribution.
+    pub struct Trust {
+        /// One or more certificates in PEM, at most [`MAX_TRUST_BYTES`].
+        pub ca_pem: String,
     }
 }
 

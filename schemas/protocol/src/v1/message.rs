@@ -1,7 +1,7 @@
 //! The table of messages: variant, payload, type name and usual flags.
 
 use super::boot::{
-    BootChunk, BootDocument, BootFailed, BootFile, BootProgress, Disk, Mount, Network, TmpfsMount,
+    BootChunk, BootDocument, BootFailed, BootFile, BootProgress, Disk, Mount, Network, TmpfsMount, Trust,
     VolumeMount,
 };
 use super::envelope::{Envelope, MessageError, encode_payload};
@@ -139,6 +139,7 @@ const INNER: &[(&str, &[(&str, &str)])] = &[
     ("BootFile", BootFile::FIELDS),
     ("MountChange", MountChange::FIELDS),
     ("Network", Network::FIELDS),
+    ("Trust", Trust::FIELDS),
 ];
 
 impl Message {
