@@ -11,6 +11,7 @@ pub mod images;
 pub mod launch;
 pub mod observe;
 pub mod reporter;
+pub mod secrets;
 pub mod supervisor;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Events of a sandbox, as `events.log` and `network.log` record them: JSON objects, and text by [`fmt::Display`].
+//! Events of a sandbox, as `events.log`, `network.log` and `flows.log` record them: JSON objects, and text by [`fmt::Display`].
 //!
 //! Parts of the text come from a guest, such as names of hosts and processes: escape it before it is shown.
 
@@ -64,6 +64,28 @@ pub enum SandboxEvent {
     Stopped,
     /// The network has refused something.
     Refused(Refused),
+    /// The network has allowed something.
+    Allowed(Allowed),
+    /// A request contained the placeholder of a secret that may not be sent to its host.
+    SecretViolation {
+        /// The secret's name.
+        secret: String,
+        /// The host of the request.
+        host: String,
+        /// What happened, as text.
+        text: String,
+        /// The occurrences since the last event of the kind, including this one.
+        count: u64,
+    },
+    /// The proxy that intercepts TLS has refused or could not forward a request.
+    RequestFailed {
+        /// The host of the request.
+        host: String,
+        /// What happened, as text.
+        text: String,
+        /// The occurrences since the last event of the kind, including this one.
+        count: u64,
+    },
 }
 
 /// A refusal of the network.
@@ -92,6 +114,26 @@ pub struct Refused {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<String>,
     /// The occurrences since the last refusal of the kind, including this one.
+    pub count: u64,
+}
+
+/// Traffic that the network has allowed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Allowed {
+    /// `egress` from the sandbox, `ingress` into it, `any` for several directions.
+    pub direction: String,
+    /// `tcp`, `udp`; `any` for several protocols.
+    pub protocol: String,
+    /// The peer's address; `None` if a rule for the name suffices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    /// The destination port: the peer's, or the sandbox's own for `ingress`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// The peer's name, if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The connections since the last event of the kind, including this one.
     pub count: u64,
 }
 
@@ -169,6 +211,12 @@ impl fmt::Display for SandboxEvent {
             Self::Restarting { restarts } => write!(f, "restarting (restart {restarts})"),
             Self::Stopped => f.write_str("stopped"),
             Self::Refused(refused) => refused.fmt(f),
+            Self::Allowed(allowed) => allowed.fmt(f),
+            Self::SecretViolation { secret: _, host: _, text, count }
+            | Self::RequestFailed { host: _, text, count } => {
+                f.write_str(text)?;
+                times(f, *count)
+            }
         }
     }
 }
@@ -192,6 +240,28 @@ impl fmt::Display for Refused {
             (_, None, _, _) => f.write_str("refused more than can be listed separately")?,
         }
         write!(f, ": {reason}")?;
+        times(f, *count)
+    }
+}
+
+impl fmt::Display for Allowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { direction, protocol, address, port, name, count } = self;
+        let peer = match (name, address) {
+            (Some(name), Some(address)) => format!("{name} ({address})"),
+            (Some(name), None) => name.clone(),
+            (None, Some(address)) => address.to_string(),
+            (None, None) => {
+                f.write_str("allowed more than can be listed separately")?;
+                return times(f, *count);
+            }
+        };
+        let port = port.map(|port| format!(" port {port}")).unwrap_or_default();
+        if direction == "ingress" {
+            write!(f, "allowed {protocol} from {peer} to{port}")?;
+        } else {
+            write!(f, "allowed {protocol} to {peer}{port}")?;
+        }
         times(f, *count)
     }
 }

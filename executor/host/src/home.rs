@@ -156,6 +156,8 @@ folder! {
         state = "state.json",
         /// Returns the folder of its logs.
         logs = "logs",
+        /// Returns the folder of the CA that intercepts its TLS.
+        tls = "tls",
     }
 }
 

@@ -28,13 +28,15 @@ pub enum Source {
     Network,
     /// Lifecycle events of the sandbox, as JSON.
     Events,
+    /// Allowed traffic, as JSON.
+    Flows,
 }
 
 impl Source {
     /// All sources.
     ///
     /// Cursors contain indices into this list: its order is fixed.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Stdout,
         Self::Stderr,
         Self::Output,
@@ -43,6 +45,7 @@ impl Source {
         Self::Kernel,
         Self::Network,
         Self::Events,
+        Self::Flows,
     ];
     /// The sources that are read by default.
     pub const DEFAULT: [Self; 3] = [Self::Stdout, Self::Stderr, Self::Output];
@@ -50,7 +53,7 @@ impl Source {
     /// The name in the log and on the command line.
     pub const fn name(self) -> &'static str {
         const NAMES: [&str; Source::ALL.len()] =
-            ["stdout", "stderr", "output", "system", "runtime", "kernel", "network", "events"];
+            ["stdout", "stderr", "output", "system", "runtime", "kernel", "network", "events", "flows"];
         NAMES[self as usize]
     }
 }

@@ -1,4 +1,4 @@
-//! Logs in JSON Lines: `network.log`, `events.log`.
+//! Logs in JSON Lines: `network.log`, `flows.log`, `events.log`.
 //!
 //! ```text
 //! {"t":"2026-01-02T03:04:05.678Z","kind":"ready","boot_ms":512}

@@ -1,7 +1,7 @@
 //! The log files of a sandbox. A new log is one more entry here, and its [`Source`]s.
 
 use crate::entry::Source;
-use crate::{EVENTS_LOG, EXEC_LOG, KERNEL_LOG, NETWORK_LOG, RUNTIME_LOG};
+use crate::{EVENTS_LOG, EXEC_LOG, FLOWS_LOG, KERNEL_LOG, NETWORK_LOG, RUNTIME_LOG};
 
 /// The format of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,12 +26,13 @@ pub(crate) struct LogFile {
 }
 
 /// All logs.
-pub(crate) const FILES: [LogFile; 5] = [
+pub(crate) const FILES: [LogFile; 6] = [
     LogFile { name: EXEC_LOG, letter: 'e', format: Format::Entries },
     LogFile { name: RUNTIME_LOG, letter: 'r', format: Format::Text(Source::Runtime) },
     LogFile { name: KERNEL_LOG, letter: 'k', format: Format::Text(Source::Kernel) },
     LogFile { name: NETWORK_LOG, letter: 'n', format: Format::Json(Source::Network) },
     LogFile { name: EVENTS_LOG, letter: 'v', format: Format::Json(Source::Events) },
+    LogFile { name: FLOWS_LOG, letter: 'f', format: Format::Json(Source::Flows) },
 ];
 
 impl LogFile {

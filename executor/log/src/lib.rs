@@ -53,5 +53,7 @@ pub const RUNTIME_LOG: &str = "runtime.log";
 pub const KERNEL_LOG: &str = "kernel.log";
 /// Network refusals.
 pub const NETWORK_LOG: &str = "network.log";
+/// Allowed traffic.
+pub const FLOWS_LOG: &str = "flows.log";
 /// Lifecycle events.
 pub const EVENTS_LOG: &str = "events.log";

@@ -62,7 +62,7 @@ fn supervisor_process() {
         runtime_log: &RuntimeLog::default(),
         rotation: Rotation::default(),
     };
-    supervisor.run_with(Inherited { watcher: Some(watcher), lease: None }, &driver).unwrap();
+    supervisor.run_with(Inherited { watcher: Some(watcher), lease: None, secrets: None }, &driver).unwrap();
 }
 
 /// A project `shop` with one service `web`.
@@ -133,6 +133,7 @@ impl World {
             ports: BTreeSet::new(),
             external: Default::default(),
             mount_obstacle: None,
+            secret_problems: Default::default(),
         };
         let mut before: Option<StepId> = None;
         let steps = ensures.into_iter().map(|ensure| {

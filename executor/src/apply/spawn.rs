@@ -25,7 +25,8 @@ pub struct SuperviseCommand {
 }
 
 impl SuperviseCommand {
-    /// Spawns `msb supervise <id> --watcher <descriptor>`, whose output goes to `log`.
+    /// Spawns `msb supervise <id> --watcher <descriptor>`, whose output goes to `log`. `secrets` is a file in memory with
+    /// the values of its secrets, if it has any.
     ///
     /// Returns the other end of the watcher, which receives all states from the first one on. The event loop reaps the
     /// child if it ends before this process.
@@ -33,7 +34,7 @@ impl SuperviseCommand {
     /// # Errors
     ///
     /// If the log cannot be opened, or the program does not start.
-    pub fn spawn(&self, id: &str, log: &Path) -> io::Result<UnixStream> {
+    pub fn spawn(&self, id: &str, log: &Path, secrets: Option<&OwnedFd>) -> io::Result<UnixStream> {
         let (ours, theirs) = UnixStream::pair()?;
         let log = OpenOptions::new().create(true).append(true).mode(0o600).open(log)?;
         let mut command = Command::new(&self.program);
@@ -46,9 +47,13 @@ impl SuperviseCommand {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
-        let lease = self.lease.iter().map(|lease| lease.as_raw_fd());
-        let kept: Vec<_> = lease.chain([theirs.as_raw_fd()]).collect();
-        // SAFETY: between fork and exec this calls nothing but system calls, on descriptors that `theirs` and
+        if let Some(secrets) = secrets {
+            command.args(["--secrets", &secrets.as_raw_fd().to_string()]);
+        }
+        let passed = self.lease.iter().map(|lease| lease.as_raw_fd());
+        let passed = passed.chain(secrets.map(AsRawFd::as_raw_fd));
+        let kept: Vec<_> = passed.chain([theirs.as_raw_fd()]).collect();
+        // SAFETY: between fork and exec this calls nothing but system calls, on descriptors that `theirs`, `secrets` and
         // `self` keep open until the spawn is over.
         unsafe {
             command.pre_exec(move || {
@@ -91,7 +96,7 @@ mod tests {
         let environment = vec![("PATH".into(), std::env::var_os("PATH").unwrap_or_default())];
         let command = SuperviseCommand { program, environment, lease: None };
         let before = threads_by_this_name();
-        let mut watchers: Vec<_> = (0..8).map(|_| command.spawn("id", &log).unwrap()).collect();
+        let mut watchers: Vec<_> = (0..8).map(|_| command.spawn("id", &log, None).unwrap()).collect();
         assert_eq!(threads_by_this_name(), before);
         let pids = loop {
             let pids = std::fs::read_to_string(&log).unwrap();

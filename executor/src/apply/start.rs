@@ -4,6 +4,7 @@ use super::failure::last_lines;
 use super::stop::kill_orphan;
 use super::{Applier, Outcome, RETRY, SUPERVISOR_TIMEOUT, StepFailure};
 use crate::launch::LaunchSpec;
+use crate::secrets;
 use executor_client::control::{ControlClient, Request};
 use executor_host::home::{RunFolder, SandboxFolder};
 use executor_host::lock::{FileLock, LockError};
@@ -18,6 +19,7 @@ use schemas::spec::{Definition, HookEvent, MountSource, Network, Role, VolumeSpe
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UnixStream;
@@ -68,7 +70,8 @@ impl Applier {
                     addresses,
                 };
                 self.add_anonymous_volumes(&mut launch)?;
-                (Outcome::Added, self.spawn_supervisor(&folder, &launch).await?)
+                let secrets = self.secrets(&launch).await?;
+                (Outcome::Added, self.spawn_supervisor(&folder, &launch, secrets.as_ref()).await?)
             }
         };
         let state = match self.wait_until_started(watcher, &folder, name.as_str()).await? {
@@ -102,6 +105,21 @@ impl Applier {
             | Phase::Exited { .. }
             | Phase::Stopped => Ok(outcome),
         }
+    }
+
+    /// Reads the values of the sandbox's secrets; returns a file in memory with them, or `None` if it has none.
+    async fn secrets(&self, launch: &LaunchSpec) -> Result<Option<OwnedFd>, StepFailure> {
+        let secrets = &launch.spec.definition.secrets;
+        if secrets.is_empty() {
+            return Ok(None);
+        }
+        let values =
+            secrets::read_all(secrets, launch.folder.as_deref()).await.map_err(|(name, error)| {
+                StepFailure::new(format!("{}: the secret {name}: {error}", launch.name))
+                    .hint("a secret's value is read whenever its sandbox starts")
+            })?;
+        let memory = secrets::send(&values);
+        memory.map(Some).map_err(|error| StepFailure::new(format!("cannot pass the secrets on: {error}")))
     }
 
     /// Returns the recorded specs of the volumes that a sandbox mounts.
@@ -164,13 +182,15 @@ impl Applier {
         &self,
         folder: &SandboxFolder,
         launch: &LaunchSpec,
+        secrets: Option<&OwnedFd>,
     ) -> Result<Watcher, StepFailure> {
         let failed = |error: io::Error| StepFailure::new(format!("cannot spawn the supervisor: {error}"));
         executor_host::home::make_private_folder(&folder.logs()).map_err(failed)?;
         write_json(&folder.launch_spec(), launch).map_err(failed)?;
         // The state of an earlier run must not be taken for this one's.
         let _ = fs::remove_file(folder.state());
-        let spawned = self.settings.supervise.spawn(launch.id.as_str(), &folder.logs().join(RUNTIME_LOG));
+        let log = folder.logs().join(RUNTIME_LOG);
+        let spawned = self.settings.supervise.spawn(launch.id.as_str(), &log, secrets);
         let ours = spawned.map_err(failed)?;
         ours.set_nonblocking(true).map_err(failed)?;
         let mut client = ControlClient::over(UnixStream::from_std(ours).map_err(failed)?);

@@ -9,8 +9,8 @@ use executor_registry::{Registry, Settings};
 use rules::reference::Reference;
 use schemas::digest::Digest;
 use schemas::lockfile::Platform;
-use schemas::name::VolumeName;
-use schemas::snapshot::{MountObstacle, ObservedImage};
+use schemas::name::{SandboxName, VolumeName};
+use schemas::snapshot::{MountObstacle, ObservedImage, SecretProblem};
 use schemas::spec::{ImageReference, Port};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -45,6 +45,8 @@ pub struct ImageQuery {
     pub external: BTreeSet<VolumeName>,
     /// Why the driver cannot serve mounts on this host; `None` if it can, or need not.
     pub mount_obstacle: Option<MountObstacle>,
+    /// The secrets of the model whose values cannot be read, by sandbox and by name.
+    pub secret_problems: BTreeMap<SandboxName, BTreeMap<String, SecretProblem>>,
 }
 
 impl ImageQuery {

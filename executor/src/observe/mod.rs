@@ -97,6 +97,7 @@ pub fn observe(
         images,
         held_ports,
         mount_obstacle: query.mount_obstacle.clone(),
+        secret_problems: query.secret_problems.clone(),
     };
     if failures.is_empty() {
         Ok(snapshot)

@@ -16,6 +16,7 @@ mod control;
 mod devices;
 #[cfg(test)]
 pub(crate) mod fake_vm;
+mod interception;
 mod logs;
 mod machine;
 mod memory;
@@ -28,6 +29,7 @@ mod tests;
 
 use crate::launch::LaunchSpec;
 use agent_link::exec_logger::ExecLogger;
+use agent_link::redaction::Redaction;
 use agent_link::relay;
 use devices::volumes::Volumes;
 use executor_host::home::{Home, make_private_folder};
@@ -35,6 +37,7 @@ use executor_host::lock::{FileLock, LockError};
 use executor_host::process::ProcessIdentity;
 use executor_host::state::{Phase, STATE_VERSION, read_json};
 use executor_log::{Limits, Rotation};
+use interception::Interception;
 use logs::Logs;
 use logs::events::EventLog;
 pub use logs::runtime::RuntimeLog;
@@ -110,6 +113,8 @@ pub struct Inherited {
     pub watcher: Option<OwnedFd>,
     /// The read end of a pipe: the sandbox is stopped when the write end is closed.
     pub lease: Option<OwnedFd>,
+    /// A file in memory with the values of the sandbox's secrets, if it has any.
+    pub secrets: Option<OwnedFd>,
 }
 
 /// One sandbox's supervisor.
@@ -162,6 +167,7 @@ impl Supervisor<'_> {
         }
         raise_descriptor_limit();
         memory::map_large_pieces();
+        let interception = Interception::prepare(&launch, &folder, inherited.secrets)?;
         let supervisor = ProcessIdentity::current()
             .ok_or_else(|| failed("read /proc/self/stat")(io::ErrorKind::Other.into()))?;
         make_private_folder(&folder.logs()).map_err(failed("make the folder of logs"))?;
@@ -204,6 +210,11 @@ impl Supervisor<'_> {
                 tokio::task::spawn_local(stop_at_end_of(lease, store.clone()));
             }
             stop_on_signals(&store).map_err(failed("catch signals"))?;
+            if let Some(interception) = &interception {
+                exec_log.borrow_mut().redact(Redaction::of(interception.values()));
+                let logs = (exec_log.clone(), store.events());
+                tokio::task::spawn_local(interception.clone().log_events(store.clone(), logs));
+            }
             for warning in &launch.warnings {
                 exec_log.borrow_mut().system(warning);
             }
@@ -219,6 +230,7 @@ impl Supervisor<'_> {
                         store: &store,
                         exec_log: &exec_log,
                         guest: &guest,
+                        interception: interception.as_ref(),
                         limits: &limits,
                     };
                     keep(&machine).await

@@ -105,6 +105,7 @@ impl Sandbox {
             store: &self.store,
             exec_log: &self.exec_log,
             guest: &self.guest,
+            interception: None,
             limits: &self.limits,
         }
     }

@@ -1,5 +1,6 @@
 //! Writes the output of every session on the agent link to `exec.log`, or, without capture, broadcasts it to subscribers.
 
+use super::redaction::Redaction;
 use crate::supervisor::logs::broadcast::{OutputBroadcast, Subscriber};
 use executor_log::{Entry, Limits, Source, Writer};
 use protocol::frame::{Flags, Frame};
@@ -19,6 +20,7 @@ pub struct ExecLogger {
     failing: bool,
     capture: Capture,
     broadcast: OutputBroadcast,
+    redaction: Redaction,
 }
 
 struct Session {
@@ -36,7 +38,13 @@ impl ExecLogger {
             failing: false,
             capture: Capture::On,
             broadcast: OutputBroadcast::default(),
+            redaction: Redaction::default(),
         })
+    }
+
+    /// Leaves out values of secrets from now on.
+    pub fn redact(&mut self, redaction: Redaction) {
+        self.redaction = redaction;
     }
 
     /// Sets whether output is logged from now on.
@@ -93,6 +101,11 @@ impl ExecLogger {
     }
 
     fn output(&mut self, session: u64, source: Source, data: Vec<u8>) {
+        let data = self.redaction.redact(session, source, data);
+        self.output_redacted(session, source, data);
+    }
+
+    fn output_redacted(&mut self, session: u64, source: Source, data: Vec<u8>) {
         match self.capture {
             Capture::On => {
                 let written = self.writer.output(session, source, &data);
@@ -105,6 +118,9 @@ impl ExecLogger {
     }
 
     fn end_session(&mut self, session: u64) {
+        for (source, held) in self.redaction.end(session) {
+            self.output_redacted(session, source, held);
+        }
         if self.capture == Capture::Off {
             for source in Source::DEFAULT {
                 self.broadcast(session, source, Vec::new());

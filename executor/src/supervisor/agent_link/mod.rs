@@ -4,4 +4,5 @@ pub mod detached;
 pub mod exec_logger;
 pub mod health;
 pub mod link;
+pub mod redaction;
 pub mod relay;

@@ -16,6 +16,7 @@ use protocol::latest::{
 };
 use schemas::spec::limits::{FILES_BYTES_MAX, FILES_PER_SANDBOX_MAX, OWN_SANDBOXFILE_BYTES_MAX};
 use schemas::spec::{Definition, GuestFile, SandboxSpec, Tmpfs};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
@@ -121,7 +122,7 @@ impl Machine<'_> {
         Ok(BootDocument {
             version: BOOT_DOCUMENT_VERSION,
             hostname: definition.hostname.clone().unwrap_or_else(|| launch.name.to_string()),
-            env: definition.env.clone(),
+            env: environment(definition),
             workdir: definition.workdir.clone(),
             user: effective_user(self.store.image(), definition),
             shell: definition.shell.clone(),
@@ -142,9 +143,17 @@ impl Machine<'_> {
                 .addresses
                 .as_ref()
                 .map(|addresses| network::guest_network(addresses, launch.boot.backend.features().mtu)),
+            trust: self.interception.and_then(|interception| interception.trust(definition)),
             clock_unix_ns: unix_ns(),
         })
     }
+}
+
+/// Returns the environment of every process: the declared variables, and the placeholders of the secrets.
+fn environment(definition: &Definition) -> BTreeMap<String, String> {
+    let placeholders =
+        definition.secrets.iter().map(|(name, secret)| (name.clone(), secret.placeholder(name)));
+    definition.env.clone().into_iter().chain(placeholders).collect()
 }
 
 /// Returns the data paths of the image that no mount covers, which the guest creates.

@@ -16,6 +16,7 @@ use crate::supervisor::agent_link::link::{LINK_EVENTS, Link};
 use crate::supervisor::agent_link::relay::ReadyGuest;
 use crate::supervisor::devices::shares::Shares;
 use crate::supervisor::devices::volumes::Volumes;
+use crate::supervisor::interception::Interception;
 use crate::supervisor::logs::kernel::KernelLog;
 use crate::supervisor::network::{Network, NetworkError};
 use crate::supervisor::state_store::StateStore;
@@ -62,6 +63,8 @@ pub struct Machine<'a> {
     pub exec_log: &'a Rc<RefCell<ExecLogger>>,
     /// Publishes the guest while it is up.
     pub guest: &'a watch::Sender<Option<ReadyGuest>>,
+    /// The proxy that intercepts its TLS, if it has one.
+    pub interception: Option<&'a Rc<Interception>>,
     /// The limits of logs.
     pub limits: &'a Limits,
 }
@@ -130,7 +133,7 @@ impl Machine<'_> {
     /// Starts the network, if the sandbox has one; returns it with the VM's end of the link.
     fn network(&self) -> Result<(Option<Rc<Network>>, Option<NetworkLink>), NetworkError> {
         let Some(addresses) = self.launch.addresses else { return Ok((None, None)) };
-        let (network, link) = Network::start(self.home, addresses, self.launch, self.store, self.exec_log)?;
+        let (network, link) = Network::start(self, addresses)?;
         Ok((Some(network), Some(link)))
     }
 

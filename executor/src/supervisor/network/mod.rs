@@ -1,19 +1,20 @@
 //! The sandbox's network: its stack, its published ports, and live changes of both.
 
 pub mod peers;
-mod refusals;
+mod records;
 
-use crate::launch::LaunchSpec;
 use crate::supervisor::DRAIN_TIMEOUT;
 use crate::supervisor::agent_link::exec_logger::ExecLogger;
+use crate::supervisor::interception::Interception;
 use crate::supervisor::logs::events::EventLog;
+use crate::supervisor::machine::Machine;
 use crate::supervisor::network::peers::PeerEntry;
-use crate::supervisor::network::refusals::refused;
-use crate::supervisor::state_store::StateStore;
+use crate::supervisor::network::records::{allowed, refused};
 use executor_client::event::SandboxEvent;
-use executor_host::home::Home;
 use executor_host::state::PublishedPort;
-use executor_net::{Addresses, BoundPort, CommandError, PortError, Refusal, Settings, Stack, StackError};
+use executor_net::{
+    Addresses, Allowed, BoundPort, CommandError, PortError, Refusal, Settings, Stack, StackError,
+};
 use executor_vm::{MacAddress, NetworkLink};
 use protocol::latest::Network as GuestNetwork;
 use rules::port::binds_overlap;
@@ -25,8 +26,8 @@ use std::rc::Rc;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-/// The most refusals that wait to be logged; the stack counts repeats by itself.
-const REFUSALS_WAITING: usize = 1024;
+/// The most records that wait to be logged; the stack counts repeats by itself.
+const RECORDS_WAITING: usize = 2048;
 
 /// A failure to start the network.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +52,9 @@ pub enum ChangeError {
     /// A port of the host cannot be bound.
     #[error(transparent)]
     Port(#[from] PortError),
+    /// A CA cannot be read.
+    #[error(transparent)]
+    Authority(#[from] io::Error),
     /// The stack refuses the change.
     #[error(transparent)]
     Stack(#[from] CommandError),
@@ -62,46 +66,48 @@ pub struct Network {
     published: RefCell<Vec<PublishedPort>>,
     written: RefCell<Option<JoinHandle<()>>>,
     failure: watch::Receiver<Option<String>>,
+    interception: Option<Rc<Interception>>,
     _entry: PeerEntry,
 }
 
 impl Network {
     /// Starts the stack; returns the network with the VM's end of the link.
     pub fn start(
-        home: &Home,
+        machine: &Machine<'_>,
         addresses: Addresses,
-        launch: &LaunchSpec,
-        store: &StateStore,
-        exec_log: &Rc<RefCell<ExecLogger>>,
     ) -> Result<(Rc<Self>, NetworkLink), NetworkError> {
+        let Machine { home, launch, store, exec_log, interception, .. } = *machine;
         let spec = store.spec();
         let ports = executor_net::bind(&spec.definition.ports)?;
         let published = published(&ports);
         let (entry, peers) = peers::join(home, launch, addresses).map_err(NetworkError::Peers)?;
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(NetworkError::Link)?;
-        let (refusals, refusals_in) = mpsc::channel(REFUSALS_WAITING);
+        let (records, records_in) = mpsc::channel(RECORDS_WAITING);
         let by_flags = launch.project.is_of_one();
         let written =
-            tokio::task::spawn_local(write_down(refusals_in, (exec_log.clone(), store.events()), by_flags));
+            tokio::task::spawn_local(write_down(records_in, (exec_log.clone(), store.events()), by_flags));
         let (failed, failure) = watch::channel(None);
-        let report = move |refusal: Refusal| {
-            // If the log cannot keep up, lines are lost, but no connections.
-            let _ = refusals.try_send(refusal);
-        };
+        let refusals = records.clone();
+        // If the log cannot keep up, lines are lost, but no connections.
+        let on_refusal = move |refusal: Refusal| _ = refusals.try_send(Record::Refused(refusal));
+        let on_allowed = move |allowed: Allowed| _ = records.try_send(Record::Allowed(allowed));
         let settings = Settings {
             addresses,
             mtu: launch.boot.backend.features().mtu,
             network: spec.definition.network.clone(),
             ports,
             peers: Some(peers),
-            on_refusal: Box::new(report),
+            interception: interception.map(|proxy| proxy.of_network(&spec.definition)),
+            on_refusal: Box::new(on_refusal),
+            on_allowed: Box::new(on_allowed),
             on_failure: Box::new(move |why| _ = failed.send_replace(Some(why))),
         };
         let stack = Stack::start(ours.into(), settings)?;
         store.change(|state| state.published.clone_from(&published));
         let link = NetworkLink { socket: theirs.into(), mac: MacAddress(executor_net::GUEST_MAC) };
         let (published, written) = (RefCell::new(published), RefCell::new(Some(written)));
-        Ok((Rc::new(Self { stack, published, written, failure, _entry: entry }), link))
+        let interception = interception.cloned();
+        Ok((Rc::new(Self { stack, published, written, failure, interception, _entry: entry }), link))
     }
 
     /// Waits until the stack fails; returns the reason. Its end together with the VM is no failure.
@@ -114,10 +120,10 @@ impl Network {
         }
     }
 
-    /// Ends the network, and returns after all refusals have been logged.
+    /// Ends the network, and returns after everything that it reported has been logged.
     pub async fn end(self: Rc<Self>) {
         let written = self.written.take();
-        // The stack reports the remaining refusals when it is dropped.
+        // The stack reports the remaining repeats when it is dropped.
         drop(self);
         if let Some(written) = written {
             let _ = tokio::time::timeout(DRAIN_TIMEOUT, written).await;
@@ -158,6 +164,9 @@ impl Network {
         }
         self.stack.publish(added)?;
         self.stack.set_rules(spec.definition.network.clone())?;
+        if let Some(interception) = &self.interception {
+            interception.follow(&spec.definition)?;
+        }
         Ok(now)
     }
 }
@@ -166,15 +175,27 @@ fn published(ports: &[BoundPort]) -> Vec<PublishedPort> {
     ports.iter().map(|bound| PublishedPort { port: bound.port, host: bound.host }).collect()
 }
 
+/// A report of the stack.
+enum Record {
+    Refused(Refusal),
+    Allowed(Allowed),
+}
+
 async fn write_down(
-    mut refusals: mpsc::Receiver<Refusal>,
+    mut records: mpsc::Receiver<Record>,
     (exec_log, events): (Rc<RefCell<ExecLogger>>, Rc<RefCell<EventLog>>),
     by_flags: bool,
 ) {
-    while let Some(refusal) = refusals.recv().await {
-        let refused = refused(refusal, by_flags);
-        exec_log.borrow_mut().system(&format!("network: {refused}"));
-        events.borrow_mut().write(&SandboxEvent::Refused(refused));
+    while let Some(record) = records.recv().await {
+        let event = match record {
+            Record::Refused(refusal) => {
+                let refused = refused(refusal, by_flags);
+                exec_log.borrow_mut().system(&format!("network: {refused}"));
+                SandboxEvent::Refused(refused)
+            }
+            Record::Allowed(one) => SandboxEvent::Allowed(allowed(one)),
+        };
+        events.borrow_mut().write(&event);
     }
 }
 

@@ -1,8 +1,8 @@
-//! The network's refusals, as events of the sandbox.
+//! The network's reports, as events of the sandbox.
 
-use executor_client::event::Refused;
-use executor_net::policy::Origin;
-use executor_net::{Reason, Refusal, Subject};
+use executor_client::event::{Allowed, Refused};
+use executor_net::policy::{FlowDirection, Origin};
+use executor_net::{Reason, Refusal, Subject, Traffic};
 
 /// Describes a refusal of a sandbox that was declared by flags or by a Sandboxfile.
 pub fn refused(refusal: Refusal, by_flags: bool) -> Refused {
@@ -21,6 +21,25 @@ pub fn refused(refusal: Refusal, by_flags: bool) -> Refused {
     let origin = origin.map(|origin| origin_word(origin, by_flags).to_owned());
     let (direction, protocol) = (direction.to_owned(), protocol.to_owned());
     Refused { direction, protocol, address, port, name, reason: text, rule, origin, count }
+}
+
+/// Describes allowed traffic.
+pub fn allowed(executor_net::Allowed { traffic, count }: executor_net::Allowed) -> Allowed {
+    match traffic {
+        Traffic::Flow { direction, protocol, name, address, port } => {
+            let direction = match direction {
+                FlowDirection::Outbound => "egress",
+                FlowDirection::Inbound => "ingress",
+            };
+            let (direction, protocol) = (direction.to_owned(), protocol.to_owned());
+            let name = name.map(|name| name.to_string());
+            Allowed { direction, protocol, address, port: Some(port), name, count }
+        }
+        Traffic::Others => {
+            let any = || "any".to_owned();
+            Allowed { direction: any(), protocol: any(), address: None, port: None, name: None, count }
+        }
+    }
 }
 
 /// Returns the word for the origin of a rule.
@@ -94,6 +113,46 @@ mod tests {
             // With the time that a log adds, and with a member of a later version.
             let line = json.replacen('{', r#"{"t":"2026-01-02T03:04:05.678Z","more":[1],"#, 1);
             assert_eq!(serde_json::from_str::<SandboxEvent>(&line).unwrap(), event);
+        }
+    }
+
+    #[test]
+    fn allowed_traffic_is_the_same_in_json_and_in_words() {
+        let flow = |direction, name: Option<&str>, address| Traffic::Flow {
+            direction,
+            protocol: "tcp",
+            name: name.and_then(|name| rules::rule::DomainName::new(name).ok()),
+            address,
+            port: 443,
+        };
+        let address = Some(IpAddr::from([10, 1, 2, 3]));
+        let cases = [
+            (
+                flow(FlowDirection::Outbound, Some("a.example"), None),
+                "allowed tcp to a.example port 443 (4 times)",
+                r#"{"kind":"allowed","direction":"egress","protocol":"tcp","port":443,"name":"a.example","count":4}"#,
+            ),
+            (
+                flow(FlowDirection::Outbound, Some("a.example"), address),
+                "allowed tcp to a.example (10.1.2.3) port 443 (4 times)",
+                r#"{"kind":"allowed","direction":"egress","protocol":"tcp","address":"10.1.2.3","port":443,"name":"a.example","count":4}"#,
+            ),
+            (
+                flow(FlowDirection::Inbound, None, address),
+                "allowed tcp from 10.1.2.3 to port 443 (4 times)",
+                r#"{"kind":"allowed","direction":"ingress","protocol":"tcp","address":"10.1.2.3","port":443,"count":4}"#,
+            ),
+            (
+                Traffic::Others,
+                "allowed more than can be listed separately (4 times)",
+                r#"{"kind":"allowed","direction":"any","protocol":"any","count":4}"#,
+            ),
+        ];
+        for (traffic, words, json) in cases {
+            let event = SandboxEvent::Allowed(allowed(executor_net::Allowed { traffic, count: 4 }));
+            assert_eq!(event.to_string(), words);
+            assert_eq!(serde_json::to_string(&event).unwrap(), json);
+            assert_eq!(serde_json::from_str::<SandboxEvent>(json).unwrap(), event);
         }
     }
 
