@@ -82,6 +82,7 @@ impl CreateOptions {
                 ports: ports(model),
                 external: external(model),
                 mount_obstacle: host::mount_obstacle(home, global, model)?,
+                secret_problems: executor::secrets::problems(model),
                 ..ImageQuery::default()
             },
             output: OutputOptions::of(global).silent(),

@@ -105,6 +105,13 @@ fn run_for(
     Observation { row, .. }: &Observation,
 ) -> Result<String, CliError> {
     let home = &machine.home;
+    // Before it is stopped, as it could not be started again.
+    if op.action == LifecycleAction::Restart
+        && let Some((secret, problem)) = executor::secrets::unusable(&row.spec.definition).pop_first()
+    {
+        let message = format!("the secret {secret} cannot be used: {problem}");
+        return Err(CliError::new(message).hint("a secret's value is read whenever its sandbox starts"));
+    }
     // Naming a sandbox to remove is the consent.
     let locked = LockedProject {
         output: OutputOptions::of(global).silent(),

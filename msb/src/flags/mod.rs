@@ -7,6 +7,7 @@ mod file;
 mod mount;
 mod property;
 mod script;
+mod secret;
 mod text;
 
 use crate::cli::Global;
@@ -76,9 +77,18 @@ pub struct SandboxFlags {
     /// Network that its IPv6 addresses, a /64, are taken from.
     #[arg(long, value_name = "NETWORK")]
     net_ipv6_pool: Option<String>,
-    /// Secret for these hosts; its value is read from the variable NAME.
-    #[arg(long, value_name = "NAME@HOST[,HOST…]")]
+    /// Secret for these hosts; its value is read from the variable NAME, or as `env=` or `file=` says.
+    #[arg(long, value_name = "NAME@HOST[,HOST…][:OPTIONS]")]
     secret: Vec<String>,
+    /// Intercept TLS even without a secret.
+    #[arg(long)]
+    tls_intercept: bool,
+    /// Host whose connections are not intercepted.
+    #[arg(long, value_name = "HOST")]
+    tls_bypass: Vec<String>,
+    /// File with CAs of servers that this host does not trust.
+    #[arg(long, value_name = "FILE")]
+    tls_ca: Vec<String>,
     /// Not applicable here; its short form is that of `--port`.
     #[arg(id = "project", long = "project", hide = true)]
     project: Option<String>,
@@ -160,7 +170,8 @@ impl SandboxFlags {
         set(&mut properties, "scripts", scripts.collect::<Value>());
         set(&mut properties, "start", list(start.unwrap_or_default()));
         set(&mut properties, "network", self.network());
-        set(&mut properties, "secrets", self.secrets()?);
+        set(&mut properties, "secrets", secret::declared(&self.secret)?);
+        set(&mut properties, "tls", self.tls());
         Ok(text::sandboxfile(name, mounts.volumes, properties))
     }
 
@@ -174,23 +185,12 @@ impl SandboxFlags {
         network
     }
 
-    /// Returns the secrets, whose values are read from the variables of their names.
-    fn secrets(&self) -> Result<Properties, CliError> {
-        let mut secrets = Properties::new();
-        for text in &self.secret {
-            let parts = text.split_once('@').filter(|(name, hosts)| !name.is_empty() && !hosts.is_empty());
-            let (name, hosts) = parts.ok_or_else(|| {
-                CliError::usage(format!("--secret {text:?} is not NAME@HOST"))
-                    .hint("the value is read from the variable NAME, and is only for HOST")
-            })?;
-            let hosts: Value = hosts.split(',').map(literal).collect();
-            let secret = json!({ "from": { "env": literal(name) }, "hosts": hosts });
-            if secrets.insert(name.to_owned(), secret).is_some() {
-                return Err(CliError::usage(format!("--secret {text:?}: two secrets are called {name:?}"))
-                    .hint("write --secret NAME@HOST,HOST for several hosts"));
-            }
-        }
-        Ok(secrets)
+    fn tls(&self) -> Properties {
+        let mut tls = Properties::new();
+        set(&mut tls, "intercept", self.tls_intercept.then_some(Value::Bool(true)));
+        set(&mut tls, "bypass", list(&self.tls_bypass));
+        set(&mut tls, "cas", list(&self.tls_ca));
+        tls
     }
 }
 

@@ -171,7 +171,7 @@ pub fn text_of(line: &LogLine) -> Cow<'_, [u8]> {
 
 /// Parses the event of a line in a log of events. `None` for other lines, and for events of another version of msb.
 fn event_of(line: &LogLine) -> Option<SandboxEvent> {
-    let holds_events = matches!(line.source, Source::Network | Source::Events) && !line.note;
+    let holds_events = matches!(line.source, Source::Network | Source::Flows | Source::Events) && !line.note;
     holds_events.then(|| serde_json::from_slice(&line.data).ok()).flatten()
 }
 

@@ -211,7 +211,7 @@ pub mod tests {
     use schemas::name::{ProjectName, SandboxName, VolumeName};
     use schemas::plan::PLAN_VERSION;
     use schemas::report::{BlockReason, DownState, Drift, Effect, OrphanCause, Reason};
-    use schemas::snapshot::Exit;
+    use schemas::snapshot::{Exit, SecretProblem};
     use schemas::spec::VolumeSpec;
     use std::collections::BTreeMap;
 
@@ -324,7 +324,8 @@ pub mod tests {
         };
         let created = |VolumeSpec { kind, size_mib, shared: _ }| VolumeReason::NotCreated { kind, size_mib };
         let db_blocked = BlockReason::Dependency { name: name("db") };
-        let secret = BlockReason::Secret { name: "TOKEN".to_owned() };
+        let problem = SecretProblem::NotSet { variable: "API_TOKEN".to_owned() };
+        let secret = BlockReason::SecretUnusable { name: "TOKEN".to_owned(), problem };
         let drifted = SandboxChange {
             drift: Some(Drift::Stopped),
             ..change("web", Action::Start, Reason::Down { state: DownState::Stopped }, &[])
@@ -366,7 +367,7 @@ pub mod tests {
           = volume old  no longer in the Sandboxfile, kept: `msb down -v` removes it
           drift: web was stopped, though it should run
           ! blocked  api  db is blocked
-          ! blocked  db  secrets cannot be used yet, and it has TOKEN
+          ! blocked  db  the secret TOKEN cannot be used: the variable API_TOKEN is not set
 
         Plan: 1 to start, 2 volumes to create, 2 volumes to resize, 1 volume to change, 1 unchanged, 2 blocked, 1 drifted.
         ");
@@ -403,8 +404,8 @@ pub mod tests {
         let exit = Exit::Failure { message: "\x1b[2Jgone".to_owned() };
         let failed = Reason::Down { state: DownState::Exited { exit } };
         let changes = vec![change("a", Action::Start, failed, &fields)];
-        let blocked =
-            vec![Blocked { name: name("b"), reason: BlockReason::Secret { name: "no\x07".to_owned() } }];
+        let reason = BlockReason::SecretUnusable { name: "no\x07".to_owned(), problem: SecretProblem::Empty };
+        let blocked = vec![Blocked { name: name("b"), reason }];
         let shown = text(&empty_plan(), &Report { changes, blocked, ..Report::default() }, Style::default());
         assert!(
             !shown.contains(|c: char| c.is_control() && c != '\n') && !shown.contains('\u{202E}'),

@@ -190,7 +190,9 @@ pub fn block_reason(reason: &BlockReason) -> String {
             let MountObstacle { problem, help } = obstacle;
             format!("{path} cannot be mounted on this host: {problem}: {help}")
         }
-        BlockReason::Secret { name } => format!("secrets cannot be used yet, and it has {name}"),
+        BlockReason::SecretUnusable { name, problem } => {
+            format!("the secret {name} cannot be used: {problem}")
+        }
         BlockReason::VolumeCannotShrink { volume, from_mib, to_mib } => {
             format!("a disk cannot shrink, and {volume} would go {}", grows(*from_mib, *to_mib))
         }

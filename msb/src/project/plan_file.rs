@@ -14,7 +14,7 @@ use schemas::plan::PlanGraph;
 use schemas::report::Report;
 use schemas::snapshot::{ObservedImage, Snapshot};
 use schemas::spec::ImageReference;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
@@ -90,9 +90,10 @@ pub fn images(file: &PlanFile, home: &Home) -> Result<ImageQuery, CliError> {
         registries: Arc::new(host::registries(home)?),
         // Port conflicts are reported when the plan is made, and by the start that needs the port.
         ports: BTreeSet::new(),
-        // External volumes and what the driver can serve, too.
+        // External volumes, what the driver can serve and values of secrets, too.
         external: BTreeSet::new(),
         mount_obstacle: None,
+        secret_problems: BTreeMap::new(),
     })
 }
 
@@ -115,7 +116,6 @@ pub fn unless_stale(file: &PlanFile, now: &Snapshot) -> Result<(PlanGraph, Repor
 mod tests {
     use super::*;
     use schemas::name::ProjectName;
-    use std::collections::BTreeMap;
     use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
 
@@ -129,6 +129,7 @@ mod tests {
             held_ports: BTreeSet::new(),
             external: Default::default(),
             mount_obstacle: None,
+            secret_problems: Default::default(),
         }
     }
 

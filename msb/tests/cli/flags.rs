@@ -23,6 +23,13 @@ fn flags_are_checked_like_a_sandboxfile() {
     refused(&["--net-rule", "allow@*.com"], 64, "com");
     refused(&["--net-rule", "allow@*.co.uk:tcp:443"], 64, "`*.co.uk` matches a whole public suffix");
     refused(&["--secret", "X@*.github.io"], 64, "such as `*.example.github.io`");
+    refused(&["--secret", "X"], 64, "it is not NAME@HOST");
+    refused(&["--secret", "X@a.example:inject=cookies"], 64, "a secret cannot be put into `cookies`");
+    refused(&["--secret", "X@a.example:placeholder=abc"], 64, "too short");
+    refused(&["--secret", "X@a.example", "--tls-bypass", "*.example"], 64, "whole top-level domain");
+    refused(&["--secret", "X@a.b.example", "--tls-bypass", "*.b.example"], 64, "never sent to `a.b.example`");
+    refused(&["--tls-ca", "ca.pem"], 64, "`ca.pem` is not a path");
+    refused(&["--tls-ca", "./missing.pem"], 64, "there is no `./missing.pem`");
     refused(&["--net-ipv4-pool", "10.0.0.0/31"], 64, "a pool must have room for a /30");
     refused(&["--net-ipv6-pool", "fe80::/64"], 64, "they are link-local");
     refused(&["--no-net", "--net-default", "deny"], 64, "cannot be used with");

@@ -151,7 +151,9 @@ fn all_missing_images_and_blocked_sandboxes_are_reported() {
         project.run(&["plan", "--trust", "--pull", "never"]).exits(1).prints("").says("cannot read 2 images");
     let refused =
         refused.says("localhost/a:1: the image").says("localhost/b:1: the image").says("msb image pull");
-    refused.says("blocked: c: secrets cannot be used yet").says("blocked: d: c is blocked");
+    refused
+        .says("blocked: c: the secret K cannot be used: the variable K is not set")
+        .says("blocked: d: c is blocked");
     project
         .run(&["up", "-d", "--trust", "--pull", "never"])
         .exits(1)

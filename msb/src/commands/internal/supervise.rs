@@ -13,6 +13,7 @@ use sandboxfile::print;
 use schemas::config::Log;
 use schemas::name::SandboxId;
 use schemas::spec::SandboxSpec;
+use std::collections::BTreeSet;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -28,6 +29,9 @@ pub struct Args {
     /// The descriptor of a pipe whose other end is closed to have the sandbox removed.
     #[arg(long)]
     lease: Option<RawFd>,
+    /// The descriptor of a file in memory with the values of its secrets.
+    #[arg(long)]
+    secrets: Option<RawFd>,
 }
 
 /// Prints the declaration of a sandbox as `msb config` does.
@@ -38,13 +42,20 @@ fn describe(launch: &LaunchSpec, spec: &SandboxSpec) -> String {
 }
 
 /// Takes the descriptors that the spawner passed.
-fn inherited(Args { id: _, watcher, lease }: &Args) -> Result<Inherited, CliError> {
-    if watcher.is_some() && watcher == lease {
-        return Err(CliError::usage("one descriptor cannot be both the watcher and the lease"));
+fn inherited(Args { id: _, watcher, lease, secrets }: &Args) -> Result<Inherited, CliError> {
+    let given: Vec<RawFd> = [watcher, lease, secrets].into_iter().copied().flatten().collect();
+    if given.iter().collect::<BTreeSet<_>>().len() < given.len() {
+        return Err(CliError::usage(
+            "one descriptor cannot be two of the watcher, the lease and the secrets",
+        ));
     }
     let adopt =
         |descriptor: &Option<RawFd>, kind| descriptor.map(|descriptor| adopt(descriptor, kind)).transpose();
-    Ok(Inherited { watcher: adopt(watcher, FileType::Socket)?, lease: adopt(lease, FileType::Fifo)? })
+    Ok(Inherited {
+        watcher: adopt(watcher, FileType::Socket)?,
+        lease: adopt(lease, FileType::Fifo)?,
+        secrets: adopt(secrets, FileType::RegularFile)?,
+    })
 }
 
 /// Takes ownership of an inherited descriptor. Rejects standard streams, closed descriptors and other kinds of files.
@@ -112,6 +123,6 @@ mod tests {
         let id = "0123456789abcdef01234567".parse().unwrap();
         let (read_end, _write_end) = std::io::pipe().unwrap();
         let number = Some(read_end.as_raw_fd());
-        assert!(inherited(&Args { id, watcher: number, lease: number }).is_err());
+        assert!(inherited(&Args { id, watcher: number, lease: number, secrets: None }).is_err());
     }
 }

@@ -80,7 +80,8 @@ pub fn prepare(
     };
     let mount_obstacle = host::mount_obstacle(&home, global, model)?;
     let (ports, external) = (targets::ports(model), targets::external(model));
-    let query = ImageQuery { ports, external, mount_obstacle, ..query };
+    let secret_problems = executor::secrets::problems(model);
+    let query = ImageQuery { ports, external, mount_obstacle, secret_problems, ..query };
     let observed = executor::observe::observe(&home, &catalog, model.project(), &query);
     let policy = selection.policy(model)?;
     let snapshot = observed.map_err(|error| without_images(error, model, &policy))?;

@@ -174,6 +174,7 @@ impl Up<'_> {
                 ports: ports(model),
                 external: external(model),
                 mount_obstacle: host::mount_obstacle(home, global, model)?,
+                secret_problems: executor::secrets::problems(model),
                 ..query
             },
             output,

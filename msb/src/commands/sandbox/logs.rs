@@ -46,8 +46,8 @@ pub struct Args {
     #[command(flatten)]
     range: Range,
     /// Show only these sources: stdout, stderr and output (terminals), which are the default, system (msb about the
-    /// sandbox), runtime (msb about itself), kernel (of the guest), network (refused connections), events (of the
-    /// sandbox).
+    /// sandbox), runtime (msb about itself), kernel (of the guest), network (refused connections), flows (allowed
+    /// connections), events (of the sandbox).
     #[arg(long, value_delimiter = ',', value_name = "SOURCE", value_parser = parse_source)]
     source: Vec<Source>,
     /// Show only lines that match this regular expression.
@@ -78,7 +78,7 @@ fn parse_source(text: &str) -> Result<Source, String> {
     })
 }
 
-fn parse_moment(text: &str) -> Result<SystemTime, String> {
+pub(super) fn parse_moment(text: &str) -> Result<SystemTime, String> {
     if let Some(moment) = time::parse(text) {
         return Ok(moment);
     }

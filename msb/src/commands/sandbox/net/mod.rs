@@ -1,5 +1,7 @@
 //! `msb net`.
 
+mod learn;
+mod syntax;
 mod why;
 
 use crate::cli::Global;
@@ -17,7 +19,8 @@ use rules::rule::Protocol;
 use schemas::name::SandboxName;
 use schemas::snapshot::Status;
 use std::process::ExitCode;
-use why::{Answer, Query, RuleSyntax, Sandbox, Target};
+use syntax::RuleSyntax;
+use why::{Answer, Query, Sandbox, Target};
 
 /// Arguments of `msb net`.
 #[derive(Debug, clap::Args)]
@@ -39,6 +42,8 @@ enum Command {
         #[arg(long)]
         udp: bool,
     },
+    /// Print the smallest set of rules that allows what a sandbox did, for a network that denies the rest.
+    Learn(learn::Args),
     /// List the rules in effect, in their order, with their sources.
     Rules {
         /// The sandbox.
@@ -49,7 +54,8 @@ enum Command {
 /// Explains the recorded network of a sandbox.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let machine = Machine::open()?;
-    let (Command::Why { name, .. } | Command::Rules { name }) = &arguments.command;
+    let (Command::Why { name, .. } | Command::Learn(learn::Args { name, .. }) | Command::Rules { name }) =
+        &arguments.command;
     let seen = find::sandbox(global, &machine, name)?;
     let mut records = Records { global, machine: &machine, projects: Projects::default() };
     match &arguments.command {
@@ -58,11 +64,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
             let Others { peers, names } = others(&mut records, &seen, &target)?;
             let sandbox = recorded(&mut records, &seen);
             let protocol = if *udp { Protocol::Udp } else { Protocol::Tcp };
-            let syntax = match (seen.row.project.is_of_one(), sandbox.rules.is_yaml()) {
-                (true, _) => RuleSyntax::Flags,
-                (false, true) => RuleSyntax::Yaml,
-                (false, false) => RuleSyntax::Kdl,
-            };
+            let syntax = syntax_of(&seen, &sandbox.rules);
             let query = Query { sandbox: &sandbox, peers: &peers, others: &names, protocol, syntax };
             let Answer { steps, notes, allowed } = query.explain(&target);
             let notes: String = notes.iter().map(|note| format!("{note}\n")).collect();
@@ -72,10 +74,24 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
             ));
             Ok(if allowed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
+        Command::Learn(arguments) => {
+            let Sandbox { rules, addresses, .. } = recorded(&mut records, &seen);
+            let logs = machine.home.sandbox(&seen.row.id).logs();
+            learn::run(arguments, &logs, addresses, syntax_of(&seen, &rules))
+        }
         Command::Rules { .. } => {
             print(&recorded(&mut records, &seen).rules.table());
             Ok(ExitCode::SUCCESS)
         }
+    }
+}
+
+/// Returns the syntax in which the rules of a sandbox were written.
+fn syntax_of(seen: &Observation, rules: &Rules) -> RuleSyntax {
+    match (seen.row.project.is_of_one(), rules.is_yaml()) {
+        (true, _) => RuleSyntax::Flags,
+        (false, true) => RuleSyntax::Yaml,
+        (false, false) => RuleSyntax::Kdl,
     }
 }
 

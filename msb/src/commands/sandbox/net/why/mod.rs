@@ -1,6 +1,7 @@
 //! Explanations of what a sandbox can reach, step by step: its own rules, those of another sandbox, and the names that a
 //! connection must show.
 
+use super::syntax::RuleSyntax;
 use crate::error::CliError;
 use crate::project::rule_sources::Rules;
 use executor_net::policy::{Connection, FlowDirection, Locality, Verdict, group_of, plain};
@@ -71,30 +72,6 @@ impl std::fmt::Display for Target {
         match self {
             Self::Address(address) => write!(f, "{address}"),
             Self::Name(name, port) => write!(f, "{name}:{port}"),
-        }
-    }
-}
-
-/// The syntax of a sandbox's rules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RuleSyntax {
-    /// `allow "target"`.
-    Kdl,
-    /// `"allow@target"` in a list.
-    Yaml,
-    /// `--net-rule allow@target`.
-    Flags,
-}
-
-impl RuleSyntax {
-    fn format(self, rule: &Rule) -> String {
-        match (self, rule.direction) {
-            (Self::Kdl, Direction::Egress) => format!("{} \"{}\"", rule.action, rule.traffic()),
-            (Self::Kdl, direction) => {
-                format!("{} \"{}\" direction=\"{direction}\"", rule.action, rule.traffic())
-            }
-            (Self::Yaml, _) => format!("- \"{rule}\""),
-            (Self::Flags, _) => format!("--net-rule \"{rule}\""),
         }
     }
 }
