@@ -77,12 +77,12 @@ krun: guest exerciser examples build-tests ## Run some of them under libkrun, in
 	@$(lint) tests/krun $(ARGS)
 
 .PHONY: suites
-suites: guest exerciser examples build-tests ## Run the long tests of mounts (ARGS="pjdfstest random" picks some)
+suites: guest exerciser examples webstack build-tests ## Run the long tests of mounts and of clients (ARGS="pjdfstest random" picks some)
 	@$(lint) tests/suites/run $(ARGS)
 
 .PHONY: bench
-bench: guest examples webstack ## Measure: cold start, exec, no-op up, ps, memory, mounts, network, large projects, pull, unpack, hostile guests
-	@.ci/packages docker-compose docker-registry skopeo umoci apache2-utils iperf3 iproute2 passt libcap-ng-dev libseccomp-dev
+bench: guest examples webstack ## Measure: cold start, exec, no-op up, ps, memory, mounts, network, large projects, pull, unpack, TLS, hostile guests
+	@.ci/packages docker-compose docker-registry skopeo umoci apache2-utils iperf3 iproute2 passt libcap-ng-dev libseccomp-dev python3-venv
 	@cargo build --release --workspace --bins --examples
 	@$(target)/release/bench $(ARGS)
 

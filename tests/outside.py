@@ -15,9 +15,12 @@ NAME_SERVER = "203.0.113.53"
 NAME_SERVER_6 = "2001:db8::53"
 ADDRESSES = [
     "93.184.216.10", "93.184.216.11", "93.184.216.12", "93.184.216.66", "10.1.2.3", "192.168.7.7", "100.64.7.7",
+    *(f"93.184.216.{host}" for host in range(20, 28)), "2606:2800::20",
     "169.254.169.254", "100.100.100.200", "168.63.129.16", "192.0.0.192", "2606:2800::10", "2606:2800::11", "fd00:ec2::254",
     "fd12::7", "64:ff9b::a01:203", "2002:a01:203::1", "64:ff9b::a9fe:a9fe",
 ]
+# Those of the test's own servers.
+TEST_ADDRESSES = ("93.184.216.2", "2606:2800::20")
 A, CNAME, TXT, AAAA = 1, 5, 16, 28
 ZONE = {
     "good.example.org": [(A, "93.184.216.10"), (AAAA, "2606:2800::10")],
@@ -29,6 +32,19 @@ ZONE = {
     "chain.example.org": [(CNAME, "secret.evil.test")],
     "secret.evil.test": [(A, "93.184.216.66")],
     "fine.example.org": [(CNAME, "cdn.example.net")],
+    # Servers of the test itself: see tests/src/servers.rs.
+    "api.example.org": [(A, "93.184.216.20"), (AAAA, "2606:2800::20")],
+    "second.example.org": [(A, "93.184.216.20"), (AAAA, "2606:2800::20")],
+    "tenant.example.org": [(A, "93.184.216.20"), (AAAA, "2606:2800::20")],
+    "evil.example.org": [(A, "93.184.216.21")],
+    "logs.example.org": [(A, "93.184.216.21")],
+    "untrusted.example.org": [(A, "93.184.216.22")],
+    "dev.example.org": [(A, "93.184.216.23")],
+    "dev2.example.org": [(A, "93.184.216.23")],
+    "pinned.example.org": [(A, "93.184.216.24")],
+    "client.example.org": [(A, "93.184.216.25")],
+    "old.example.org": [(A, "93.184.216.26")],
+    "known.example.org": [(A, "93.184.216.27")],
     "cdn.example.net": [(A, "93.184.216.12")],
 }
 # Any number of names of one address, and names of thousands of addresses, for hoarding guests.
@@ -104,6 +120,17 @@ def plain(address):
     return address.removeprefix("::ffff:")
 
 
+def hand_over(stream, place):
+    """Passes a connection on to the servers of the test, if it has some at the address."""
+    if not place.startswith(TEST_ADDRESSES) or not os.path.exists(f"{FOLDER}/servers"):
+        return False
+    with socket.socket(socket.AF_UNIX) as servers:
+        servers.connect(f"{FOLDER}/servers")
+        socket.send_fds(servers, [place.encode()], [stream.fileno()])
+    stream.close()
+    return True
+
+
 def serve_tcp(port):
     listener = socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=512)
 
@@ -111,6 +138,8 @@ def serve_tcp(port):
         place = f"{plain(stream.getsockname()[0])} {port}"
         seen(f"tcp {place}")
         try:
+            if hand_over(stream, place):
+                return
             first = stream.recv(4096)
             if port == 53 and place == f"{NAME_SERVER} 53":
                 while len(first) < 2 or len(first) < 2 + struct.unpack("!H", first[:2])[0]:
@@ -172,9 +201,9 @@ def main():
         ip("address", "add", f"{address}/{128 if ':' in address else 32}", "dev", "lo",
            *(["nodad"] if ":" in address else []))
     jobs = [(serve_names, [NAME_SERVER]), (serve_names, [NAME_SERVER_6])]
-    jobs += [(serve_tcp, [port]) for port in (53, 80, 443, 853)]
+    jobs += [(serve_tcp, [port]) for port in (53, 80, 443, 853, 8443)]
     jobs.append((serve_full, []))
-    packets = ("93.184.216.10", "93.184.216.11", "10.1.2.3", "2606:2800::10", "2606:2800::11", "fd12::7")
+    packets = ("93.184.216.20", "93.184.216.10", "93.184.216.11", "10.1.2.3", "2606:2800::10", "2606:2800::11", "fd12::7")
     jobs += [(serve_udp, [address, port]) for address in packets for port in (443, 5000)]
     for job, arguments in jobs:
         threading.Thread(target=job, args=arguments, daemon=True).start()

@@ -80,6 +80,9 @@ def connect(address, port, pieces=(b"GET / HTTP/1.0\r\nHost: good.example.org\r\
             answer = b""
             while received := client.recv(4096):
                 answer += received
+            # msb says why it refuses a request.
+            if answer.startswith(b"HTTP/1.1 403 ") and b"\r\nServer: msb\r\n" in answer:
+                return "refused (403)"
             return answer.decode().split("\r\n")[-1] or "refused (closed)"
     return outcome(attempt)
 
@@ -283,4 +286,5 @@ def control():
 
 
 TRIES = {"control": control, "names": names, "own": own, "packets": packets, "places": places, "tls": tls}
-TRIES[sys.argv[1]]()
+if __name__ == "__main__":
+    TRIES[sys.argv[1]]()

@@ -10,6 +10,7 @@ pub mod layers;
 pub mod leftovers;
 pub mod listing;
 mod live;
+pub mod memory;
 pub mod oci;
 pub mod outside;
 pub mod ports;
@@ -19,8 +20,10 @@ pub mod python;
 pub mod random;
 pub mod registry;
 pub mod run;
+pub mod servers;
 pub mod session;
 pub mod small_fs;
+pub mod tries;
 pub mod wait;
 
 pub use project::Project;

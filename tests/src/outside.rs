@@ -1,7 +1,7 @@
 //! A network namespace with servers that record all traffic, created by `tests/outside`.
 
 use crate::process::Process;
-use crate::{Project, installation};
+use crate::{Msb, Project, installation};
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -20,11 +20,25 @@ impl Outside {
 
     /// Brings a project up inside.
     pub fn up(project: &Project, folder: PathBuf) -> Self {
+        Self::up_with(project, folder, &[])
+    }
+
+    /// Brings a project up inside, with environment variables.
+    pub fn up_with(project: &Project, folder: PathBuf, variables: &[(&str, &str)]) -> Self {
         let outside = Self::at(folder);
         let program = installation::root().join("tests/outside");
         let (program, place) = (program.display(), outside.folder.display());
-        project.shell(&format!("{program} {place} msb up -d --wait")).run().ok();
+        let msb = project.shell(&format!("{program} {place} msb up -d --wait"));
+        variables.iter().fold(msb, |msb, (name, value)| msb.env(name, value)).run().ok();
         outside
+    }
+
+    /// Prepares a shell's command line that runs inside, beside the supervisor of a running sandbox.
+    pub fn shell(&self, project: &Project, sandbox: &str, line: &str) -> Msb {
+        let (pid, folder) = (project.processes(sandbox).supervisor.pid, project.directory().display());
+        project.shell(&format!(
+            "exec nsenter --target {pid} --user --mount --net --preserve-credentials --wd={folder} -- {line}"
+        ))
     }
 
     /// Runs a command of the host in a supervisor's namespaces and returns its output.

@@ -12,6 +12,7 @@ mod logs;
 mod memory;
 mod network;
 mod protocol;
+mod proxy;
 mod registry;
 mod sandboxfile;
 mod share;
@@ -50,6 +51,10 @@ const TARGETS: &[(&str, Target, usize)] = &[
     ("dns-session", network::dns_session, 64),
     ("wire", network::wire, 64),
     ("stack", network::stack, 256),
+    ("proxy-hello", proxy::hello, 64),
+    ("proxy-http1", proxy::http1, 64),
+    ("proxy-http2", proxy::http2, 64),
+    ("substitution", proxy::substitution, 64),
     ("fuse", fuse::requests, 64),
     ("vhost-user", share::vhost_user, 64),
     ("vring", share::vring, 64),

@@ -93,7 +93,9 @@ impl Guest {
             network: network(selected),
             ports: executor_net::bind(&std::collections::BTreeSet::new()).expect("no ports"),
             peers: None,
+            interception: None,
             on_refusal: Box::new(drop),
+            on_allowed: Box::new(drop),
             // A frame that is too long ends the network as specified; a panic ends the fuzzer.
             on_failure: Box::new(drop),
         };

@@ -26,6 +26,7 @@ mod following;
 mod full_disk;
 mod hooks;
 mod images;
+mod interception;
 mod layers;
 mod lifecycle;
 mod logs;

@@ -1,13 +1,13 @@
 //! The value of a secret is in no file and no output, whatever command reads the Sandboxfile.
 
 use std::fmt::Write as _;
-use tests::{Project, Run};
+use tests::{Project, Run, memory};
 
 const FILE: &str = r#"
 project "quiet"
 sandbox "web" { image "@image"; disk "64M"; env { PLAIN "${PLAIN}" }; start "sh" "-c" "echo $PLAIN; exec sleep 1000000" }
 sandbox "api" {
-    image "@image"
+    image "@image"; disk "64M"
     secret "TOKEN" { from env="HOST_TOKEN"; hosts "api.example.org" }
     secret "FILED" { from file="../token"; hosts "api.example.org" }
     secret "TOLD" { from command="cat" "../token"; hosts "api.example.org" }
@@ -48,6 +48,18 @@ fn holders(project: &Project, value: &str) -> String {
         .to_owned()
 }
 
+/// Returns the processes with a value in their environment or their arguments.
+fn holding_processes(value: &str) -> Vec<u32> {
+    let finder = memchr::memmem::Finder::new(value);
+    let holds = |pid: u32| {
+        let bytes = ["environ", "cmdline"].map(|file| std::fs::read(format!("/proc/{pid}/{file}")));
+        bytes.into_iter().flatten().any(|bytes| finder.find(&bytes).is_some())
+    };
+    let entries = std::fs::read_dir("/proc").expect("processes").flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| holds(*pid)).collect()
+}
+
 #[test]
 fn the_value_of_a_secret_is_in_no_file_and_no_output() {
     let project = Project::new(FILE);
@@ -86,23 +98,35 @@ fn the_value_of_a_secret_is_in_no_file_and_no_output() {
         run(0, &["graph", "--format", format]);
     }
     run(0, &["lock"]);
-    // The sandbox with the secrets is blocked, the other one starts.
-    run(1, &["up", "-d", "--report", "junit=up.xml", "--report", "github-summary=up.md"]);
-    run(1, &["up", "--json"]);
-    run(1, &["up", "-d", "--plan", "plan.json"]);
-    run(1, &["up", "--watch"]);
+    let reports = ["--report", "junit=up.xml", "--report", "github-summary=up.md"];
+    run(0, &[&["up", "-d", "--plan", "plan.json"][..], &reports].concat());
+    run(0, &["up", "-d", "--wait", "--json"]);
+    run(0, &["plan", "--json"]);
     run(0, &["ps", "-a", "--json"]);
+    run(0, &["inspect", "api", "--json"]);
+    run(0, &["events", "api", "--json"]);
+    run(0, &["logs", "api", "--source", "stdout,stderr,output,system,runtime"]);
     run(0, &["logs", "web"]);
     run(0, &["exec", "web", "--", "env"]);
+    run(0, &["exec", "api", "--", "env"]);
+    assert!(!memory::contains(project.processes("api").vmm, CANARY), "the guest's memory has it");
+    // A process that knows the value all the same: the logs have it masked.
+    let say = format!("echo begin {CANARY} end");
+    let said = project.msb(&["exec", "api", "--", "sh", "-c", &say]).env("MSB_LOG", "trace").run().ok();
+    assert!(said.out().contains(CANARY), "{}", said.out());
+    project.wait_for_output(&["logs", "api"], "begin ");
     run(0, &["doctor", "--json"]);
-    // No process that stays has it in its environment.
-    let processes = project.processes("web");
-    for process in [processes.supervisor, processes.vmm] {
-        let environment = std::fs::read(format!("/proc/{}/environ", process.pid)).expect("it runs");
-        assert!(
-            !String::from_utf8_lossy(&environment).contains(CANARY),
-            "{process:?} has it in its environment"
-        );
+    // No process that stays has it in its environment or its arguments, and none that gets to a disk has it in memory.
+    let mut control =
+        std::process::Command::new("sleep").arg("1000").env("CONTROL", PLAIN).spawn().expect("it runs");
+    assert_eq!(holding_processes(PLAIN), [control.id()]);
+    assert_eq!(holding_processes(CANARY), Vec::<u32>::new());
+    control.kill().and_then(|()| control.wait()).expect("it runs");
+    let (web, api) = (project.processes("web"), project.processes("api"));
+    assert!(memory::contains(web.vmm, PLAIN), "the search does not find what is in a guest's memory");
+    assert!(memory::contains(api.supervisor, CANARY), "the search does not find it where it is");
+    for process in [api.supervisor, api.vmm] {
+        assert_eq!(memory::dumped(process), 0, "{process:?}");
     }
     assert_eq!(holders(&project, CANARY), "");
     let plain = holders(&project, PLAIN);

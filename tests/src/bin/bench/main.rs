@@ -1,6 +1,6 @@
 //! `make bench`: the costs of msb, each beside a reference of the same run.
 //!
-//!   bench [--json] [--runs N] [--only hostile|large|machines|mounts|network|pull|reload|unpack]
+//!   bench [--json] [--runs N] [--only hostile|large|machines|mounts|network|pull|reload|tls|unpack]
 
 use std::error::Error;
 use std::io::Read;
@@ -19,6 +19,7 @@ mod mounts;
 mod network;
 mod pull;
 mod reload;
+mod tls;
 mod unpack;
 mod walker;
 
@@ -27,7 +28,7 @@ use figure::{Figure, Limit, Samples};
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 const USAGE: &str =
-    "usage: bench [--json] [--runs N] [--only hostile|large|machines|mounts|network|pull|reload|unpack]";
+    "usage: bench [--json] [--runs N] [--only hostile|large|machines|mounts|network|pull|reload|tls|unpack]";
 /// The version of the JSON.
 const JSON_VERSION: u32 = 2;
 const ONE_SANDBOX: &str = "project \"bench\"\nsandbox \"one\" {\n    image \"@image\"\n}\n";
@@ -85,6 +86,9 @@ fn main() -> Result<()> {
     }
     if wants("reload") {
         figures.push(reload::measure(runs * 4)?);
+    }
+    if wants("tls") {
+        figures.extend(tls::measure(runs)?);
     }
     if wants("unpack") {
         let (figure, more) = unpack::measure(runs)?;
