@@ -28,7 +28,7 @@ pub struct State {
     pub vmm: Option<ProcessIdentity>,
     /// The phase of its life.
     pub phase: Phase,
-    /// Whether the main process has ended while the guest still shuts down: `phase` stays `running` until it has.
+    /// Whether the main process or the guest has ended, while `phase` stays `running` until the virtual machine has.
     #[serde(default)]
     pub main_ended: bool,
     /// The verdict of the health check.

@@ -3,6 +3,8 @@
 use super::settle::SETTLE_TIME;
 use super::{Applier, Interrupt, Outcome, Settings, StepResult, SuperviseCommand, Waiting};
 use crate::catalog::{Catalog, SandboxRow};
+use crate::images::ImageQuery;
+use crate::observe::observe;
 use crate::reporter::Silent;
 use executor_client::control::{Event, LineReader, Request, write_line};
 use executor_host::home::{Home, make_private_folder};
@@ -11,7 +13,7 @@ use executor_host::state::{Phase, Probe, State, write_state};
 use schemas::digest::Digest;
 use schemas::name::{ProjectName, SandboxId, SandboxName, full_name};
 use schemas::plan::{Ensure, Identity, PLAN_VERSION, PlanGraph, Step, StepId};
-use schemas::snapshot::{Exit, Health};
+use schemas::snapshot::{Exit, Health, Status};
 use schemas::spec::{Condition, Definition, ImageReference, PinnedImage, Role, SandboxSpec};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -192,6 +194,19 @@ async fn a_service_that_ends_behind_its_start_has_not_come_up() {
         });
         assert_eq!(message(&result.await), format!("web exited with code {code}"));
     }
+}
+
+#[tokio::test]
+async fn a_service_that_is_ending_is_not_up_for_a_plan() {
+    let world = World::new(Role::Service, Waiting::default());
+    let status = || {
+        let Applier { home, catalog, .. } = &*world.applier;
+        let observed = observe(home, catalog, &project(), &ImageQuery::default()).unwrap();
+        observed.sandboxes[&world.identity.name].status.clone()
+    };
+    assert_eq!(status(), Status::Running { health: Health::Unchecked });
+    world.become_(|state| state.main_ended = true);
+    assert_eq!(status(), Status::Running { health: Health::Booting });
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use executor_host::state::{Phase, State, read_state};
 use ports::held_ports;
 use schemas::name::{ProjectName, SandboxName, VolumeName};
 use schemas::plan::Identity;
-use schemas::snapshot::{ObservedSandbox, ObservedVolume, Snapshot, Status, UnreadableSandbox};
+use schemas::snapshot::{Health, ObservedSandbox, ObservedVolume, Snapshot, Status, UnreadableSandbox};
 use schemas::spec::{HookEvent, ImageReference, VolumeSpec};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -62,7 +62,8 @@ pub fn observe(
     let Observed { sandboxes, unreadable } = observe_all(home, catalog, Some(project))?;
     let sandboxes: BTreeMap<SandboxName, ObservedSandbox> = sandboxes
         .into_iter()
-        .map(|Observation { row, status, state: _ }| {
+        .map(|Observation { row, status, state }| {
+            let status = planned_status(status, state.as_ref());
             let SandboxRow { id, project: _, name, generation, spec, created, should_run, hook_done } = row;
             let has_hook = spec.definition.hooks.contains_key(&HookEvent::PostStart);
             let post_start_pending = has_hook && !hook_done && matches!(status, Status::Running { .. });
@@ -212,6 +213,16 @@ fn observe_external(
         }
     }
     Ok(found)
+}
+
+/// Returns the status that a plan is made from: one that is ending is not up, so that the plan waits for what follows.
+fn planned_status(status: Status, state: Option<&State>) -> Status {
+    match status {
+        Status::Running { health: _ } if state.is_some_and(|state| state.main_ended) => {
+            Status::Running { health: Health::Booting }
+        }
+        status => status,
+    }
 }
 
 fn status(row: &SandboxRow, state: Option<&State>, disk: &Path) -> Status {

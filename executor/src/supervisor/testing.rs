@@ -58,7 +58,7 @@ pub struct Sandbox {
     pub exec_log: Rc<RefCell<ExecLogger>>,
     limits: Limits,
     volumes: super::devices::volumes::Volumes,
-    guest: tokio::sync::watch::Sender<Option<super::agent_link::relay::ReadyGuest>>,
+    pub guest: tokio::sync::watch::Sender<Option<super::agent_link::relay::ReadyGuest>>,
     _root: tempfile::TempDir,
 }
 

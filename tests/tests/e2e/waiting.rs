@@ -1,6 +1,10 @@
 //! `up --wait`: ended sandboxes are failures, and conditions that can still be met are awaited.
 
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
 use tests::Project;
+use tests::wait::retry;
 
 #[test]
 fn a_sandbox_that_ends_after_its_start_is_a_failure() {
@@ -27,6 +31,32 @@ fn a_sandbox_that_ends_after_its_start_is_a_failure() {
     run.says("web exited with code 7")
         .says("loop exits with code 0 after every start")
         .says("2 steps failed");
+    project.down();
+}
+
+/// While a guest shuts down, its sandbox still runs.
+#[test]
+fn a_sandbox_that_is_ending_is_a_failure() {
+    let project = Project::new(
+        r#"
+        project "ending"
+        sandbox "web" {
+            image "@image"
+            memory "128M"
+            start "sh" "-c" "(trap '' TERM; sleep 100000) & while [ ! -e /end ]; do sleep 0.05; done; exit 3"
+        }
+        "#,
+    );
+    project.up();
+    project.exec("web", &["touch", "/end"]);
+    let folder =
+        project.inspect("web")["logs"].as_str().and_then(|logs| Some(Path::new(logs).parent()?.to_owned()));
+    let state = folder.expect("a folder of logs").join("state.json");
+    retry(|| {
+        let state: Value = serde_json::from_slice(&fs::read(&state).expect("a state")).expect("JSON");
+        if state["main_ended"] == true { Ok(()) } else { Err(format!("its main process runs: {state}")) }
+    });
+    project.run(&["up", "-d", "--wait"]).exits(1).says("web exited with code 3");
     project.down();
 }
 

@@ -183,6 +183,8 @@ impl Machine<'_> {
                 never = self.watch_host_disk(monitor) => match never {},
             }
         };
+        // What follows takes time, and clients that lose the guest must not find that the sandbox is up.
+        self.store.change(|state| state.main_ended = true);
         self.guest.send_replace(None);
         // If the guest has not reported its end, the monitor's exit explains it.
         let exited = match lived {

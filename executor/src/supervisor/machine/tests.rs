@@ -185,10 +185,16 @@ fn a_monitor_that_dies_ends_the_sandbox() {
     on_event_loop(async || {
         let (sandbox, driver) = with_main(Guest::default());
         let machine = sandbox.machine(&driver);
+        let mut guests = sandbox.guest.subscribe();
         let die = async {
-            wait_for(&sandbox, is_running).await.vmm.unwrap().kill();
+            let vmm = wait_for(&sandbox, is_running).await.vmm.unwrap();
+            vmm.kill();
+            guests.wait_for(Option::is_none).await.unwrap();
+            // Whoever learns that the guest has ended finds it recorded.
+            read_state(&sandbox.folder).unwrap()
         };
-        let (ended, ()) = tokio::join!(machine.run(), die);
+        let (ended, recorded) = tokio::join!(machine.run(), die);
+        assert!(recorded.main_ended);
         assert_eq!(
             failure_of(&ended),
             "the virtual machine ended unexpectedly (its monitor was ended by signal 9)"
