@@ -101,7 +101,7 @@ impl ShareFs {
         } else {
             None
         };
-        Ok(OpenFile { file, append, opened: Opened::new(inode) })
+        Ok(OpenFile { file, append, opened: Opened::new(inode, flags.contains(OFlags::RDWR)) })
     }
 
     /// Whether the guest's page cache contains this version of a file. A version that changed just now is not noted,
@@ -188,10 +188,20 @@ impl ShareFs {
         })
     }
 
-    /// Finds the next data or hole of a file.
+    /// Finds the next data or hole of a file. Where the guest may have data that is not here yet, the whole file is data:
+    /// programs that copy files leave holes out.
     pub(super) fn find_extent(&self, number: u64, handle: u64, offset: u64, whence: u32) -> Answer<u64> {
         let open = self.handles.file(handle, number)?;
         i64::try_from(offset).map_err(|_| Errno::NXIO)?;
+        if open.opened.inode().may_have_unsent_data() {
+            let size = u64::try_from(fstat(&open.file)?.st_size).unwrap_or(0);
+            return match i32::try_from(whence) {
+                Ok(libc::SEEK_DATA | libc::SEEK_HOLE) if offset >= size => Err(Errno::NXIO),
+                Ok(libc::SEEK_DATA) => Ok(offset),
+                Ok(libc::SEEK_HOLE) => Ok(size),
+                _ => Err(Errno::INVAL),
+            };
+        }
         let to = match i32::try_from(whence) {
             Ok(libc::SEEK_DATA) => SeekFrom::Data(offset),
             Ok(libc::SEEK_HOLE) => SeekFrom::Hole(offset),

@@ -76,6 +76,8 @@ pub struct Inode {
     pub lookups: AtomicU64,
     /// The number of open handles.
     pub opens: AtomicUsize,
+    /// The number of open handles by which the guest may have mapped the file for writing.
+    pub mappable: AtomicUsize,
     /// Whether its descriptor was used since it was last considered for being given up.
     pub used: AtomicBool,
     /// Whether the guest has removed a name of it, so that its space is given back with the last reference.
@@ -117,6 +119,12 @@ impl Inode {
     /// `EPERM` if it is a disk.
     pub fn check_changeable(&self) -> Answer<()> {
         if self.share.policy.disk { Err(Errno::PERM) } else { Ok(()) }
+    }
+
+    /// Whether the guest may have data of the file that it has not sent yet. It sends what it wrote to a mapping later, even
+    /// after the mapping has ended, but before it releases the handle that was mapped.
+    pub fn may_have_unsent_data(&self) -> bool {
+        self.mappable.load(Ordering::Acquire) > 0
     }
 
     /// Gives its descriptor up if it can be opened again; returns whether it did.
@@ -179,24 +187,29 @@ pub fn stat_number(device: Option<u64>, number: u64, own: u64) -> u64 {
 
 /// An open handle's claim on an inode, whose descriptor is not given up meanwhile.
 #[derive(Debug)]
-pub struct Opened(Arc<Inode>);
+pub struct Opened {
+    inode: Arc<Inode>,
+    mappable: bool,
+}
 
 impl Opened {
-    /// Claims an inode.
-    pub fn new(inode: &Arc<Inode>) -> Self {
+    /// Claims an inode. `mappable`: whether the handle reads and writes, as a mapping for writing needs it.
+    pub fn new(inode: &Arc<Inode>, mappable: bool) -> Self {
         inode.opens.fetch_add(1, Ordering::AcqRel);
-        Self(inode.clone())
+        inode.mappable.fetch_add(usize::from(mappable), Ordering::AcqRel);
+        Self { inode: inode.clone(), mappable }
     }
 
     /// Returns the inode.
     pub fn inode(&self) -> &Arc<Inode> {
-        &self.0
+        &self.inode
     }
 }
 
 impl Drop for Opened {
     fn drop(&mut self) {
-        self.0.opens.fetch_sub(1, Ordering::AcqRel);
+        self.inode.mappable.fetch_sub(usize::from(self.mappable), Ordering::AcqRel);
+        self.inode.opens.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

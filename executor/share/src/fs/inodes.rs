@@ -277,6 +277,7 @@ impl Inodes {
             slot: Mutex::new(Slot { descriptor: Some(Arc::new(descriptor)), handle: None, place }),
             lookups: AtomicU64::new(lookups),
             opens: AtomicUsize::new(0),
+            mappable: AtomicUsize::new(0),
             used: AtomicBool::new(true),
             removed: AtomicBool::new(false),
             metadata: Mutex::default(),

@@ -111,7 +111,7 @@ impl ShareFs {
         let descriptor = self.inodes.descriptor(&inode)?;
         let directory = self.descriptors.reopen(&descriptor, OFlags::RDONLY | OFlags::DIRECTORY)?;
         let stream = Mutex::new(Stream::Host(HostStream::new(directory)));
-        let open = OpenDirectory { stream, opened: Some(Opened::new(&inode)) };
+        let open = OpenDirectory { stream, opened: Some(Opened::new(&inode, false)) };
         Ok(self.handles.add(Handle::Directory(Arc::new(open))))
     }
 

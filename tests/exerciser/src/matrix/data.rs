@@ -117,8 +117,8 @@ pub const OPERATIONS: &[Operation] = &[
     }),
     ("fallocate of nothing", |place| allocate(place, FallocateFlags::empty(), 0, 0)),
     ("seek to data and holes", |place| {
-        let file = place.open("file")?;
-        file.write_all_at(b"far", FAR)?;
+        File::options().write(true).open(place.at("file"))?.write_all_at(b"far", FAR)?;
+        let file = File::open(place.at("file"))?;
         let hole = seek(&file, SeekFrom::Hole(0))?;
         let data = seek(&file, SeekFrom::Data(hole))?;
         let end = seek(&file, SeekFrom::Hole(data))?;

@@ -7,6 +7,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
+/// The size of a sparse file in bytes.
+const SPARSE: u64 = 1 << 24;
+
 #[test]
 fn inodes_have_the_same_number_while_they_are_looked_up_and_files_always() {
     let scratch = tempfile::tempdir().unwrap();
@@ -191,4 +194,34 @@ fn requests_of_many_threads_leave_nothing_behind() {
         }
     });
     assert_eq!((guest.fs.handles.len(), guest.fs.inodes.usage()), (0, (1, 1)));
+}
+
+#[test]
+fn holes_are_found_where_no_data_of_a_mapping_can_be_missing() {
+    let scratch = tempfile::tempdir().unwrap();
+    let guest = Guest::new(scratch.path(), SharePolicy::default());
+    guest.write("file", b"data").unwrap();
+    let host = fs::File::options().write(true).open(scratch.path().join("file")).unwrap();
+    host.set_len(SPARSE).unwrap();
+    let seeks = |flags| {
+        let open = guest.open("file", flags).unwrap();
+        let seek = |offset, whence: i32| {
+            let found =
+                guest.fs.lseek(&guest.context, open.inode, open.handle, offset, whence.cast_unsigned());
+            found.map_err(|error| error.raw_os_error())
+        };
+        let found = [(0, libc::SEEK_HOLE), (SPARSE / 2, libc::SEEK_DATA), (SPARSE, libc::SEEK_DATA)]
+            .map(|(offset, whence)| seek(offset, whence));
+        guest.close(open);
+        found
+    };
+    let nothing = Err(Some(libc::ENXIO));
+    let sparse = seeks(libc::O_RDONLY);
+    assert!(sparse[0].unwrap() < SPARSE && sparse[1] == nothing, "{sparse:?}");
+    let whole = [Ok(SPARSE), Ok(SPARSE / 2), nothing];
+    assert_eq!(seeks(libc::O_RDWR), whole);
+    let mapped = guest.open("file", libc::O_RDWR).unwrap();
+    assert_eq!(seeks(libc::O_RDONLY), whole, "by another handle");
+    guest.close(mapped);
+    assert_eq!(seeks(libc::O_WRONLY), sparse);
 }
