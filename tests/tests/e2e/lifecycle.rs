@@ -138,7 +138,7 @@ fn live_changes_need_no_restart() {
     let booted = project.boot_id("web");
     for rest in [
         "network default=\"deny\" { allow \"*.example.org\"; deny \"any\" direction=\"ingress\" }",
-        "port \"18080:80\"",
+        "port \"0:80\"",
         "hook \"pre-stop\" \"true\"",
         "labels { tier \"front\" }",
         "restart \"always\"",
