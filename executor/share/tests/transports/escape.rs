@@ -23,6 +23,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// The requests per policy where nothing else is asked for: some seconds.
 const TRIES: u64 = 20_000;
 
+/// The most attempts of the control.
+const CONTROLS_MAX: u32 = 10;
+
 /// The number of requests that the server has at a time.
 const AT_A_TIME: u64 = 8;
 
@@ -224,10 +227,14 @@ fn no_request_reaches_anything_outside_of_the_shares() {
 
 #[test]
 fn the_canary_is_noticed_where_it_is_in_reach() {
-    let host = Host::new();
-    assert_eq!(host.canary.touched(), Vec::<String>::new());
-    // A share of the directory around both.
-    let (hits, _, _) = host.attack(host.scratch.path(), StatVirt::Off, TRIES);
-    assert!(hits > 0, "no reply showed it");
-    assert!(!host.canary.touched().is_empty(), "it was not touched");
+    // The guest may remove it before it has seen it.
+    let is_noticed = |_| {
+        let host = Host::new();
+        assert_eq!(host.canary.touched(), Vec::<String>::new());
+        // A share of the directory around both.
+        let (hits, _, _) = host.attack(host.scratch.path(), StatVirt::Off, TRIES);
+        assert!(!host.canary.touched().is_empty(), "it was not touched");
+        hits > 0
+    };
+    assert!((0..CONTROLS_MAX).any(is_noticed), "no reply showed it");
 }
