@@ -132,7 +132,7 @@ async fn tls(
     match upstream {
         Ok(upstream) => {
             let server =
-                Server { stream: upstream.stream, client_certificate: Some(upstream.client_certificate) };
+                Server { stream: upstream.stream, certificate_requested: upstream.certificate_requested };
             proxy::serve(shared, destination, version, guest, server).await;
         }
         Err(error) => proxy::refuse(shared, destination, version, guest, error).await,
@@ -153,7 +153,7 @@ async fn plain(shared: &Arc<Shared>, mut streams: Streams, target: Target) -> io
         hello::Plain::Http2 => HttpVersion::Http2,
     };
     let destination = Destination { sni: None, names: target.names, remote: target.remote };
-    let server = Server { stream: streams.upstream, client_certificate: None };
+    let server = Server { stream: streams.upstream, certificate_requested: false };
     proxy::serve(shared, destination, version, Prefixed::new(raw, streams.guest), server).await;
     Ok(())
 }

@@ -150,7 +150,7 @@ pub fn exchange(is_http2: bool, host: &str, guest: &Side<'_>, server: &Side<'_>)
     let remote = ([192, 0, 2, 1], 443).into();
     let destination = Destination { sni: Some(sni.clone()), names: [sni].into(), remote };
     play::run(is_http2, host, guest, server, |guest, stream| async move {
-        let server = Server { stream, client_certificate: None };
+        let server = Server { stream, certificate_requested: false };
         proxy::serve(&shared(), destination, version, guest, server).await;
     })
 }

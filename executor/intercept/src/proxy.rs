@@ -9,7 +9,7 @@ mod headers;
 mod host;
 
 use crate::rules::Shared;
-use crate::upstream::{ClientCertificate, UpstreamError};
+use crate::upstream::UpstreamError;
 use ::rules::rule::DomainName;
 use activity::Activity;
 use body::Body;
@@ -78,7 +78,8 @@ impl Destination {
 /// A connection with a server.
 pub(crate) struct Server<S> {
     pub(crate) stream: S,
-    pub(crate) client_certificate: Option<Arc<ClientCertificate>>,
+    /// Whether the server asked for a certificate of the client.
+    pub(crate) certificate_requested: bool,
 }
 
 /// Forwards the requests of a guest to a server, until one of the two connections ends.
@@ -92,8 +93,8 @@ pub(crate) async fn serve<G, S>(
     G: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Server { stream, client_certificate } = server;
-    let outcome = Outcome::new(client_certificate);
+    let Server { stream, certificate_requested } = server;
+    let outcome = Outcome::new(certificate_requested);
     let host = destination.text();
     let client = match connect(version, stream, &host, outcome.clone()).await {
         Ok(client) => client,
@@ -122,26 +123,21 @@ pub(crate) async fn refuse<G>(
 {
     let client = Client::Failed(error);
     let exchange =
-        Arc::new(Exchange::new(Arc::clone(shared), destination, version, client, Outcome::new(None)));
+        Arc::new(Exchange::new(Arc::clone(shared), destination, version, client, Outcome::new(false)));
     answer_guest(&exchange, version, guest, std::future::pending()).await;
 }
 
 /// How the connection with the server ended.
 #[derive(Clone)]
 pub(crate) struct Outcome {
-    client_certificate: Option<Arc<ClientCertificate>>,
+    certificate_requested: bool,
     error: Arc<OnceLock<UpstreamError>>,
     ended: watch::Sender<bool>,
 }
 
 impl Outcome {
-    fn new(client_certificate: Option<Arc<ClientCertificate>>) -> Self {
-        Self { client_certificate, error: Arc::default(), ended: watch::Sender::new(false) }
-    }
-
-    /// Returns whether the server asked for a client certificate.
-    fn certificate_was_requested(&self) -> bool {
-        self.client_certificate.as_ref().is_some_and(|certificate| certificate.was_requested())
+    fn new(certificate_requested: bool) -> Self {
+        Self { certificate_requested, error: Arc::default(), ended: watch::Sender::new(false) }
     }
 
     fn end(&self, host: &str, ended: hyper::Result<()>) {

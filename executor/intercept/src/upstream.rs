@@ -13,8 +13,8 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, SignatureScheme};
+use std::cell::Cell;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -88,15 +88,16 @@ impl Upstreams {
             task.await.map_err(|_| UpstreamError::Stopped)?
         };
         let mut config = ClientConfig::clone(&*base.map_err(|error| UpstreamError::settings(&error))?);
-        let client_certificate = Arc::new(ClientCertificate::default());
         config.alpn_protocols = protocols;
-        config.client_auth_cert_resolver = Arc::clone(&client_certificate) as Arc<dyn ResolvesClientCert>;
         let handshake = TlsConnector::from(Arc::new(config)).connect(server_name, stream);
+        let handshake = CERTIFICATE_REQUESTED.scope(Cell::new(false), async {
+            let done = handshake.await;
+            (done, CERTIFICATE_REQUESTED.with(Cell::get))
+        });
         match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
-            Ok(Ok(stream)) => Ok(Upstream { stream, client_certificate }),
-            Ok(Err(error)) => {
-                let requested = client_certificate.was_requested();
-                Err(UpstreamError::of_handshake(name, &error, requested))
+            Ok((Ok(stream), certificate_requested)) => Ok(Upstream { stream, certificate_requested }),
+            Ok((Err(error), certificate_requested)) => {
+                Err(UpstreamError::of_handshake(name, &error, certificate_requested))
             }
             Err(_) => Err(UpstreamError::Timeout { seconds: HANDSHAKE_TIMEOUT.as_secs() }),
         }
@@ -126,6 +127,8 @@ impl Upstreams {
         let builder = ClientConfig::builder_with_details(Arc::clone(&self.provider), time)
             .with_safe_default_protocol_versions()?;
         let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+        // One for all connections: sessions are resumed only with the resolver of the first.
+        config.client_auth_cert_resolver = Arc::new(NoCertificate);
         config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
         Ok(config)
     }
@@ -134,22 +137,23 @@ impl Upstreams {
 /// A connection to a server after the handshake.
 pub(crate) struct Upstream<S> {
     pub(crate) stream: TlsStream<S>,
-    pub(crate) client_certificate: Arc<ClientCertificate>,
+    /// Whether the server asked for a certificate of the client, which has none.
+    pub(crate) certificate_requested: bool,
 }
 
-/// Notes that the server asked for a certificate of the client, and has none.
-#[derive(Debug, Default)]
-pub(crate) struct ClientCertificate(AtomicBool);
-
-impl ClientCertificate {
-    pub(crate) fn was_requested(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
+tokio::task_local! {
+    /// Whether the server of the current handshake asked for a certificate of the client.
+    static CERTIFICATE_REQUESTED: Cell<bool>;
 }
 
-impl ResolvesClientCert for ClientCertificate {
+/// Has no certificate of the client, and notes that the server asked for one.
+#[derive(Debug)]
+struct NoCertificate;
+
+impl ResolvesClientCert for NoCertificate {
     fn resolve(&self, _issuers: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        self.0.store(true, Ordering::Relaxed);
+        // A server can ask only during the handshake.
+        let _ = CERTIFICATE_REQUESTED.try_with(|requested| requested.set(true));
         None
     }
 

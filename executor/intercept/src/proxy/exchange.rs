@@ -309,7 +309,7 @@ impl Exchange {
         let _ = tokio::time::timeout(OUTCOME_TIMEOUT, self.outcome.ended()).await;
         match self.outcome.error() {
             Some(error) if error != UpstreamError::Closed => error,
-            _ if sent.before == 0 && self.outcome.certificate_was_requested() => {
+            _ if sent.before == 0 && self.outcome.certificate_requested => {
                 UpstreamError::ClientCertificate { host: self.destination.text() }
             }
             _ => UpstreamError::Closed,

@@ -6,8 +6,8 @@ use super::world::{
 };
 use crate::{CertificateProblem, Event, ExtraCa, Protocol, Reason, Rules, UpstreamError};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
-use std::sync::Arc;
+use rustls::{HandshakeKind, RootCertStore, ServerConfig};
+use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 fn get() -> String {
@@ -108,6 +108,29 @@ async fn a_server_that_demands_a_client_certificate_is_explained() {
     }
     let expected = UpstreamError::ClientCertificate { host: HOST.to_owned() };
     assert_eq!(upstream_errors(&world.events()), [expected.clone(), expected]);
+}
+
+#[tokio::test]
+async fn sessions_with_servers_are_resumed() {
+    let world = World::new();
+    let kinds = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&kinds);
+    let server = serve_tls(world.ca.config(&["http/1.1"]), move |mut stream| {
+        seen.lock().unwrap().push(stream.get_ref().1.handshake_kind().unwrap());
+        async move {
+            read_until(&mut stream, "\r\n\r\n").await;
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            stream.write_all(answer).await.unwrap();
+            let _ = stream.shutdown().await;
+        }
+    })
+    .await;
+    for _ in 0..2 {
+        let mut guest = world.tls(server, &["http/1.1"]).await.unwrap();
+        assert_eq!(guest.get_ref().1.handshake_kind(), Some(HandshakeKind::Full));
+        assert!(exchange(&mut guest, &get()).await.starts_with("HTTP/1.1 200"));
+    }
+    assert_eq!(*kinds.lock().unwrap(), [HandshakeKind::Full, HandshakeKind::Resumed]);
 }
 
 #[tokio::test]
