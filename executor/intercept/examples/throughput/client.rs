@@ -6,7 +6,7 @@ use super::{HOST, Result};
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 const COUNT_TIME: Duration = Duration::from_secs(2);
 /// The connections at the same time, of a measurement that counts.
 const CONNECTIONS: usize = 4;
+/// The size of a large transfer in MiB.
+const LARGE_MIB: f64 = (LARGE_BYTES >> 20) as f64;
 /// The time that any read may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -47,6 +49,15 @@ impl Measurement {
     }
 }
 
+/// A measurement that was made.
+#[derive(Clone, Copy, Debug)]
+pub struct Done {
+    /// The connections, the requests or the MiB.
+    pub amount: f64,
+    /// The time that they took.
+    pub time: Duration,
+}
+
 /// A client of a contender.
 pub struct Client {
     address: SocketAddr,
@@ -72,7 +83,7 @@ impl Client {
     }
 
     /// Measures once.
-    pub fn measure(&self, measurement: Measurement) -> Result<f64> {
+    pub fn measure(&self, measurement: Measurement) -> Result<Done> {
         match measurement {
             Measurement::Handshakes => self.count(|client, stop| {
                 let mut count = 0;
@@ -95,7 +106,7 @@ impl Client {
                 self.get_small(&mut stream)?;
                 let began = Instant::now();
                 self.get(&mut stream, "/large", LARGE_BYTES)?;
-                Ok(rate(began.elapsed()))
+                Ok(Done { amount: LARGE_MIB, time: began.elapsed() })
             }
             Measurement::Upload => {
                 let mut stream = self.connect()?;
@@ -111,13 +122,13 @@ impl Client {
                 }
                 stream.get_mut().flush()?;
                 read_answer(&mut stream, SMALL_BYTES)?;
-                Ok(rate(began.elapsed()))
+                Ok(Done { amount: LARGE_MIB, time: began.elapsed() })
             }
         }
     }
 
-    /// Runs on several threads; returns the sum of their counts per second.
-    fn count(&self, work: impl Fn(&Self, &dyn Fn() -> bool) -> Result<u64> + Sync) -> Result<f64> {
+    /// Runs on several threads; returns the sum of their counts.
+    fn count(&self, work: impl Fn(&Self, &dyn Fn() -> bool) -> Result<u64> + Sync) -> Result<Done> {
         let total = AtomicU64::new(0);
         let began = Instant::now();
         let stop = || began.elapsed() >= COUNT_TIME;
@@ -128,7 +139,7 @@ impl Client {
             }
             Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
         })?;
-        Ok(total.into_inner() as f64 / began.elapsed().as_secs_f64())
+        Ok(Done { amount: total.into_inner() as f64, time: began.elapsed() })
     }
 
     fn connect(&self) -> Result<Stream> {
@@ -154,14 +165,32 @@ impl Client {
 
 fn read_answer(stream: &mut Stream, size: usize) -> Result<()> {
     let head = read_head(stream)?.ok_or("the connection ended before the answer")?;
-    let length = content_length(&head);
-    let read = io::copy(&mut stream.take(length), &mut io::sink())?;
-    if !head.starts_with("HTTP/1.1 200") || length != size as u64 || read != length {
+    let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    let read = if is_chunked {
+        read_chunks(stream)?
+    } else {
+        io::copy(&mut stream.take(content_length(&head)), &mut io::sink())?
+    };
+    if !head.starts_with("HTTP/1.1 200") || read != size as u64 {
         return Err(format!("{read} bytes after {head:?}").into());
     }
     Ok(())
 }
 
-fn rate(time: Duration) -> f64 {
-    LARGE_BYTES as f64 / f64::from(1 << 20) / time.as_secs_f64()
+/// Reads a chunked body without trailers; returns its length.
+fn read_chunks(stream: &mut Stream) -> Result<u64> {
+    let mut total = 0;
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line)?;
+        let size = u64::from_str_radix(line.trim_end(), 16)?;
+        total += io::copy(&mut (&mut *stream).take(size), &mut io::sink())?;
+        line.clear();
+        if stream.read_line(&mut line)? != 2 {
+            return Err("a chunk is cut".into());
+        }
+        if size == 0 {
+            return Ok(total);
+        }
+    }
 }

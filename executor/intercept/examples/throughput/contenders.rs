@@ -1,5 +1,6 @@
 //! What is between the client and the server.
 
+use super::cpu::{Threads, named};
 use super::server::{Server, provider};
 use super::{BYPASSED_HOST, HOST, Result};
 use executor_intercept::{
@@ -22,6 +23,10 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// The buffer of each direction of the relay: that of the proxy.
 const COPY_BYTES: usize = 32 * 1024;
+/// The name of the thread of the proxy.
+const PROXY_THREAD: &str = "intercept";
+/// The name of the thread of the relay.
+const RELAY_THREAD: &str = "relay";
 
 /// A contender of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +53,7 @@ pub struct Contender {
     pub ca: CertificateDer<'static>,
     /// The host that clients ask for.
     pub host: &'static str,
+    threads: Threads,
     _interceptor: Option<Interceptor>,
     child: Option<Child>,
     _folder: Option<tempfile::TempDir>,
@@ -63,6 +69,11 @@ impl Drop for Contender {
 }
 
 impl Contender {
+    /// The CPU time that it has used until now.
+    pub fn cpu_time(&self) -> Duration {
+        self.threads.cpu_time()
+    }
+
     /// Starts one of this process.
     pub fn start(kind: Kind, server: &Server) -> Result<Self> {
         let contender = |name, address, ca| Self {
@@ -70,15 +81,21 @@ impl Contender {
             address,
             ca,
             host: HOST,
+            threads: Threads::None,
             _interceptor: None,
             child: None,
             _folder: None,
         };
         match kind {
             Kind::Direct => Ok(contender("direct", server.address, server.ca.clone())),
-            Kind::Relay => Ok(contender("relay", relay(server)?, server.ca.clone())),
+            Kind::Relay => {
+                let mut contender = contender("relay", relay(server)?, server.ca.clone());
+                contender.threads = Threads::new(RELAY_THREAD, &BTreeSet::new());
+                Ok(contender)
+            }
             Kind::Bypass | Kind::Intercept | Kind::Secret => {
                 let folder = tempfile::tempdir()?;
+                let others = named(PROXY_THREAD);
                 let authority = Authority::open_or_create(&folder.path().join("tls"), "bench")?;
                 let own = CertificateDer::from_pem_slice(authority.certificate_pem().as_bytes())?;
                 let interceptor =
@@ -92,6 +109,7 @@ impl Contender {
                 let mut contender = contender(name, address, ca);
                 (contender.host, contender._interceptor, contender._folder) =
                     (host, Some(interceptor), Some(folder));
+                contender.threads = Threads::new(PROXY_THREAD, &others);
                 Ok(contender)
             }
         }
@@ -100,8 +118,6 @@ impl Contender {
     /// Starts mitmproxy in front of the server.
     pub fn mitmproxy(program: &Path, server: &Server) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let ca = folder.path().join("server.pem");
-        std::fs::write(&ca, &server.ca_pem)?;
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let child = Command::new(program)
             .arg("--quiet")
@@ -109,8 +125,8 @@ impl Contender {
             .args(["--listen-host", "127.0.0.1", "--listen-port", &port.to_string()])
             .arg("--set")
             .arg(format!("confdir={}", folder.path().display()))
-            .arg("--set")
-            .arg(format!("ssl_verify_upstream_trusted_ca={}", ca.display()))
+            // The server has no name in this mode that its certificate could be verified for. It does that much less.
+            .args(["--set", "ssl_insecure=true"])
             // It would buffer large bodies.
             .args(["--set", "stream_large_bodies=64k", "--set", "keep_host_header=true"])
             .args(["--set", "connection_strategy=lazy"])
@@ -123,6 +139,7 @@ impl Contender {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
             ca: server.ca.clone(),
             host: HOST,
+            threads: Threads::Process(child.id()),
             _interceptor: None,
             child: Some(child),
             _folder: None,
@@ -193,7 +210,7 @@ fn relay(server: &Server) -> Result<SocketAddr> {
     listener.set_nonblocking(true)?;
     let (address, upstream) = (listener.local_addr()?, server.address);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::spawn(move || {
+    std::thread::Builder::new().name(RELAY_THREAD.to_owned()).spawn(move || {
         runtime.block_on(async move {
             let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
             while let Ok((guest, _)) = listener.accept().await {
@@ -215,6 +232,6 @@ fn relay(server: &Server) -> Result<SocketAddr> {
                 });
             }
         });
-    });
+    })?;
     Ok(address)
 }

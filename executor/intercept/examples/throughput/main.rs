@@ -5,13 +5,15 @@
 //! ```
 //!
 //! Client and server are threads of this process with blocking sockets of the loopback. Prints one JSON object: by
-//! contender and measurement, the values of all runs.
+//! contender and measurement, the values of all runs, per second and per second of CPU time of the contender. The latter
+//! count where client and server are the slower ones.
 
 mod client;
 mod contenders;
+mod cpu;
 mod server;
 
-use client::{Client, Measurement};
+use client::{Client, Done, Measurement};
 use contenders::{Contender, Kind};
 use serde_json::{Map, Value, json};
 use std::error::Error;
@@ -42,15 +44,19 @@ fn main() -> Result<()> {
         for contender in &contenders {
             let client = Client::new(contender)?;
             for measurement in Measurement::ALL {
-                let value = client
+                let before = contender.cpu_time();
+                let Done { amount, time } = client
                     .measure(measurement)
                     .map_err(|error| format!("{} of {}: {error}", measurement.name(), contender.name))?;
-                eprintln!("throughput: {run} {} {}: {value:.1}", contender.name, measurement.name());
+                let cpu = contender.cpu_time().saturating_sub(before);
+                let rate = amount / time.as_secs_f64();
+                eprintln!("throughput: {run} {} {}: {rate:.1}", contender.name, measurement.name());
                 if run > 0 {
                     let of_contender = results.entry(contender.name).or_insert_with(|| json!({}));
-                    if let Some(values) = of_contender.as_object_mut() {
-                        let values = values.entry(measurement.name()).or_insert_with(|| json!([]));
-                        values.as_array_mut().into_iter().for_each(|values| values.push(json!(value)));
+                    add(of_contender, measurement.name().to_owned(), rate);
+                    if !cpu.is_zero() {
+                        let name = format!("{} per CPU second", measurement.name());
+                        add(of_contender, name, amount / cpu.as_secs_f64());
                     }
                 }
             }
@@ -58,4 +64,12 @@ fn main() -> Result<()> {
     }
     println!("{}", Value::Object(results));
     Ok(())
+}
+
+/// Adds a value to those of a contender.
+fn add(of_contender: &mut Value, name: String, value: f64) {
+    let values = of_contender.as_object_mut().map(|values| values.entry(name).or_insert_with(|| json!([])));
+    if let Some(Value::Array(values)) = values {
+        values.push(json!(value));
+    }
 }

@@ -19,8 +19,6 @@ pub struct Server {
     pub address: SocketAddr,
     /// The CA of its certificate.
     pub ca: CertificateDer<'static>,
-    /// The same as PEM.
-    pub ca_pem: String,
     /// Its certificate, for a relay that stands for it.
     pub config: Arc<ServerConfig>,
 }
@@ -43,8 +41,8 @@ pub fn start() -> Result<Server> {
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     let config = Arc::new(config);
     let listener = TcpListener::bind("127.0.0.1:0")?;
-    let (ca, ca_pem) = (certificate.der().clone(), certificate.pem());
-    let server = Server { address: listener.local_addr()?, ca, ca_pem, config };
+    let ca = certificate.der().clone();
+    let server = Server { address: listener.local_addr()?, ca, config };
     let config = Arc::clone(&server.config);
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
