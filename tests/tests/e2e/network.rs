@@ -378,3 +378,45 @@ fn addresses_come_from_pools_and_are_reused() {
     assert_eq!(address("web"), "10.97.0.2/30\nfd42:6d73:62::2/64");
     project.down();
 }
+
+/// What a sandbox did, allowed and refused, gives the rules under which it can do the same and nothing else.
+#[test]
+fn learned_rules_allow_what_was_done_and_nothing_else() {
+    let server = Server::start("allowed");
+    let ports = r#"port "0:8080""#;
+    let project = Project::new(&sandboxfile(&format!(r#"allow "host:tcp:{}""#, server.port), ports));
+    project.up_trusted();
+    let gateway = project.exec("web", &["sed", "-n", "s/nameserver //p", "/etc/resolv.conf"]);
+    let allowed = format!("http://{gateway}:{}/", server.port);
+    for _ in 0..2 {
+        assert!(fetch(&project, &allowed).0);
+    }
+    assert!(!fetch(&project, "http://10.1.2.3:80/").0);
+    assert!(get(published(&project, "8080")).ends_with("from the guest\n"));
+    project.ok(&["stop", "web"]);
+
+    let learned = project.ok(&["net", "learn", "web"]).out().to_owned();
+    let lines: Vec<_> =
+        learned.lines().map(|line| line.split("//").next().unwrap_or_default().trim()).collect();
+    let host = format!("allow \"host.msb.internal:tcp:{}\"", server.port);
+    let expected = [
+        "",
+        "network default=\"deny\" {",
+        &host,
+        "allow \"10.1.2.3:tcp:80\"",
+        "allow \"127.0.0.1:tcp:8080\" direction=\"ingress\"",
+        "}",
+    ];
+    assert_eq!(lines, expected, "{learned}");
+    assert!(learned.contains("// 2 times, ") && learned.contains("// refused once, "), "{learned}");
+
+    // The text is part of a Sandboxfile as it is.
+    let file = sandboxfile("", ports).replace("network {  }", &learned);
+    assert!(file.contains("default=\"deny\""));
+    project.write("Sandboxfile", &file);
+    project.up_trusted();
+    assert!(fetch(&project, &allowed).0);
+    assert!(get(published(&project, "8080")).ends_with("from the guest\n"));
+    let (reached, said) = fetch(&project, "http://8.8.8.8:80/");
+    assert!(!reached && said.contains("refused"), "{said}");
+}
