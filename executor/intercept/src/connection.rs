@@ -1,15 +1,18 @@
 //! A connection of the guest: finds its protocol, and serves or copies it.
 
+mod buffered;
+mod gathered;
 pub(crate) mod hello;
-mod prefixed;
 
 use crate::event::{Event, Reason};
 use crate::interceptor::{Connection, Protocol};
 use crate::proxy::{self, Destination, HttpVersion, Server};
 use crate::rules::{Current, Shared};
+use crate::upstream::Upstream;
 use ::rules::rule::DomainName;
+use buffered::Buffered;
+use gathered::Gathered;
 use hello::{First, Hello};
-use prefixed::Prefixed;
 use rustls::ServerConfig;
 use rustls::server::{Accepted, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -108,14 +111,15 @@ async fn tls(
     }
     drop(raw);
     let offered = Offered::of(hello.alpn());
-    let guest = Guest { name: name.clone(), accepted: *accepted, stream: Prefixed::new(rest, streams.guest) };
+    let guest = Guest { name: name.clone(), accepted: *accepted, stream: Buffered::new(rest, streams.guest) };
     if let Offered::Other(protocol) = offered {
         refused(name.to_string(), Reason::Protocol(protocol));
         // The handshake fails with the alert for this.
         let _ = guest.accept(shared, vec![HTTP_1_1.to_vec()]).await;
         return Ok(());
     }
-    let upstream = current.upstreams.connect(&name, offered.protocols(), streams.upstream).await;
+    let upstream = Buffered::new(Vec::new(), streams.upstream);
+    let upstream = current.upstreams.connect(&name, offered.protocols(), upstream).await;
     let protocols = match &upstream {
         Ok(upstream) => upstream.stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec).into_iter().collect(),
         Err(_) => offered.protocols(),
@@ -128,11 +132,12 @@ async fn tls(
         }
     };
     let version = offered.version(guest.get_ref().1.alpn_protocol());
+    let guest = Gathered::new(guest);
     let destination = Destination { sni: Some(name), names: target.names, remote: target.remote };
     match upstream {
         Ok(upstream) => {
-            let server =
-                Server { stream: upstream.stream, certificate_requested: upstream.certificate_requested };
+            let Upstream { stream, certificate_requested } = upstream;
+            let server = Server { stream: Gathered::new(stream), certificate_requested };
             proxy::serve(shared, destination, version, guest, server).await;
         }
         Err(error) => proxy::refuse(shared, destination, version, guest, error).await,
@@ -154,7 +159,7 @@ async fn plain(shared: &Arc<Shared>, mut streams: Streams, target: Target) -> io
     };
     let destination = Destination { sni: None, names: target.names, remote: target.remote };
     let server = Server { stream: streams.upstream, certificate_requested: false };
-    proxy::serve(shared, destination, version, Prefixed::new(raw, streams.guest), server).await;
+    proxy::serve(shared, destination, version, Buffered::new(raw, streams.guest), server).await;
     Ok(())
 }
 
@@ -162,7 +167,7 @@ async fn plain(shared: &Arc<Shared>, mut streams: Streams, target: Target) -> io
 struct Guest {
     name: DomainName,
     accepted: Accepted,
-    stream: Prefixed<TcpStream>,
+    stream: Buffered<TcpStream>,
 }
 
 impl Guest {
@@ -171,7 +176,7 @@ impl Guest {
         self,
         shared: &Shared,
         protocols: Vec<Vec<u8>>,
-    ) -> io::Result<TlsStream<Prefixed<TcpStream>>> {
+    ) -> io::Result<TlsStream<Buffered<TcpStream>>> {
         let leaf = shared.leaves.leaf(&self.name).map_err(io::Error::other)?;
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&shared.provider))
             .with_safe_default_protocol_versions()

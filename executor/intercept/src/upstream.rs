@@ -81,13 +81,18 @@ impl Upstreams {
     {
         let server_name = ServerName::try_from(name.as_str().to_owned())
             .map_err(|_| UpstreamError::Name { host: name.to_string() })?;
-        let base = {
-            let (this, name) = (Arc::clone(self), name.clone());
-            // Reads files at the first time.
-            let task = tokio::task::spawn_blocking(move || this.config(&name));
-            task.await.map_err(|_| UpstreamError::Stopped)?
+        let matching = self.matching(name);
+        let base = match self.known(&matching) {
+            Some(config) => config,
+            None => {
+                let this = Arc::clone(self);
+                // Reads files at the first time.
+                let task = tokio::task::spawn_blocking(move || this.config(matching));
+                let config = task.await.map_err(|_| UpstreamError::Stopped)?;
+                config.map_err(|error| UpstreamError::settings(&error))?
+            }
         };
-        let mut config = ClientConfig::clone(&*base.map_err(|error| UpstreamError::settings(&error))?);
+        let mut config = ClientConfig::clone(&base);
         config.alpn_protocols = protocols;
         let handshake = TlsConnector::from(Arc::new(config)).connect(server_name, stream);
         let handshake = CERTIFICATE_REQUESTED.scope(Cell::new(false), async {
@@ -103,12 +108,18 @@ impl Upstreams {
         }
     }
 
-    fn config(&self, name: &DomainName) -> Result<Arc<ClientConfig>, rustls::Error> {
-        let matching =
-            self.cas.iter().enumerate().filter(|(_, ca)| {
-                ca.hosts.is_empty() || ca.hosts.iter().any(|pattern| pattern.matches(name))
-            });
-        let matching: Vec<usize> = matching.map(|(index, _)| index).collect();
+    /// The CAs that are added for a host.
+    fn matching(&self, name: &DomainName) -> Vec<usize> {
+        let is_for =
+            |ca: &ExtraCa| ca.hosts.is_empty() || ca.hosts.iter().any(|pattern| pattern.matches(name));
+        self.cas.iter().enumerate().filter(|(_, ca)| is_for(ca)).map(|(index, _)| index).collect()
+    }
+
+    fn known(&self, matching: &[usize]) -> Option<Arc<ClientConfig>> {
+        self.configs.lock().unwrap_or_else(PoisonError::into_inner).get(matching).cloned()
+    }
+
+    fn config(&self, matching: Vec<usize>) -> Result<Arc<ClientConfig>, rustls::Error> {
         let mut configs = self.configs.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(config) = configs.get(&matching) {
             return Ok(Arc::clone(config));
