@@ -69,25 +69,86 @@ pub(super) fn percent_encode(text: &[u8]) -> Zeroizing<Vec<u8>> {
     encoded
 }
 
-/// Escapes a text for a string of JSON; `None` if it is not UTF-8.
-pub(super) fn json_escape(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    let text = std::str::from_utf8(text).ok()?;
-    // Six bytes for each at most, so that no copy is left by growing.
-    let mut escaped = Zeroizing::new(String::with_capacity(text.len() * 6));
-    for character in text.chars() {
-        match character {
-            '"' | '\\' => escaped.extend(['\\', character]),
-            '\n' => escaped.push_str("\\n"),
-            '\r' => escaped.push_str("\\r"),
-            '\t' => escaped.push_str("\\t"),
-            '\0'..='\x1f' => {
-                // Writing to a string cannot fail.
-                let _ = write!(escaped, "\\u{:04x}", u32::from(character));
+/// How a library writes strings of JSON.
+pub(super) struct JsonStyle {
+    /// The characters that are written as `\uXXXX`, of those that need not be.
+    escapes: fn(char) -> bool,
+    /// Whether the digits of `\uXXXX` are upper case.
+    upper_case: bool,
+    /// Whether `/` is written as `\/`.
+    slashes: bool,
+}
+
+impl JsonStyle {
+    /// Only what has to be escaped.
+    pub(super) const PLAIN: Self = Self::new(|_| false);
+
+    /// The styles of common libraries.
+    pub(super) const COMMON: [Self; 9] = [
+        Self::PLAIN,
+        Self::PLAIN.with_slashes(),
+        // Python and others, which write ASCII only, and PHP.
+        Self::new(|character| !character.is_ascii()),
+        Self::new(|character| !character.is_ascii()).with_slashes(),
+        // Go and Rails, whose strings are safe in HTML; Gson; .NET.
+        Self::new(|character| matches!(character, '<' | '>' | '&' | '\u{2028}' | '\u{2029}')),
+        Self::new(|character| matches!(character, '<' | '>' | '&' | '=' | '\'' | '\u{2028}' | '\u{2029}')),
+        Self::new(|character| {
+            !character.is_ascii() || matches!(character, '"' | '&' | '\'' | '+' | '<' | '>' | '`')
+        })
+        .with_upper_case(),
+        // Everything.
+        Self::new(|_| true),
+        Self::new(|_| true).with_upper_case(),
+    ];
+
+    const fn new(escapes: fn(char) -> bool) -> Self {
+        Self { escapes, upper_case: false, slashes: false }
+    }
+
+    const fn with_slashes(self) -> Self {
+        Self { slashes: true, ..self }
+    }
+
+    const fn with_upper_case(self) -> Self {
+        Self { upper_case: true, ..self }
+    }
+
+    /// Escapes a text for a string of JSON; `None` if it is not UTF-8.
+    pub(super) fn escape(&self, text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        let text = std::str::from_utf8(text).ok()?;
+        // Six bytes for each at most, so that no copy is left by growing.
+        let mut escaped = Zeroizing::new(String::with_capacity(text.len() * 6));
+        for character in text.chars() {
+            match character {
+                _ if (self.escapes)(character) => self.escape_character(character, &mut escaped),
+                '"' | '\\' => escaped.extend(['\\', character]),
+                '/' if self.slashes => escaped.push_str("\\/"),
+                '\n' => escaped.push_str("\\n"),
+                '\r' => escaped.push_str("\\r"),
+                '\t' => escaped.push_str("\\t"),
+                '\0'..='\x1f' => self.escape_character(character, &mut escaped),
+                _ => escaped.push(character),
             }
-            _ => escaped.push(character),
+        }
+        Some(Zeroizing::new(std::mem::take(&mut *escaped).into_bytes()))
+    }
+
+    fn escape_character(&self, character: char, escaped: &mut String) {
+        for unit in character.encode_utf16(&mut [0; 2]) {
+            // Writing to a string cannot fail.
+            let _ = if self.upper_case {
+                write!(escaped, "\\u{unit:04X}")
+            } else {
+                write!(escaped, "\\u{unit:04x}")
+            };
         }
     }
-    Some(Zeroizing::new(std::mem::take(&mut *escaped).into_bytes()))
+}
+
+/// Escapes a text for a string of JSON; `None` if it is not UTF-8.
+pub(super) fn json_escape(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    JsonStyle::PLAIN.escape(text)
 }
 
 /// Whether a header can contain a text.
@@ -126,4 +187,13 @@ pub(super) fn base64_cores(value: &[u8]) -> [Zeroizing<Vec<u8>>; 3] {
         let end = text.len() * 8 / 6;
         Zeroizing::new(encoded.get(start..end).unwrap_or_default().to_vec())
     })
+}
+
+/// A character of Base64 in the alphabet for URLs.
+pub(super) fn url_letter(letter: u8) -> u8 {
+    match letter {
+        b'+' => b'-',
+        b'/' => b'_',
+        _ => letter,
+    }
 }

@@ -1,6 +1,6 @@
 //! Masks values in responses: they become placeholders again.
 
-use super::forms::{self, BodyKind};
+use super::forms::{self, BodyKind, JsonStyle};
 use super::head::apply;
 use super::replacer::{Action, Replacer, Vocabulary};
 use super::{Access, BODY_MASK_MIN, HEADER_MASK_MIN, Place, Substitution, is_fixed};
@@ -12,8 +12,10 @@ use zeroize::Zeroizing;
 
 /// The longest value that is masked in percent-encoding, in bytes: about what fits into a URL.
 const PERCENT_ENCODED_MAX: usize = 8 << 10;
-/// The longest value that is masked in Base64, in bytes: credentials are short.
-const BASE64_MAX: usize = 1 << 10;
+/// The longest value that is masked in Base64 and in all styles of JSON, in bytes: credentials are short.
+const SHORT_MAX: usize = 1 << 10;
+/// The styles of JSON, the first ones, that longer values are masked in.
+const LONG_STYLES: usize = 2;
 
 /// The masks of a destination.
 pub(super) struct Masks {
@@ -134,20 +136,21 @@ fn add_forms(owner: usize, secret: &Secret, forms: &mut Vec<Form>) {
         }
     };
     add(Zeroizing::new(value.to_vec()), placeholder);
-    if let Some(escaped) = forms::json_escape(value) {
-        let placeholder = forms::json_escape(placeholder).unwrap_or_default();
-        // Some libraries escape slashes too.
-        let slashes =
-            Zeroizing::new(escaped.split(|&byte| byte == b'/').collect::<Vec<_>>().join(&b"\\/"[..]));
-        add(escaped, &placeholder);
-        add(slashes, &placeholder);
+    let escaped = JsonStyle::PLAIN.escape(placeholder).unwrap_or_default();
+    let styles = if value.len() <= SHORT_MAX { JsonStyle::COMMON.len() } else { LONG_STYLES };
+    for style in &JsonStyle::COMMON[..styles] {
+        if let Some(text) = style.escape(value) {
+            add(text, &escaped);
+        }
     }
     if value.len() <= PERCENT_ENCODED_MAX {
         add(forms::percent_encode(value), &forms::percent_encode(placeholder));
     }
-    if (BODY_MASK_MIN..=BASE64_MAX).contains(&value.len()) {
+    if (BODY_MASK_MIN..=SHORT_MAX).contains(&value.len()) {
         for core in forms::base64_cores(value) {
+            let for_urls = core.iter().map(|&letter| forms::url_letter(letter)).collect();
             add(core, placeholder);
+            add(Zeroizing::new(for_urls), placeholder);
         }
     }
 }

@@ -4,7 +4,7 @@ use super::{ELSEWHERE, HOST, at, headers, replacer, run, secret};
 use crate::secret::Secret;
 use crate::substitute::Substitution;
 use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use http::{HeaderMap, Response};
 use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
 
@@ -61,6 +61,42 @@ fn base64_of_a_value_is_masked_at_every_position() {
             assert!(after.len() <= 4 + rest.len(), "{masked}");
             assert_eq!(masked_header(&here, &encoded), masked);
         }
+    }
+}
+
+#[test]
+fn base64_for_urls_is_masked_too() {
+    let value = "~~~???>>>ÿÿÿ";
+    let here = at(HOST, [secret("KEY", value)]);
+    for before in ["", "u", "us"] {
+        let encoded = BASE64_URL_SAFE_NO_PAD.encode(format!("{before}{value}"));
+        assert!(encoded.contains('-') && encoded.contains('_'), "{encoded}");
+        let masked = masked_header(&here, &encoded);
+        let (start, end) = masked.split_once("$MSB_KEY").unwrap();
+        assert!(start.len() <= before.len() * 8 / 6 + 2 && end.len() <= 1, "{masked}");
+    }
+}
+
+#[test]
+fn the_escapes_of_json_libraries_are_masked() {
+    let here = at(HOST, [secret("KEY", "a<b>&c='d'/\"e\\+`é😀")]);
+    let whole: String = "a<b>&c='d'/\"e\\+`é😀".encode_utf16().map(|unit| format!("\\u{unit:04X}")).collect();
+    for escaped in [
+        // As `json.dumps` of Python and `json_encode` of PHP write it.
+        r#"a<b>&c='d'/\"e\\+`\u00e9\ud83d\ude00"#,
+        r#"a<b>&c='d'\/\"e\\+`\u00e9\ud83d\ude00"#,
+        // As `encoding/json` of Go, Gson and `System.Text.Json` of .NET write it.
+        r#"a\u003cb\u003e\u0026c='d'/\"e\\+`é😀"#,
+        r#"a\u003cb\u003e\u0026c\u003d\u0027d\u0027/\"e\\+`é😀"#,
+        r#"a\u003Cb\u003E\u0026c=\u0027d\u0027/\u0022e\\\u002B\u0060\u00E9\uD83D\uDE00"#,
+        &whole,
+        &whole.to_lowercase(),
+    ] {
+        let text = format!("[\"{escaped}\"]");
+        let decoded: Vec<String> = serde_json::from_str(&text).unwrap();
+        assert_eq!(decoded, ["a<b>&c='d'/\"e\\+`é😀"]);
+        assert_eq!(masked_body(&here, &HeaderMap::new(), text.as_bytes()), b"[\"$MSB_KEY\"]", "{escaped}");
+        assert_eq!(masked_header(&here, escaped), "$MSB_KEY", "{escaped}");
     }
 }
 
