@@ -15,6 +15,7 @@ import struct
 import subprocess
 import sys
 import urllib.parse
+import zlib
 from attack import greeting
 
 PATIENCE_SECONDS = 60
@@ -325,6 +326,29 @@ def streams():
     tell("large", outcome(large))
     body = b"0123456789abcdef" * 100_000 + TOKEN.encode()
     tell("upload", once(API, request("/upload", method="POST", body=body)))
+    encodings()
+
+
+def encodings():
+    """Sends bodies with an encoding, in which the placeholder is readable: their blocks are stored, not compressed."""
+    text = b"\n".join([TOKEN.encode(), bytes(range(256)) * 100, TOKEN.encode(), b"0123456789abcdef" * 2000, TOKEN.encode()])
+    assert len(text) < 1 << 16
+    packed = {
+        "gzip": gzip.compress(text, 0, mtime=0),
+        "deflate": zlib.compress(text, 0),
+        # A window of 16 bits, an uncompressed meta-block with its length, and an empty last one.
+        "br": (1 << 20 | len(text) - 1 << 4).to_bytes(3, "little") + text + b"\3",
+        # A frame of one segment with its length, and a raw block, which is the last one.
+        "zstd": struct.pack("<IBI", 0xFD2FB528, 0xA0, len(text)) + (1 | len(text) << 3).to_bytes(3, "little") + text,
+    }
+    with connect(API) as stream:
+        answers = Buffered(stream)
+        for coding, body in packed.items():
+            fields = [f"Content-Encoding: {coding}", "Content-Type: text/plain"]
+            chunks = [body[at:at + 997] for at in range(0, len(body), 997)]
+            for how, options in (("length", {"body": body}), ("chunks", {"chunks": chunks})):
+                stream.sendall(request(f"/encoded/{coding}/{how}", method="POST", headers=fields, **options))
+                tell(f"{coding} {how} {hashlib.sha256(body).hexdigest()}", outcome(lambda: answer(answers)))
 
 
 GROUPS = {"arriving": arriving, "elsewhere": elsewhere, "handshakes": handshakes, "streams": streams}

@@ -4,6 +4,7 @@ use crate::process::Process;
 use memchr::memmem::Finder;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
+use std::process::Command;
 
 const PART_BYTES: usize = 4 * 1024 * 1024;
 
@@ -49,4 +50,33 @@ pub fn dumped(process: Process) -> u64 {
     let path = format!("/proc/{}/coredump_filter", process.pid);
     let text = fs::read_to_string(path).expect("a process of this user");
     u64::from_str_radix(text.trim(), 16).expect("a number")
+}
+
+/// The memory that a core dump has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Core {
+    /// What the kernel would dump.
+    Dumped,
+    /// All kinds of memory, without what is excluded from dumps by itself (`MADV_DONTDUMP`).
+    WithoutExcluded,
+    /// Everything.
+    Everything,
+}
+
+/// Returns a core dump of a process, which goes on.
+pub fn core(process: Process, core: Core) -> Vec<u8> {
+    let on = |on| if on { "on" } else { "off" };
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let path = folder.path().join("core");
+    let commands = [
+        format!("set use-coredump-filter {}", on(core == Core::Dumped)),
+        format!("set dump-excluded-mappings {}", on(core == Core::Everything)),
+        format!("generate-core-file {}", path.display()),
+    ];
+    let mut gdb = Command::new("gdb");
+    gdb.args(["--batch", "--nx", "-iex", "set debuginfod enabled off", "-iex", "set auto-load off"]);
+    gdb.args(["-p", &process.pid.to_string()]);
+    commands.iter().for_each(|command| _ = gdb.args(["-ex", command]));
+    let output = gdb.output().expect("gdb is installed");
+    fs::read(&path).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)))
 }

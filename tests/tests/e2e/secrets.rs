@@ -1,6 +1,8 @@
 //! The value of a secret is in no file and no output, whatever command reads the Sandboxfile.
 
 use std::fmt::Write as _;
+use tests::memory::Core;
+use tests::process::Process;
 use tests::{Project, Run, memory};
 
 const FILE: &str = r#"
@@ -58,6 +60,17 @@ fn holding_processes(value: &str) -> Vec<u32> {
     let entries = std::fs::read_dir("/proc").expect("processes").flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     pids.filter(|pid| holds(*pid)).collect()
+}
+
+/// Asserts that no core dump of a supervisor has the value, not even one of all memory that is not excluded by itself.
+fn assert_not_in_cores(supervisor: Process) {
+    let has = |core: &[u8], text: &str| memchr::memmem::find(core, text.as_bytes()).is_some();
+    for (kind, known) in [(Core::Dumped, "msb"), (Core::WithoutExcluded, "api.example.org")] {
+        let core = memory::core(supervisor, kind);
+        assert!(has(&core, known), "the search does not find what is in a core of {kind:?}");
+        assert!(spellings(CANARY).iter().all(|text| !has(&core, text)), "a core of {kind:?} has the value");
+    }
+    assert!(has(&memory::core(supervisor, Core::Everything), CANARY), "a core of everything has no value");
 }
 
 #[test]
@@ -128,6 +141,7 @@ fn the_value_of_a_secret_is_in_no_file_and_no_output() {
     for process in [api.supervisor, api.vmm] {
         assert_eq!(memory::dumped(process), 0, "{process:?}");
     }
+    assert_not_in_cores(api.supervisor);
     assert_eq!(holders(&project, CANARY), "");
     let plain = holders(&project, PLAIN);
     for file in ["./plan.json", "catalog.db", "orders.json", "exec.log"] {

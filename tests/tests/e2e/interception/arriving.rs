@@ -105,6 +105,18 @@ pub fn streams_arrive(world: &World) {
     let upload = world.servers.request("/upload");
     tries.has("upload", &[&upload.digest]);
     assert_eq!(upload.length, u64::try_from(1_600_000 + TOKEN.len()).expect("64 bits"));
+
+    for coding in ["gzip", "deflate", "br", "zstd"] {
+        for (how, length) in [("length", true), ("chunks", false)] {
+            let request = world.servers.request(&format!("/encoded/{coding}/{how}"));
+            // The guest says which bytes it has sent.
+            tries.has(&format!("{coding} {how} {}", request.digest), &["200 "]);
+            assert_eq!(request.header("content-encoding"), coding);
+            let length = if length { request.length.to_string() } else { String::new() };
+            assert_eq!(request.header("content-length"), length, "{coding} {how}");
+            assert_eq!(request.text().matches("$MSB_TOKEN$").count(), 3, "{coding} {how}");
+        }
+    }
 }
 
 /// A clone over HTTPS, whose requests have the value in a header.

@@ -26,7 +26,7 @@ sandbox "box" {
 "#;
 
 /// The clients: a line of a shell with `HOST` for the host, and the paths that it requests.
-const CLIENTS: [(&str, &str, &str); 9] = [
+const CLIENTS: [(&str, &str, &str); 10] = [
     ("curl", "/curl", r#"curl -sS -H "X-Key: $TOKEN" https://HOST/curl"#),
     ("curl, HTTP/1.1", "/curl1", r#"curl -sS --http1.1 -u "user:$TOKEN" https://HOST/curl1"#),
     (
@@ -60,6 +60,7 @@ const CLIENTS: [(&str, &str, &str); 9] = [
         r#"cd /tmp && echo "//HOST/files/npm/:_authToken=$TOKEN" >.npmrc && node /opt/package/bin/npm-cli.js view demo version --registry https://HOST/files/npm/"#,
     ),
     ("java", "/java", "java -cp / Client https://HOST/java"),
+    ("go", "/go", "/client https://HOST/go"),
 ];
 
 #[test]
@@ -139,8 +140,8 @@ fn growth_during(process: Process, action: impl FnOnce()) -> u64 {
     })
 }
 
-/// Unpacks the archive, and adds the Java client and the last npm for the node of Debian 12: debootstrap cannot install
-/// Debian's.
+/// Unpacks the archive, and adds the clients in Java and Go and the last npm for the node of Debian 12: debootstrap cannot
+/// install Debian's.
 fn make_image(project: &Project, archive: &Path) {
     let image = project.directory().join("image");
     fs::create_dir(&image).expect("a new directory");
@@ -149,11 +150,15 @@ fn make_image(project: &Project, archive: &Path) {
         assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     };
     run(Command::new("tar").arg("-xpf").arg(archive).arg("-C").arg(&image));
-    let source = installation::root().join("tests/guest/Client.java");
+    let sources = installation::root().join("tests/guest");
     run(Command::new("npm").args(["pack", "--silent", NPM]).current_dir(project.directory()));
     let package = project.directory().join(NPM.replace('@', "-") + ".tgz");
     run(Command::new("tar").arg("-xzf").arg(package).arg("-C").arg(image.join("opt")));
-    run(Command::new("javac").args(["--release", "17", "-d"]).arg(&image).arg(source));
+    run(Command::new("javac").args(["--release", "17", "-d"]).arg(&image).arg(sources.join("Client.java")));
+    // Without C, so that it has no libraries.
+    let mut go = Command::new("go");
+    go.args(["build", "-o"]).arg(image.join("client")).arg(sources.join("client.go"));
+    run(go.env("CGO_ENABLED", "0").env("GOCACHE", project.directory().join("go")));
 }
 
 /// Creates a package for pip and one for npm.
