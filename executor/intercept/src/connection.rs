@@ -24,8 +24,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::StartHandshake;
 use tokio_rustls::server::TlsStream;
 
-/// The time limit of a handshake with the guest.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The time limit of a handshake with the guest. Java in a busy emulated guest takes more than half of it.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The buffer of each direction that is copied.
 const COPY_BYTES: usize = 32 * 1024;
 

@@ -4,12 +4,20 @@ use crate::Secret;
 use crate::authority::Leaves;
 use crate::clock::Clock;
 use crate::event::Events;
+use crate::substitute::Substitution;
 use crate::upstream::{HostRoots, Upstreams};
 use ::rules::rule::{DomainName, HostPattern};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
-use std::collections::BTreeSet;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock};
+
+/// The limit of destinations whose secrets stay prepared.
+const PREPARED_MAX: usize = 64;
+
+/// The name of a host that is an address, which no pattern for a host matches.
+static UNNAMED: LazyLock<DomainName> =
+    LazyLock::new(|| DomainName::new("invalid").expect("a name of one label"));
 
 /// The rules of interception of a sandbox.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +54,19 @@ pub(crate) struct Current {
     pub(crate) secrets: Arc<[Secret]>,
     pub(crate) upstreams: Arc<Upstreams>,
     bypass: BTreeSet<HostPattern>,
+    /// For all connections: to prepare secrets takes about as long as a handshake.
+    prepared: Mutex<HashMap<Requested, Arc<Substitution>>>,
+}
+
+/// The destination of a request, as far as secrets depend on it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Requested {
+    /// The host, unless it is an address.
+    pub(crate) name: Option<DomainName>,
+    /// Whether the name resolved to the server's address.
+    pub(crate) is_verified: bool,
+    /// Whether the connection has TLS.
+    pub(crate) tls: bool,
 }
 
 impl Current {
@@ -57,7 +78,24 @@ impl Current {
     ) -> Self {
         let Rules { secrets, bypass, cas } = rules;
         let upstreams = Upstreams::new(Arc::clone(provider), Arc::clone(clock), Arc::clone(roots), cas);
-        Self { secrets: secrets.into(), upstreams: Arc::new(upstreams), bypass }
+        Self { secrets: secrets.into(), upstreams: Arc::new(upstreams), bypass, prepared: Mutex::default() }
+    }
+
+    /// Returns the secrets for a destination.
+    pub(crate) fn substitution(&self, requested: &Requested) -> Arc<Substitution> {
+        let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(substitution) = prepared.get(requested) {
+            return Arc::clone(substitution);
+        }
+        let Requested { name, is_verified, tls } = requested;
+        let verified = name.as_ref().filter(|_| *is_verified);
+        let name = name.as_ref().unwrap_or(&UNNAMED);
+        let substitution = Arc::new(Substitution::new(Arc::clone(&self.secrets), verified, name, *tls));
+        if prepared.len() >= PREPARED_MAX {
+            prepared.clear();
+        }
+        prepared.insert(requested.clone(), Arc::clone(&substitution));
+        substitution
     }
 
     /// Returns whether connections to a host are not intercepted.

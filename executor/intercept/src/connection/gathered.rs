@@ -5,6 +5,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+/// The bytes after which a read is enough: about what is written at once, and what stays in a processor's cache.
+const GATHERED_BYTES: usize = 64 * 1024;
+
 /// A stream that fills the buffers of reads as far as it can without waiting. A stream of TLS ends a read after each
 /// record, so that each record of a body would be written on its own.
 #[derive(Debug)]
@@ -34,7 +37,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gathered<S> {
         loop {
             let before = buffer.filled().len();
             match Pin::new(&mut this.stream).poll_read(context, buffer) {
-                Poll::Ready(Ok(())) if buffer.filled().len() > before && buffer.remaining() > 0 => {}
+                Poll::Ready(Ok(())) if buffer.filled().len() > before && has_room(buffer, begin) => {}
                 Poll::Ready(Err(error)) if before > begin => {
                     this.error = Some(error);
                     return Poll::Ready(Ok(()));
@@ -44,6 +47,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gathered<S> {
             }
         }
     }
+}
+
+fn has_room(buffer: &ReadBuf<'_>, begin: usize) -> bool {
+    buffer.remaining() > 0 && buffer.filled().len() - begin < GATHERED_BYTES
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {

@@ -6,7 +6,7 @@ use super::body::{Body, BoxError, BufferError, Trailers, buffer};
 use super::headers::{Hop, add_hop, is_bodyless, take_hop};
 use super::{Destination, HttpVersion, Outcome, host};
 use crate::event::{BadRequest, Event, Reason};
-use crate::rules::{Current, Shared};
+use crate::rules::{Current, Requested, Shared};
 use crate::substitute::{BodyPlan, Substitution, Violation, is_bufferable};
 use crate::upstream::UpstreamError;
 use ::rules::rule::DomainName;
@@ -19,17 +19,13 @@ use hyper::client::conn::{TrySendError, http1, http2};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use std::error::Error;
-use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// The time that the end of a connection has to be noticed, after a request on it failed.
 const OUTCOME_TIMEOUT: Duration = Duration::from_secs(1);
 /// The buffer of each direction of an upgraded connection.
 const COPY_BYTES: usize = 32 * 1024;
-
-/// The name of a host that is an address, which no pattern for a host matches.
-static UNNAMED: LazyLock<DomainName> =
-    LazyLock::new(|| DomainName::new("invalid").expect("a name of one label"));
 
 /// Sends requests to the server of a connection.
 pub(super) enum Client {
@@ -221,10 +217,11 @@ impl Exchange {
         {
             return Arc::clone(&prepared.substitution);
         }
-        let verified = requested.filter(|name| self.destination.names.contains(name));
-        let tls = self.destination.sni.is_some();
-        let secrets = Arc::clone(&current.secrets);
-        let substitution = Arc::new(Substitution::new(secrets, verified, requested.unwrap_or(&UNNAMED), tls));
+        let substitution = current.substitution(&Requested {
+            name: requested.cloned(),
+            is_verified: requested.is_some_and(|name| self.destination.names.contains(name)),
+            tls: self.destination.sni.is_some(),
+        });
         *prepared = Some(Prepared {
             current,
             requested: requested.cloned(),

@@ -59,8 +59,8 @@ const CLIENTS: [(&str, &str, &str); 10] = [
         "/files/npm/demo",
         r#"cd /tmp && echo "//HOST/files/npm/:_authToken=$TOKEN" >.npmrc && node /opt/package/bin/npm-cli.js view demo version --registry https://HOST/files/npm/"#,
     ),
-    ("java", "/java", "java -cp / Client https://HOST/java"),
     ("go", "/go", "/client https://HOST/go"),
+    ("java", "/java", "java -cp / Client https://HOST/java"),
 ];
 
 #[test]

@@ -89,8 +89,12 @@ impl World {
     /// Takes the sandboxes down. No server but the right ones saw a value, and the guest never had one.
     pub fn down(self) {
         let processes = self.project.processes("box");
+        let core = memory::core(processes.supervisor, memory::Core::Dumped);
+        let in_core = |text: &str| memchr::memmem::find(&core, text.as_bytes()).is_some();
+        assert!(in_core("msb"), "the core of the supervisor is searched");
         for (name, value) in VALUES.into_iter().filter(|(name, _)| *name != "HOST_LAST") {
             assert!(memory::contains(processes.supervisor, value), "its memory is searched for {name}");
+            assert!(!in_core(value), "a core of the supervisor has the value of {name}");
             assert!(!memory::contains(processes.vmm, value), "the guest's memory has the value of {name}");
         }
         assert!(memory::contains(processes.vmm, "sk-other-placeholder"), "the guest's memory is searched");
