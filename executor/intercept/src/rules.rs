@@ -128,3 +128,28 @@ impl Shared {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+
+    #[test]
+    fn secrets_are_prepared_once_for_a_destination() {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let current = Current::new(Rules::default(), &provider, &clock, &Arc::default());
+        let requested = |name: &str, is_verified| {
+            let name = Some(DomainName::new(name).unwrap());
+            current.substitution(&Requested { name, is_verified, tls: true })
+        };
+        let first = requested("a.example", true);
+        assert!(Arc::ptr_eq(&first, &requested("a.example", true)));
+        assert!(!Arc::ptr_eq(&first, &requested("a.example", false)));
+        assert!(!Arc::ptr_eq(&first, &requested("b.example", true)));
+        for number in 0..2 * PREPARED_MAX {
+            requested(&format!("{number}.example"), false);
+        }
+        assert!(current.prepared.lock().unwrap().len() <= PREPARED_MAX);
+    }
+}
