@@ -93,6 +93,7 @@ fn as_declared(model: &Model) -> Snapshot {
         external: Default::default(),
         mount_obstacle: None,
         secret_problems: Default::default(),
+        changed_values: Default::default(),
     }
 }
 

@@ -152,6 +152,7 @@ fn started<'a>(name: &SandboxName, sandbox: &'a ObservedSandbox) -> TargetState<
         definition: &sandbox.spec.definition,
         build_image: true,
         update: if is_whole { SpecUpdate::None } else { SpecUpdate::Offline },
+        values: BTreeSet::new(),
         start: true,
         post_start: sandbox.spec.definition.hooks.get(&HookEvent::PostStart).cloned(),
     }

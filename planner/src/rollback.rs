@@ -127,7 +127,9 @@ impl RollbackBuilder {
         let [ran, runs] = [old, new].map(|sandbox| runs(&sandbox.status));
         if how.live && !how.stopped {
             if changed {
-                self.add(StepId::Live(name.into()), Ensure::Live { identity, spec: spec() }, None);
+                // Earlier values are not known any more.
+                let ensure = Ensure::Live { identity, spec: spec(), values: BTreeSet::new() };
+                self.add(StepId::Live(name.into()), ensure, None);
             }
             return;
         }

@@ -82,6 +82,7 @@ pub fn staleness(then: &Snapshot, now: &Snapshot) -> Vec<Staleness> {
         held_ports: _,
         mount_obstacle: _,
         secret_problems: _,
+        changed_values: _,
     } = then;
     let mut found = differences([sandboxes, &now.sandboxes], Subject::Sandbox, |then, now| {
         compare(then, now, compare_sandboxes)

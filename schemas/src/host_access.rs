@@ -42,8 +42,12 @@ pub enum HostAccessKind {
     SecretVariable,
     /// A command on the host that prints a secret.
     SecretCommand,
+    /// An entry of the user's keyring with a secret.
+    SecretKeyring,
     /// A file with certificates of CAs.
     CaFile,
+    /// A proxy that all connections to other machines go through.
+    Proxy,
     /// Connections to the host or to networks that are not public.
     Network,
     /// A port that is open to other machines.
@@ -65,6 +69,8 @@ impl HostAccessKind {
             Self::SecretFile => "takes a secret from the file",
             Self::SecretVariable => "takes a secret from the variable",
             Self::SecretCommand => "runs on this host, for a secret,",
+            Self::SecretKeyring => "takes a secret from the keyring's entry for",
+            Self::Proxy => "connects to other machines through the proxy",
             Self::CaFile => "reads CA certificates from the file",
             Self::Network => "may connect to more than public addresses:",
             Self::Port => "publishes to other machines the port",
@@ -87,7 +93,13 @@ impl HostAccessKind {
             | Self::Sync
             | Self::SecretFile
             | Self::CaFile => true,
-            Self::Volume | Self::SecretVariable | Self::SecretCommand | Self::Network | Self::Port => false,
+            Self::Volume
+            | Self::SecretVariable
+            | Self::SecretCommand
+            | Self::SecretKeyring
+            | Self::Proxy
+            | Self::Network
+            | Self::Port => false,
         }
     }
 }

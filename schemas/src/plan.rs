@@ -2,7 +2,7 @@
 
 use crate::digest::Digest;
 use crate::name::{ProjectName, SandboxId, SandboxName, VolumeName};
-use crate::spec::{Condition, HookEvent, PinnedImage, SandboxSpec, VolumeSpec};
+use crate::spec::{Condition, HookEvent, PinnedImage, SandboxSpec, ValueName, VolumeSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -235,6 +235,9 @@ pub enum Ensure {
         identity: Identity,
         /// Its whole desired state.
         spec: Box<SandboxSpec>,
+        /// The values that are read again on this host and passed on if they differ.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        values: BTreeSet<ValueName>,
     },
     /// No process of the sandbox runs with the spec of this digest.
     Stopped {

@@ -3,7 +3,7 @@
 use crate::digest::Digest;
 use crate::name::{ProjectName, SandboxId, SandboxName, VolumeName};
 use crate::spec::limits::SECRET_BYTES_MAX;
-use crate::spec::{ImageReference, PortProtocol, SandboxSpec, VolumeSpec};
+use crate::spec::{ImageReference, PortProtocol, SandboxSpec, ValueName, VolumeSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -31,9 +31,12 @@ pub struct Snapshot {
     /// Why the driver cannot serve mounts on this host; `None` if it can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mount_obstacle: Option<MountObstacle>,
-    /// The secrets of the model whose values cannot be read, by sandbox and by name.
+    /// The values of the model that cannot be read, by sandbox.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub secret_problems: BTreeMap<SandboxName, BTreeMap<String, SecretProblem>>,
+    pub secret_problems: BTreeMap<SandboxName, BTreeMap<ValueName, SecretProblem>>,
+    /// The values that have changed on this host since the running sandboxes received them, by sandbox.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub changed_values: BTreeMap<SandboxName, BTreeSet<ValueName>>,
 }
 
 /// Why the value of a secret cannot be used. It never contains the value, or a part of it.
@@ -67,6 +70,18 @@ pub enum SecretProblem {
         program: String,
         /// How it fails, as a verb phrase such as `exited with code 1`.
         reason: String,
+    },
+    /// The program that reads keyrings is not installed.
+    #[error("`secret-tool`, which reads the keyring, is not installed: install the package {package}")]
+    NoKeyringTool {
+        /// The package that contains it.
+        package: String,
+    },
+    /// The keyring has no such entry, or is locked or not there.
+    #[error("the keyring has no entry with {attributes}, or is locked")]
+    NotInKeyring {
+        /// The attributes, as `secret-tool` takes them.
+        attributes: String,
     },
     /// The value is empty.
     #[error("its value is empty")]
@@ -301,7 +316,8 @@ pub struct ObservedImage {
 impl Snapshot {
     /// Returns the digest of the state that a plan depends on, which is all but health, ports in use, external volumes,
     /// abilities of the host and values of secrets: a port that is taken, a volume that is missing or a value that cannot be
-    /// read blocks the sandbox in the plan, and if that happens later, it fails the start.
+    /// read blocks the sandbox in the plan, and if that happens later, it fails the start. Values are compared again when
+    /// they are passed on.
     pub fn digest(&self) -> Digest {
         let Self {
             project,
@@ -313,6 +329,7 @@ impl Snapshot {
             held_ports: _,
             mount_obstacle: _,
             secret_problems: _,
+            changed_values: _,
         } = self;
         let sandboxes: Vec<_> = sandboxes
             .iter()

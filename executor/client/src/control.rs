@@ -2,15 +2,21 @@
 //!
 //! JSON Lines both ways over a Unix stream socket. A client sends one [`Request`] per line; the supervisor answers each
 //! with [`Event::Done`] or [`Event::Refused`]. After [`Request::Watch`] it sends [`Event::State`] now and at every change,
-//! and after [`Request::Listen`] [`Event::Output`], until either side closes.
+//! and after [`Request::Listen`] [`Event::Output`], until either side closes. A file in memory with values of secrets comes as
+//! a descriptor beside the request, so that no buffer contains them.
 
+mod descriptor;
+
+use descriptor::DescriptorReader;
 use executor_host::state::State;
 use executor_log::Entry;
 use protocol::latest::ExecRequest;
 use schemas::name::SandboxId;
-use schemas::spec::SandboxSpec;
+use schemas::spec::{SandboxSpec, ValueName};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -49,6 +55,10 @@ pub enum Request {
         /// The whole new spec.
         spec: Box<SandboxSpec>,
     },
+    /// Compare the values in the file that comes with the request with those of the sandbox.
+    CompareValues,
+    /// Replace the values of the sandbox that differ from those in the file that comes with the request.
+    ReplaceValues,
 }
 
 /// A message of a supervisor.
@@ -73,6 +83,11 @@ pub enum Event {
         code: i32,
         /// The cause.
         message: String,
+    },
+    /// Values were compared, or replaced.
+    ValuesDiffer {
+        /// The values that differ, or did.
+        names: BTreeSet<ValueName>,
     },
     /// The guest did not answer in time.
     Unresponsive,
@@ -170,6 +185,27 @@ impl ControlClient {
         self.answer(request, |event| matches!(event, Event::Done).then_some(())).await
     }
 
+    /// Sends the request [`Request::CompareValues`] or [`Request::ReplaceValues`] with a file of values; returns the values
+    /// that differ.
+    ///
+    /// # Errors
+    ///
+    /// As [`ControlClient::ask`].
+    pub async fn ask_about_values(
+        &mut self,
+        request: &Request,
+        values: &OwnedFd,
+    ) -> io::Result<BTreeSet<ValueName>> {
+        let line = line(request)?;
+        let sent = descriptor::send(&self.writer, &line, values).await?;
+        self.writer.write_all(line.get(sent..).unwrap_or_default()).await?;
+        self.answered(|event| match event {
+            Event::ValuesDiffer { names } => Some(names),
+            _ => None,
+        })
+        .await
+    }
+
     /// Receives the next watched state, skipping other events. Cancel safe.
     ///
     /// # Errors
@@ -188,6 +224,11 @@ impl ControlClient {
     /// Sends a request and waits for the event that answers it.
     async fn answer<T>(&mut self, request: &Request, read: impl Fn(Event) -> Option<T>) -> io::Result<T> {
         self.send(request).await?;
+        self.answered(read).await
+    }
+
+    /// Waits for the event that answers the last request.
+    async fn answered<T>(&mut self, read: impl Fn(Event) -> Option<T>) -> io::Result<T> {
         loop {
             match self.next().await? {
                 Some(Event::Refused { message }) => return Err(io::Error::other(message)),
@@ -247,15 +288,19 @@ pub async fn current_state(socket: &Path) -> Option<State> {
 ///
 /// If the connection is closed.
 pub async fn write_line(writer: &mut OwnedWriteHalf, value: &impl Serialize) -> io::Result<()> {
+    writer.write_all(&line(value)?).await
+}
+
+fn line(value: &impl Serialize) -> io::Result<Vec<u8>> {
     let mut line = serde_json::to_vec(value)?;
     line.push(b'\n');
-    writer.write_all(&line).await
+    Ok(line)
 }
 
 /// Reads values, one per line.
 #[derive(Debug)]
 pub struct LineReader {
-    reader: BufReader<OwnedReadHalf>,
+    reader: BufReader<DescriptorReader>,
     /// The start of an incomplete line, so that a cancelled read loses nothing.
     line: Vec<u8>,
 }
@@ -263,7 +308,12 @@ pub struct LineReader {
 impl LineReader {
     /// Wraps the reading half of a connection.
     pub fn new(reader: OwnedReadHalf) -> Self {
-        Self { reader: BufReader::new(reader), line: Vec::new() }
+        Self { reader: BufReader::new(DescriptorReader::new(reader)), line: Vec::new() }
+    }
+
+    /// Takes the last descriptor that came with the bytes read so far.
+    pub fn take_descriptor(&mut self) -> Option<OwnedFd> {
+        self.reader.get_mut().received.take()
     }
 
     /// Reads one line as a value; `None` at the end. Cancel safe.

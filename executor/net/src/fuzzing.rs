@@ -3,6 +3,7 @@
 use crate::address::{Addresses, Pools};
 use crate::dns::{Answered, Client, ClientQuery, NameRules, NameServer, TcpSession};
 use crate::http::{self, Head, Request};
+use crate::proxy::{Destination, Handshake, Next, Password, UpstreamProxy};
 use crate::sni::{self, ServerName};
 use crate::wire::{self, Frame, Packet, Unreachable};
 use hickory_proto::op::{Message, Query};
@@ -34,6 +35,51 @@ pub fn request_head(bytes: &[u8]) -> Option<Result<(DomainName, usize, Body), &'
         Head::Refused(why) => Some(Err(why)),
         Head::Request(Request { host, length, body }) => Some(Ok((host, length, body))),
     }
+}
+
+/// The end of a handshake with a proxy.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Shaken {
+    /// The messages that were sent.
+    pub sent: Vec<Vec<u8>>,
+    /// The number of bytes that were the proxy's, if it opened the connection; `None` while more bytes are needed.
+    pub opened: Option<Result<usize, String>>,
+}
+
+/// The proxies of [`proxy_handshake`].
+const PROXIES: [&str; 4] = ["http://proxy:1", "http://me@proxy:1", "socks5://proxy:1", "socks5://me@proxy:1"];
+
+/// Plays a handshake with a proxy of one of four kinds that sends these bytes, at most `step` at a time.
+pub fn proxy_handshake(kind: u8, bytes: &[u8], step: usize) -> Shaken {
+    let url = PROXIES[usize::from(kind) % PROXIES.len()].parse().expect("a URL");
+    let proxy = UpstreamProxy { url, password: Some(Password::new(b"password".to_vec())) };
+    let name = DomainName::new("a.test").expect("a name");
+    let (mut handshake, first) =
+        Handshake::start(&proxy, &Destination::Name(name, 443)).expect("a short password");
+    let mut shaken = Shaken { sent: vec![first.to_vec()], opened: None };
+    let mut at = 0;
+    while at < bytes.len() {
+        let end = bytes.len().min(at + step.max(1));
+        match handshake.receive(&bytes[at..end]) {
+            Ok((taken, next)) => {
+                assert!(taken > 0 && taken <= end - at, "{taken} of {} bytes", end - at);
+                at += taken;
+                match next {
+                    Next::More => assert_eq!(at, end, "the rest is not the server's"),
+                    Next::Send(message) => shaken.sent.push(message.to_vec()),
+                    Next::Open => {
+                        shaken.opened = Some(Ok(at));
+                        break;
+                    }
+                }
+            }
+            Err(failure) => {
+                shaken.opened = Some(Err(failure.to_string()));
+                break;
+            }
+        }
+    }
+    shaken
 }
 
 /// Parses the first line of a chunk: its length and the length of the data; `None` while more bytes are needed.

@@ -17,7 +17,10 @@ use executor_log::Rotation;
 use schemas::digest::Digest;
 use schemas::name::{ProjectName, SandboxId, SandboxName};
 use schemas::plan::{Ensure, Identity, PLAN_VERSION, PlanGraph, Step, StepId};
-use schemas::spec::{Definition, ImageReference, PinnedImage, RestartPolicy, Role, SandboxSpec};
+use schemas::spec::{
+    Definition, ImageReference, PinnedImage, RestartPolicy, Role, SandboxSpec, Secret, SecretSource,
+    UpstreamProxy, ValueName,
+};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::{FromRawFd, OwnedFd};
@@ -50,9 +53,15 @@ fn guest(name: &str) -> Guest {
 fn supervisor_process() {
     let Ok(arguments) = std::env::var(ARGUMENTS) else { return };
     let words: Vec<_> = arguments.split(' ').collect();
-    let ["supervise", id, "--watcher", watcher] = words[..] else { panic!("{words:?}") };
+    let ["supervise", id, "--watcher", watcher, ref rest @ ..] = words[..] else { panic!("{words:?}") };
     // SAFETY: the spawner passed it for this process to own, and nothing else here uses its number.
-    let watcher = unsafe { OwnedFd::from_raw_fd(watcher.parse().unwrap()) };
+    let inherited = |number: &str| unsafe { OwnedFd::from_raw_fd(number.parse().unwrap()) };
+    let secrets = match rest {
+        [] => None,
+        ["--secrets", secrets] => Some(inherited(secrets)),
+        _ => panic!("{words:?}"),
+    };
+    let watcher = Some(inherited(watcher));
     let home = Home::open(std::env::var_os(HOME).unwrap().into()).unwrap();
     let driver = FakeDriver::new(guest(&std::env::var(GUEST).unwrap()));
     let supervisor = Supervisor {
@@ -62,7 +71,7 @@ fn supervisor_process() {
         runtime_log: &RuntimeLog::default(),
         rotation: Rotation::default(),
     };
-    supervisor.run_with(Inherited { watcher: Some(watcher), lease: None, secrets: None }, &driver).unwrap();
+    supervisor.run_with(Inherited { watcher, lease: None, secrets }, &driver).unwrap();
 }
 
 /// A project `shop` with one service `web`.
@@ -134,6 +143,7 @@ impl World {
             external: Default::default(),
             mount_obstacle: None,
             secret_problems: Default::default(),
+            compare_values: false,
         };
         let mut before: Option<StepId> = None;
         let steps = ensures.into_iter().map(|ensure| {
@@ -241,15 +251,74 @@ async fn a_running_sandbox_follows_a_change_once() {
     world.apply([world.made(), world.started()]).await.unwrap();
     let supervisor = world.state().supervisor;
     world.spec.definition.restart = RestartPolicy::Always;
-    let live = || Ensure::Live { identity: world.identity.clone(), spec: Box::new(world.spec.clone()) };
+    let live = || Ensure::Live {
+        identity: world.identity.clone(),
+        spec: Box::new(world.spec.clone()),
+        values: BTreeSet::new(),
+    };
     assert_eq!(world.apply([live()]).await, Ok(vec![Outcome::Updated]));
     assert_eq!(world.apply([live()]).await, Ok(vec![Outcome::NotNeeded]));
     // Its next start would be of another machine, so a running one refuses that.
     world.spec.definition.memory_mib += 1;
-    let live = Ensure::Live { identity: world.identity.clone(), spec: Box::new(world.spec.clone()) };
+    let live = Ensure::Live {
+        identity: world.identity.clone(),
+        spec: Box::new(world.spec.clone()),
+        values: BTreeSet::new(),
+    };
     let failure = world.apply([live]).await.unwrap_err();
     assert_eq!(failure, "the supervisor did not take the change: the change takes a restart");
     assert_eq!(world.state().supervisor, supervisor);
+    world.apply([world.removed()]).await.unwrap();
+}
+
+#[tokio::test]
+async fn changed_values_are_noticed_and_passed_on_once() {
+    let mut world = World::new("runs", true);
+    let files = tempfile::tempdir().unwrap();
+    let file = |name: &str, value: &str| {
+        let path = files.path().join(name);
+        fs::write(&path, value).unwrap();
+        SecretSource::File { path: path.to_str().unwrap().to_owned() }
+    };
+    let secret = |source| Secret::new(source, ["a.example".parse().unwrap()].into());
+    // The second one is read by a command, which is not run to compare it.
+    let command =
+        SecretSource::Command { argv: ["cat", "/proc/sys/kernel/random/uuid"].map(str::to_owned).into() };
+    let secrets = [("TOKEN", secret(file("token", "first"))), ("UUID", secret(command))];
+    world.spec.definition.secrets = secrets.map(|(name, secret)| (name.to_owned(), secret)).into();
+    let (url, password) = ("http://me@127.0.0.1:9".parse().unwrap(), Some(file("password", "first")));
+    world.spec.definition.network.proxy = Some(UpstreamProxy { url, password });
+    world.apply([world.made(), world.started()]).await.unwrap();
+    let Applier { home, catalog, .. } = &*world.applier;
+    let query = ImageQuery { compare_values: true, ..ImageQuery::default() };
+    let changed = || {
+        let mut snapshot = observe(home, catalog, &project(), &query).unwrap();
+        snapshot.changed_values.remove(&world.identity.name).unwrap_or_default()
+    };
+    assert_eq!(changed(), [].into());
+
+    let (token, proxy) = (ValueName::Secret("TOKEN".to_owned()), ValueName::ProxyPassword);
+    file("token", "second");
+    assert_eq!(changed(), [token.clone()].into());
+    file("password", "second");
+    let both: BTreeSet<_> = [token, proxy].into();
+    assert_eq!(changed(), both);
+    let live = || Ensure::Live {
+        identity: world.identity.clone(),
+        spec: Box::new(world.spec.clone()),
+        values: both.clone(),
+    };
+    let supervisor = world.state().supervisor;
+    assert_eq!(world.apply([live()]).await, Ok(vec![Outcome::Updated]));
+    assert_eq!(changed(), [].into());
+    assert_eq!(world.apply([live()]).await, Ok(vec![Outcome::NotNeeded]));
+    assert_eq!(world.state().supervisor, supervisor);
+
+    // One that cannot be read is no change, and cannot be passed on.
+    fs::remove_file(files.path().join("token")).unwrap();
+    assert_eq!(changed(), [].into());
+    let failure = world.apply([live()]).await.unwrap_err();
+    assert!(failure.starts_with("web: the secret TOKEN: there is no file "), "{failure}");
     world.apply([world.removed()]).await.unwrap();
 }
 

@@ -15,7 +15,7 @@ use schemas::digest::Digest;
 use schemas::name::{ProjectName, SandboxId, VolumeName, full_name};
 use schemas::plan::Identity;
 use schemas::snapshot::Exit;
-use schemas::spec::{Definition, HookEvent, MountSource, Network, Role, VolumeSpec};
+use schemas::spec::{Definition, HookEvent, MountSource, Network, Role, ValueName, VolumeSpec};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -107,16 +107,16 @@ impl Applier {
         }
     }
 
-    /// Reads the values of the sandbox's secrets; returns a file in memory with them, or `None` if it has none.
+    /// Reads the values of a sandbox; returns a file in memory with them, or `None` if it has none.
     async fn secrets(&self, launch: &LaunchSpec) -> Result<Option<OwnedFd>, StepFailure> {
-        let secrets = &launch.spec.definition.secrets;
-        if secrets.is_empty() {
+        let definition = &launch.spec.definition;
+        if definition.value_sources().next().is_none() {
             return Ok(None);
         }
         let values =
-            secrets::read_all(secrets, launch.folder.as_deref()).await.map_err(|(name, error)| {
-                StepFailure::new(format!("{}: the secret {name}: {error}", launch.name))
-                    .hint("a secret's value is read whenever its sandbox starts")
+            secrets::read_all(definition, launch.folder.as_deref()).await.map_err(|(name, error)| {
+                StepFailure::new(format!("{}: {}: {error}", launch.name, described(&name)))
+                    .hint("values are read whenever their sandbox starts")
             })?;
         let memory = secrets::send(&values);
         memory.map(Some).map_err(|error| StepFailure::new(format!("cannot pass the secrets on: {error}")))
@@ -162,7 +162,7 @@ impl Applier {
 
     /// Returns the sandbox's addresses, which stay the same while it is recorded and its pools do not change.
     fn addresses(&self, identity: &Identity, network: &Network) -> Result<Addresses, StepFailure> {
-        let Network { default: _, rules: _, ipv4_pool, ipv6_pool } = network;
+        let Network { default: _, rules: _, ipv4_pool, ipv6_pool, proxy: _ } = network;
         let usual = self.settings.pools;
         let pools = Pools { ipv4: ipv4_pool.unwrap_or(usual.ipv4), ipv6: ipv6_pool.unwrap_or(usual.ipv6) };
         self.catalog.network_addresses(&identity.id, pools)?.map_err(|family| {
@@ -230,6 +230,14 @@ impl Applier {
                 return Ok(Some(state));
             }
         }
+    }
+}
+
+/// Names a value for people.
+pub(super) fn described(name: &ValueName) -> String {
+    match name {
+        ValueName::Secret(name) => format!("the secret {name}"),
+        ValueName::ProxyPassword => "the password of the proxy".to_owned(),
     }
 }
 

@@ -1,14 +1,17 @@
 //! Carries out steps: each kind ensures its end state.
 
+use super::start::described;
 use super::{Applier, Outcome, StepFailure};
 use crate::catalog::{CatalogError, SandboxRow};
 use crate::images::{Fetched, ensure_built};
 use crate::reporter::Event;
+use crate::secrets::{self, NotPassedOn, Running};
 use executor_fs::file::remove_if_present;
 use executor_host::home::make_private_folder;
-use schemas::name::{ProjectName, full_name};
+use schemas::name::{ProjectName, SandboxName, full_name};
 use schemas::plan::{Ensure, Identity, StepId};
-use schemas::spec::{PinnedImage, SandboxSpec};
+use schemas::spec::{PinnedImage, SandboxSpec, ValueName};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,7 +30,9 @@ impl Applier {
             Ensure::Condition { identity, condition } => {
                 self.ensure_condition(project, step, identity, *condition).await
             }
-            Ensure::Live { identity, spec } => self.ensure_live(project, identity, spec).await,
+            Ensure::Live { identity, spec, values } => {
+                self.ensure_live(project, identity, (spec, values)).await
+            }
             Ensure::Stopped { identity, spec } => self.ensure_stopped(project, identity, spec).await,
             Ensure::Removed { identity } => self.ensure_removed(project, identity).await,
             Ensure::Volume { name, spec } => self.ensure_volume(project, name, spec).await,
@@ -114,16 +119,38 @@ impl Applier {
         self: &Arc<Self>,
         project: &ProjectName,
         identity: &Identity,
-        spec: &SandboxSpec,
+        (spec, values): (&SandboxSpec, &BTreeSet<ValueName>),
     ) -> Result<Outcome, StepFailure> {
         let row = self.recorded(identity)?;
-        if row.spec == *spec {
-            return Ok(Outcome::NotNeeded);
-        }
+        let mut outcome = Outcome::NotNeeded;
         let run_folder = self.home.sandbox_run(&full_name(project, &identity.name));
-        self.update_running(&run_folder, &identity.id, spec).await?;
-        self.catalog.set_spec(&identity.id, spec)?;
-        Ok(Outcome::Updated)
+        if row.spec != *spec {
+            self.update_running(&run_folder, &identity.id, spec).await?;
+            self.catalog.set_spec(&identity.id, spec)?;
+            outcome = Outcome::Updated;
+        }
+        if !values.is_empty() {
+            let (id, definition) = (identity.id.clone(), &spec.definition);
+            let running = Running { key: (), id, run_folder, definition };
+            match secrets::pass_on(running, values, self.settings.folder.as_deref()).await {
+                Ok(true) => outcome = Outcome::Updated,
+                Ok(false) => {}
+                Err(error) => return Err(not_passed_on(&identity.name, error)),
+            }
+        }
+        Ok(outcome)
+    }
+}
+
+fn not_passed_on(name: &SandboxName, error: NotPassedOn) -> StepFailure {
+    match error {
+        NotPassedOn::Unusable { name: value, problem } => {
+            StepFailure::new(format!("{name}: {}: {problem}", described(&value)))
+        }
+        NotPassedOn::Supervisor(error) => {
+            StepFailure::new(format!("{name}: the supervisor did not take the changed values: {error}"))
+                .hint(format!("`msb restart {name}` starts it with the values of this host"))
+        }
     }
 }
 

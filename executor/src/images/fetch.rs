@@ -112,7 +112,7 @@ impl Sums {
 }
 
 /// Runs a future of a registry client to its end, on a thread with an event loop of its own.
-pub(super) fn blocking<T: Send, F: Future<Output = T>>(
+pub(crate) fn blocking<T: Send, F: Future<Output = T>>(
     work: impl FnOnce() -> F + Send,
 ) -> Result<T, ImagesError> {
     std::thread::scope(|scope| {

@@ -11,6 +11,7 @@ mod keep;
 mod known;
 mod query;
 
+pub(crate) use fetch::blocking;
 pub use fetch::{Fetched, ensure_built};
 pub use keep::{Removed, Usage, prune, remove, usage, users};
 pub use known::{KnownImage, known_images, load_archive, named};

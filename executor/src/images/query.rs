@@ -11,7 +11,7 @@ use schemas::digest::Digest;
 use schemas::lockfile::Platform;
 use schemas::name::{SandboxName, VolumeName};
 use schemas::snapshot::{MountObstacle, ObservedImage, SecretProblem};
-use schemas::spec::{ImageReference, Port};
+use schemas::spec::{ImageReference, Port, ValueName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -45,8 +45,10 @@ pub struct ImageQuery {
     pub external: BTreeSet<VolumeName>,
     /// Why the driver cannot serve mounts on this host; `None` if it can, or need not.
     pub mount_obstacle: Option<MountObstacle>,
-    /// The secrets of the model whose values cannot be read, by sandbox and by name.
-    pub secret_problems: BTreeMap<SandboxName, BTreeMap<String, SecretProblem>>,
+    /// The values of the model that cannot be read, by sandbox.
+    pub secret_problems: BTreeMap<SandboxName, BTreeMap<ValueName, SecretProblem>>,
+    /// Whether the values of running sandboxes are compared with those of the host.
+    pub compare_values: bool,
 }
 
 impl ImageQuery {

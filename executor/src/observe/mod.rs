@@ -4,13 +4,14 @@ mod ports;
 
 use crate::catalog::{Catalog, CatalogError, Recorded, SandboxRow, UnreadableRow, VolumeRow};
 use crate::images::{ImageQuery, ImagesError, observe_image};
+use crate::secrets::{self, Running};
 use executor_host::home::Home;
 use executor_host::state::{Phase, State, read_state};
 use ports::held_ports;
-use schemas::name::{ProjectName, SandboxName, VolumeName};
+use schemas::name::{ProjectName, SandboxName, VolumeName, full_name};
 use schemas::plan::Identity;
 use schemas::snapshot::{Health, ObservedSandbox, ObservedVolume, Snapshot, Status, UnreadableSandbox};
-use schemas::spec::{HookEvent, ImageReference, VolumeSpec};
+use schemas::spec::{HookEvent, ImageReference, ValueName, VolumeSpec};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -70,6 +71,8 @@ pub fn observe(
             (name, ObservedSandbox { id, generation, spec, status, post_start_pending, created, should_run })
         })
         .collect();
+    let changed_values =
+        if query.compare_values { changed(home, project, &sandboxes) } else { BTreeMap::new() };
     let unreadable: BTreeMap<SandboxName, UnreadableSandbox> = unreadable
         .into_iter()
         .map(|UnreadableRow { project: _, identity, reason }| {
@@ -99,12 +102,30 @@ pub fn observe(
         held_ports,
         mount_obstacle: query.mount_obstacle.clone(),
         secret_problems: query.secret_problems.clone(),
+        changed_values,
     };
     if failures.is_empty() {
         Ok(snapshot)
     } else {
         Err(ObserveError::Images { failures, rest: Box::new(snapshot) })
     }
+}
+
+/// Finds the values of running sandboxes that have changed on this host.
+fn changed(
+    home: &Home,
+    project: &ProjectName,
+    sandboxes: &BTreeMap<SandboxName, ObservedSandbox>,
+) -> BTreeMap<SandboxName, BTreeSet<ValueName>> {
+    let running =
+        sandboxes.iter().filter(|(_, sandbox)| matches!(sandbox.status, Status::Running { health: _ }));
+    let running = running.map(|(name, sandbox)| Running {
+        key: name.clone(),
+        id: sandbox.id.clone(),
+        run_folder: home.sandbox_run(&full_name(project, name)),
+        definition: &sandbox.spec.definition,
+    });
+    secrets::changed_values(running.collect())
 }
 
 /// The observed sandboxes.

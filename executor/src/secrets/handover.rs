@@ -3,8 +3,11 @@
 //! Format: for each secret, the length of its name as `u32` in native byte order, the name, the length of its value, the
 //! value. Both ends are one program.
 
+use super::Values;
 use executor_intercept::Value;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use schemas::spec::ValueName;
+use schemas::spec::limits::SECRETS_PER_SANDBOX_MAX;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -13,17 +16,19 @@ use zeroize::Zeroizing;
 
 /// The most bytes of a name or a value.
 const PART_BYTES_MAX: u32 = 1024 * 1024;
+/// The most values: all secrets of a sandbox, and the password of its proxy.
+const VALUES_MAX: usize = SECRETS_PER_SANDBOX_MAX + 1;
 
 /// Writes the values to a file in memory.
 ///
 /// # Errors
 ///
 /// If the host has no memory for it.
-pub fn send(values: &BTreeMap<String, Value>) -> io::Result<OwnedFd> {
+pub fn send(values: &Values) -> io::Result<OwnedFd> {
     let memory = memfd_create("secrets", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     let mut file = File::from(memory);
     for (name, value) in values {
-        for part in [name.as_bytes(), value.bytes()] {
+        for part in [name.to_string().as_bytes(), value.bytes()] {
             let length = u32::try_from(part.len()).map_err(io::Error::other)?;
             file.write_all(&length.to_ne_bytes())?;
             file.write_all(part)?;
@@ -39,11 +44,19 @@ pub fn send(values: &BTreeMap<String, Value>) -> io::Result<OwnedFd> {
 /// # Errors
 ///
 /// If it is no such file.
-pub fn receive(memory: OwnedFd) -> io::Result<BTreeMap<String, Value>> {
+pub fn receive(memory: OwnedFd) -> io::Result<Values> {
     let mut file = File::from(memory);
+    // Reading anything else could wait without an end.
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file of values"));
+    }
     let mut values = BTreeMap::new();
     while let Some(name) = part(&mut file)? {
-        let name = String::from_utf8(name.to_vec()).map_err(io::Error::other)?;
+        if values.len() >= VALUES_MAX {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let name: ValueName =
+            std::str::from_utf8(&name).map_err(io::Error::other)?.parse().map_err(io::Error::other)?;
         let value = part(&mut file)?.ok_or(io::ErrorKind::UnexpectedEof)?;
         values.insert(name, Value::new(value.to_vec()));
     }
@@ -73,10 +86,11 @@ mod tests {
 
     #[test]
     fn values_arrive_as_they_were_sent() {
-        let values: BTreeMap<String, Vec<u8>> = [
-            ("EMPTY_NAME_IS_NOT_ONE".to_owned(), b"x".to_vec()),
-            ("LARGE".to_owned(), vec![7; 64 * 1024]),
-            ("TOKEN".to_owned(), b"a value \xff".to_vec()),
+        let secret = |name: &str| ValueName::Secret(name.to_owned());
+        let values: BTreeMap<ValueName, Vec<u8>> = [
+            (ValueName::ProxyPassword, b"x".to_vec()),
+            (secret("LARGE"), vec![7; 64 * 1024]),
+            (secret("TOKEN"), b"a value \xff".to_vec()),
         ]
         .into();
         let sent = values.iter().map(|(name, value)| (name.clone(), Value::new(value.clone()))).collect();
@@ -89,20 +103,31 @@ mod tests {
 
     #[test]
     fn the_file_cannot_be_changed_after_it_was_written() {
-        let sent = BTreeMap::from([("TOKEN".to_owned(), Value::new(b"value".to_vec()))]);
+        let name = ValueName::Secret("TOKEN".to_owned());
+        let sent = Values::from([(name.clone(), Value::new(b"value".to_vec()))]);
         let mut file = File::from(send(&sent).unwrap());
         assert!(file.write_all(b"other").is_err());
         file.rewind().unwrap();
-        assert_eq!(receive(file.into()).unwrap()["TOKEN"].bytes(), b"value");
+        assert_eq!(receive(file.into()).unwrap()[&name].bytes(), b"value");
     }
 
     #[test]
     fn other_files_are_refused() {
-        for bytes in [&b"abc"[..], &[1, 0, 0, 0], &[255; 8], &[1, 0, 0, 0, b'N']] {
+        for bytes in
+            [&b"abc"[..], &[1, 0, 0, 0], &[255; 8], &[1, 0, 0, 0, b'N'], &[1, 0, 0, 0, b'N', 0, 0, 0, 0]]
+        {
             let mut file = tempfile::tempfile().unwrap();
             file.write_all(bytes).unwrap();
             file.rewind().unwrap();
             assert!(receive(file.into()).is_err(), "{bytes:?}");
         }
+        // Nothing is ever written to it.
+        let (pipe, _writer) = rustix::pipe::pipe().unwrap();
+        assert!(receive(pipe).is_err());
+        let many = |count: usize| {
+            let value = |number: usize| (ValueName::Secret(number.to_string()), Value::new(b"x".to_vec()));
+            send(&(0..count).map(value).collect()).unwrap()
+        };
+        assert!(receive(many(VALUES_MAX)).is_ok() && receive(many(VALUES_MAX + 1)).is_err());
     }
 }

@@ -1,18 +1,19 @@
 //! Reads the values of secrets.
 
+use super::{Values, keyring};
 use executor_intercept::Value;
 use schemas::model::Model;
 use schemas::name::SandboxName;
 use schemas::snapshot::SecretProblem;
 use schemas::spec::limits::SECRET_BYTES_MAX;
-use schemas::spec::{Definition, Secret, SecretSource};
+use schemas::spec::{Definition, SecretSource, ValueName};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use zeroize::Zeroize;
@@ -20,29 +21,61 @@ use zeroize::Zeroize;
 /// The time limit of a command that prints a value. People may have to confirm it.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Reads the value of each secret. Relative programs of commands are looked up in `folder`.
+/// Reads all values of a sandbox. Relative programs of commands are looked up in `folder`.
 ///
 /// # Errors
 ///
-/// The name of the first secret whose value cannot be used, with the cause.
+/// The name of the first value that cannot be used, with the cause.
 pub async fn read_all(
-    secrets: &BTreeMap<String, Secret>,
+    definition: &Definition,
     folder: Option<&Path>,
-) -> Result<BTreeMap<String, Value>, (String, SecretProblem)> {
-    let mut values = BTreeMap::new();
-    for (name, secret) in secrets {
-        let value = match &secret.from {
-            SecretSource::Command { argv } => output_of(argv, folder).await,
-            SecretSource::Env { .. } | SecretSource::File { .. } => read(&secret.from),
+) -> Result<Values, (ValueName, SecretProblem)> {
+    read_some(definition, folder, |_| true).await
+}
+
+/// Reads the values of these names.
+pub(super) async fn read_some(
+    definition: &Definition,
+    folder: Option<&Path>,
+    is_wanted: impl Fn(&ValueName) -> bool,
+) -> Result<Values, (ValueName, SecretProblem)> {
+    let mut values = Values::new();
+    for (name, source) in definition.value_sources().filter(|(name, _)| is_wanted(name)) {
+        let bytes = match source {
+            SecretSource::Command { argv } => {
+                output_of(argv, folder).await.map_err(|failure| failure.of_command(argv))
+            }
+            SecretSource::Keyring { service, account } => {
+                let command = keyring::command(service, account.as_deref());
+                let output = output_of(&command, None).await;
+                output.map_err(|failure| failure.of_keyring(service, account.as_deref()))
+            }
+            SecretSource::Env { .. } | SecretSource::File { .. } => read(source),
         };
-        let value = value.and_then(checked).map_err(|error| (name.clone(), error))?;
-        values.insert(name.clone(), value);
+        match bytes.and_then(checked) {
+            Ok(value) => drop(values.insert(name, value)),
+            Err(problem) => return Err((name, problem)),
+        }
     }
     Ok(values)
 }
 
-/// Finds the secrets of a model whose values cannot be used, by sandbox and by name. Commands are not run.
-pub fn problems(model: &Model) -> BTreeMap<SandboxName, BTreeMap<String, SecretProblem>> {
+/// Reads the values that are in variables and files, as far as they can be used.
+pub(super) fn readable(definition: &Definition) -> Values {
+    let sources = definition.value_sources().filter(|(_, source)| is_quick(source));
+    sources.filter_map(|(name, source)| Some((name, read(source).and_then(checked).ok()?))).collect()
+}
+
+/// Whether reading the value runs no program, which may ask for something.
+fn is_quick(source: &SecretSource) -> bool {
+    match source {
+        SecretSource::Env { .. } | SecretSource::File { .. } => true,
+        SecretSource::Command { .. } | SecretSource::Keyring { .. } => false,
+    }
+}
+
+/// Finds the values of a model that cannot be used, by sandbox and by name. No program is run.
+pub fn problems(model: &Model) -> BTreeMap<SandboxName, BTreeMap<ValueName, SecretProblem>> {
     let problems = model.sandboxes().iter().filter_map(|sandbox| {
         let unusable = unusable(sandbox.definition());
         (!unusable.is_empty()).then(|| (sandbox.name().clone(), unusable))
@@ -50,15 +83,19 @@ pub fn problems(model: &Model) -> BTreeMap<SandboxName, BTreeMap<String, SecretP
     problems.collect()
 }
 
-/// Finds the secrets of a sandbox whose values cannot be used. Commands are not run.
-pub fn unusable(definition: &Definition) -> BTreeMap<String, SecretProblem> {
-    let secrets = definition.secrets.iter();
-    secrets.filter_map(|(name, secret)| Some((name.clone(), check(&secret.from).err()?))).collect()
+/// Finds the values of a sandbox that cannot be used. No program is run.
+pub fn unusable(definition: &Definition) -> BTreeMap<ValueName, SecretProblem> {
+    let sources = definition.value_sources();
+    sources.filter_map(|(name, source)| Some((name, check(source).err()?))).collect()
 }
 
 fn check(source: &SecretSource) -> Result<(), SecretProblem> {
     match source {
         SecretSource::Command { argv: _ } => Ok(()),
+        SecretSource::Keyring { service: _, account: _ } => {
+            let path = std::env::var_os("PATH");
+            if keyring::is_installed(path.as_deref()) { Ok(()) } else { Err(keyring::no_tool()) }
+        }
         SecretSource::Env { .. } | SecretSource::File { .. } => read(source).and_then(checked).map(drop),
     }
 }
@@ -84,22 +121,60 @@ fn read(source: &SecretSource) -> Result<Vec<u8>, SecretProblem> {
             file.take(limit()).read_to_end(&mut bytes).map_err(unreadable)?;
             Ok(without_line_end(bytes))
         }
-        SecretSource::Command { argv: _ } => Ok(Vec::new()),
+        SecretSource::Command { argv: _ } | SecretSource::Keyring { .. } => Ok(Vec::new()),
+    }
+}
+
+/// The failure of a program that prints a value.
+enum ProgramFailure {
+    /// It is not known what to run.
+    Nothing,
+    /// It does not start, or its output cannot be read.
+    NotStarted(io::Error),
+    /// It fails.
+    Failed(ExitStatus),
+    /// It does not end in time.
+    TimedOut,
+}
+
+impl ProgramFailure {
+    fn of_command(&self, argv: &[String]) -> SecretProblem {
+        let Some(program) = argv.first() else { return SecretProblem::Empty };
+        SecretProblem::CommandFailed { program: program.clone(), reason: self.reason() }
+    }
+
+    fn of_keyring(&self, service: &str, account: Option<&str>) -> SecretProblem {
+        match self {
+            Self::NotStarted(error) if error.kind() == io::ErrorKind::NotFound => keyring::no_tool(),
+            // It does not say which of the two.
+            Self::Failed(_) => keyring::not_found(service, account),
+            Self::Nothing | Self::NotStarted(_) | Self::TimedOut => {
+                let program = keyring::PROGRAM.to_owned();
+                SecretProblem::CommandFailed { program, reason: self.reason() }
+            }
+        }
+    }
+
+    fn reason(&self) -> String {
+        match self {
+            Self::Nothing => "is empty".to_owned(),
+            Self::NotStarted(error) => format!("cannot be run: {error}"),
+            Self::Failed(status) => format!("failed with {status}"),
+            Self::TimedOut => format!("did not end within {} s", COMMAND_TIMEOUT.as_secs()),
+        }
     }
 }
 
 /// Runs a command; returns its output without its last line end. Its errors go to the terminal of this process, as it may
 /// ask for something there.
-async fn output_of(argv: &[String], folder: Option<&Path>) -> Result<Vec<u8>, SecretProblem> {
-    let (program, arguments) = argv.split_first().ok_or(SecretProblem::Empty)?;
-    let failed = |reason: String| SecretProblem::CommandFailed { program: program.clone(), reason };
-    let not_started = |error: io::Error| failed(format!("cannot be run: {error}"));
+async fn output_of(argv: &[String], folder: Option<&Path>) -> Result<Vec<u8>, ProgramFailure> {
+    let (program, arguments) = argv.split_first().ok_or(ProgramFailure::Nothing)?;
     let mut command = tokio::process::Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
     if let Some(folder) = folder {
         command.current_dir(folder);
     }
-    let mut child = command.spawn().map_err(not_started)?;
+    let mut child = command.spawn().map_err(ProgramFailure::NotStarted)?;
     let mut bytes = Vec::with_capacity(SECRET_BYTES_MAX + 3);
     let finish = async {
         if let Some(output) = child.stdout.take() {
@@ -112,10 +187,10 @@ async fn output_of(argv: &[String], folder: Option<&Path>) -> Result<Vec<u8>, Se
         Ok(Ok(status)) if status.success() || bytes.len() as u64 >= limit() => Ok(without_line_end(bytes)),
         Ok(Ok(status)) => {
             bytes.zeroize();
-            Err(failed(format!("failed with {status}")))
+            Err(ProgramFailure::Failed(status))
         }
-        Ok(Err(error)) => Err(not_started(error)),
-        Err(_) => Err(failed(format!("did not end within {} s", COMMAND_TIMEOUT.as_secs()))),
+        Ok(Err(error)) => Err(ProgramFailure::NotStarted(error)),
+        Err(_) => Err(ProgramFailure::TimedOut),
     }
 }
 
@@ -158,13 +233,16 @@ fn checked(mut bytes: Vec<u8>) -> Result<Value, SecretProblem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use schemas::spec::{Network, Secret, UpstreamProxy};
     use std::collections::BTreeSet;
 
     async fn value(from: SecretSource) -> Result<Vec<u8>, SecretProblem> {
         let secrets = BTreeMap::from([("TOKEN".to_owned(), Secret::new(from, BTreeSet::new()))]);
-        let values = read_all(&secrets, Some(Path::new("/"))).await;
-        values.map(|values| values["TOKEN"].bytes().to_vec()).map_err(|(name, error)| {
-            assert_eq!(name, "TOKEN");
+        let definition = Definition { secrets, ..Definition::default() };
+        let token = ValueName::Secret("TOKEN".to_owned());
+        let values = read_all(&definition, Some(Path::new("/"))).await;
+        values.map(|values| values[&token].bytes().to_vec()).map_err(|(name, error)| {
+            assert_eq!(name, token);
             error
         })
     }
@@ -230,5 +308,32 @@ mod tests {
     #[tokio::test]
     async fn commands_run_in_the_folder_of_the_project() {
         assert_eq!(value(sh("pwd")).await.unwrap(), b"/");
+    }
+
+    #[tokio::test]
+    async fn the_password_of_a_proxy_is_a_value_too() {
+        let password = |source| {
+            let url = "http://me@proxy:1".parse().unwrap();
+            let proxy = Some(UpstreamProxy { url, password: Some(source) });
+            Definition { network: Network { proxy, ..Network::default() }, ..Definition::default() }
+        };
+        let values = read_all(&password(sh("echo pw")), None).await.unwrap();
+        assert_eq!(values[&ValueName::ProxyPassword].bytes(), b"pw");
+        // Commands are not run to compare a value.
+        assert!(readable(&password(sh("echo pw"))).is_empty());
+        let known = password(SecretSource::Env { name: "PATH".to_owned() });
+        assert_eq!(readable(&known).len(), 1);
+        let unset = unusable(&password(SecretSource::Env { name: "MSB_NO_SUCH".to_owned() }));
+        assert!(matches!(unset[&ValueName::ProxyPassword], SecretProblem::NotSet { .. }));
+    }
+
+    #[test]
+    fn failures_of_the_keyring_say_what_to_do() {
+        let missing = ProgramFailure::NotStarted(io::ErrorKind::NotFound.into());
+        assert!(missing.of_keyring("api", None).to_string().contains("install the package libsecret-tools"));
+        let failed = ProgramFailure::Failed(ExitStatus::default());
+        assert!(matches!(failed.of_keyring("api", None), SecretProblem::NotInKeyring { .. }));
+        let late = ProgramFailure::TimedOut.of_keyring("api", None);
+        assert_eq!(late.to_string(), "the command secret-tool did not end within 120 s");
     }
 }

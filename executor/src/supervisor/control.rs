@@ -1,5 +1,6 @@
 //! The supervisor's side of the control socket.
 
+use crate::secrets;
 use crate::supervisor::agent_link::detached;
 use crate::supervisor::agent_link::relay::{ReadyGuest, accept};
 use crate::supervisor::logs::broadcast::Subscriber;
@@ -8,6 +9,7 @@ use crate::supervisor::state_store::StateStore;
 use executor_client::control::{Event, LineReader, Request, write_line};
 use executor_log::Entry;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::net::unix::OwnedWriteHalf;
@@ -86,6 +88,7 @@ async fn serve_session(
                 continue;
             }
         };
+        let descriptor = reader.take_descriptor();
         match request {
             None => return Ok(()),
             // The current state counts as a change.
@@ -119,6 +122,12 @@ async fn serve_session(
                     }
                 }
             }
+            Some(request @ (Request::CompareValues | Request::ReplaceValues)) => {
+                let replaces = matches!(request, Request::ReplaceValues);
+                let answer = values(store, descriptor, replaces);
+                let refused = |message| Event::Refused { message };
+                write_line(writer, &answer.unwrap_or_else(refused)).await?;
+            }
             Some(Request::Update { spec }) => {
                 let answer = match store.update(*spec) {
                     Ok(()) => Event::Done,
@@ -128,6 +137,18 @@ async fn serve_session(
             }
         }
     }
+}
+
+/// Compares the values of a file with those of the sandbox, or replaces those.
+fn values(store: &StateStore, file: Option<OwnedFd>, replaces: bool) -> Result<Event, String> {
+    let file = file.ok_or("no file of values came with the request")?;
+    let values = secrets::receive(file).map_err(|error| error.to_string())?;
+    let names = if replaces {
+        store.replace_values(&values).map_err(|error| with_causes(&error))?
+    } else {
+        store.values().differing(&values)
+    };
+    Ok(Event::ValuesDiffer { names })
 }
 
 /// Waits for the result of a command's start. Cancel safe.

@@ -1,23 +1,22 @@
 //! The interception of TLS and the secrets of one sandbox: its CA, its proxy, and the proxy's events.
 
 use crate::launch::LaunchSpec;
-use crate::secrets;
 use crate::supervisor::agent_link::exec_logger::ExecLogger;
 use crate::supervisor::logs::events::EventLog;
 use crate::supervisor::state_store::StateStore;
+use crate::supervisor::values::HeldValues;
 use crate::supervisor::{SIGNAL_STOP_TIMEOUT, SupervisorError, failed};
 use executor_client::event::SandboxEvent;
 use executor_host::home::SandboxFolder;
 use executor_intercept::{
-    Authority, Connection, Event, Inject, Interceptor, Protocol, Rules, Secret, Settings, Value,
+    Authority, Connection, Event, Inject, Interceptor, Protocol, Rules, Secret, Settings,
 };
 use executor_net::{InterceptedProtocol, Interception as NetInterception};
 use protocol::latest::Trust;
 use schemas::spec::{DEFAULT_TLS_PORT, Definition, OnViolation, RequestPart};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -34,27 +33,22 @@ const TRACKED_MAX: usize = 256;
 /// The proxy of a sandbox.
 pub struct Interception {
     interceptor: Interceptor,
-    values: BTreeMap<String, Value>,
+    values: Rc<HeldValues>,
     certificate: String,
     events: RefCell<Option<mpsc::Receiver<Event>>>,
 }
 
 impl Interception {
-    /// Starts the proxy of a sandbox that needs one. `values`: the file in memory with the values of its secrets.
+    /// Starts the proxy of a sandbox that needs one.
     pub fn prepare(
         launch: &LaunchSpec,
         folder: &SandboxFolder,
-        values: Option<OwnedFd>,
+        values: Rc<HeldValues>,
     ) -> Result<Option<Rc<Self>>, SupervisorError> {
         let definition = &launch.spec.definition;
         let ports = Ports::of(definition);
         if ports.tls.is_empty() && ports.http.is_empty() {
             return Ok(None);
-        }
-        let values = values.map(secrets::receive).transpose().map_err(failed("receive the secrets"))?;
-        let values = values.unwrap_or_default();
-        if !values.is_empty() {
-            leave_memory_out_of_core_dumps();
         }
         let authority = Authority::open_or_create(&folder.tls(), &launch.full_name)
             .map_err(failed("make the CA of the sandbox"))?;
@@ -81,12 +75,7 @@ impl Interception {
         NetInterception { tls_ports: tls, http_ports: http, take_over: Box::new(take_over) }
     }
 
-    /// The values of the secrets.
-    pub fn values(&self) -> impl Iterator<Item = Value> {
-        self.values.values().cloned()
-    }
-
-    /// Follows another definition, which differs only in what changes live.
+    /// Follows another definition, which differs only in what changes live, and the current values.
     pub fn follow(&self, definition: &Definition) -> io::Result<()> {
         self.interceptor.set_rules(rules(definition, &self.values)?);
         Ok(())
@@ -199,7 +188,7 @@ impl Ports {
 }
 
 /// The rules of the proxy. A secret without a value is not known to it: one that was added needs a restart.
-fn rules(definition: &Definition, values: &BTreeMap<String, Value>) -> io::Result<Rules> {
+fn rules(definition: &Definition, values: &HeldValues) -> io::Result<Rules> {
     let secrets = definition.secrets.iter().filter_map(|(name, secret)| {
         let inject = Inject {
             headers: secret.inject.contains(&RequestPart::Headers),
@@ -211,7 +200,7 @@ fn rules(definition: &Definition, values: &BTreeMap<String, Value>) -> io::Resul
         Some(Secret {
             name: name.clone(),
             placeholder: secret.placeholder(name),
-            value: values.get(name)?.clone(),
+            value: values.secret(name)?,
             hosts: secret.hosts.clone(),
             passthrough_hosts: secret.passthrough_hosts.clone(),
             on_violation: secret.on_violation,
@@ -223,17 +212,11 @@ fn rules(definition: &Definition, values: &BTreeMap<String, Value>) -> io::Resul
     Ok(Rules { secrets: secrets.collect(), bypass: definition.tls.bypass.clone(), cas })
 }
 
-/// Leaves memory out of the core dumps of this process and of its children: parts of it contain values.
-fn leave_memory_out_of_core_dumps() {
-    if let Err(error) = std::fs::write("/proc/self/coredump_filter", "0") {
-        tracing::warn!("values of secrets would be in a core dump: {error}");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use schemas::spec::{Secret as Declared, SecretSource, Tls};
+    use executor_intercept::Value;
+    use schemas::spec::{Secret as Declared, SecretSource, Tls, ValueName};
 
     fn secret(require_tls: bool) -> Declared {
         let from = SecretSource::Env { name: "TOKEN".to_owned() };
@@ -272,7 +255,8 @@ mod tests {
     fn only_secrets_with_values_are_given_to_the_proxy() {
         let secrets = ["NEW", "TOKEN"].map(|name| (name.to_owned(), secret(true))).into();
         let definition = Definition { secrets, ..Definition::default() };
-        let values = BTreeMap::from([("TOKEN".to_owned(), Value::new(b"value".to_vec()))]);
+        let value = Value::new(b"value".to_vec());
+        let values = HeldValues::new([(ValueName::Secret("TOKEN".to_owned()), value)].into());
         let rules = rules(&definition, &values).unwrap();
         let [known] = &rules.secrets[..] else { panic!("{:?}", rules.secrets) };
         assert_eq!((known.name.as_str(), known.placeholder.as_str()), ("TOKEN", "$MSB_TOKEN$"));

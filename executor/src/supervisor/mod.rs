@@ -26,10 +26,11 @@ mod state_store;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use crate::launch::LaunchSpec;
+use crate::secrets;
 use agent_link::exec_logger::ExecLogger;
-use agent_link::redaction::Redaction;
 use agent_link::relay;
 use devices::volumes::Volumes;
 use executor_host::home::{Home, make_private_folder};
@@ -59,6 +60,7 @@ use tokio::net::unix::pipe;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use values::HeldValues;
 
 /// The pause before the first restart; it doubles with each further one.
 const RESTART_PAUSE_FIRST: Duration = Duration::from_millis(100);
@@ -113,7 +115,7 @@ pub struct Inherited {
     pub watcher: Option<OwnedFd>,
     /// The read end of a pipe: the sandbox is stopped when the write end is closed.
     pub lease: Option<OwnedFd>,
-    /// A file in memory with the values of the sandbox's secrets, if it has any.
+    /// A file in memory with the values of the sandbox's secrets and the password of its proxy, if it has any.
     pub secrets: Option<OwnedFd>,
 }
 
@@ -167,7 +169,10 @@ impl Supervisor<'_> {
         }
         raise_descriptor_limit();
         memory::map_large_pieces();
-        let interception = Interception::prepare(&launch, &folder, inherited.secrets)?;
+        let values = inherited.secrets.map(secrets::receive).transpose();
+        let values = values.map_err(failed("receive the values of secrets"))?;
+        let values = Rc::new(HeldValues::new(values.unwrap_or_default()));
+        let interception = Interception::prepare(&launch, &folder, values.clone())?;
         let supervisor = ProcessIdentity::current()
             .ok_or_else(|| failed("read /proc/self/stat")(io::ErrorKind::Other.into()))?;
         make_private_folder(&folder.logs()).map_err(failed("make the folder of logs"))?;
@@ -180,7 +185,8 @@ impl Supervisor<'_> {
         logs.follow(&launch.spec.definition.logs);
         let image = executor_image::image_config(&home.images(), &launch.spec.image.digest)
             .map_err(|error| failed("read how the image is run")(io::Error::other(error)))?;
-        let store = Rc::new(StateStore::new(folder.clone(), &launch, image, supervisor, logs));
+        let store = StateStore::new(folder.clone(), &launch, image, supervisor, logs);
+        let store = Rc::new(store.with_values(values.clone()));
 
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -210,8 +216,8 @@ impl Supervisor<'_> {
                 tokio::task::spawn_local(stop_at_end_of(lease, store.clone()));
             }
             stop_on_signals(&store).map_err(failed("catch signals"))?;
+            exec_log.borrow_mut().redact(values.all());
             if let Some(interception) = &interception {
-                exec_log.borrow_mut().redact(Redaction::of(interception.values()));
                 let logs = (exec_log.clone(), store.events());
                 tokio::task::spawn_local(interception.clone().log_events(store.clone(), logs));
             }

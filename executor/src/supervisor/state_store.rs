@@ -1,11 +1,13 @@
 //! The shared state of a supervisor's tasks: the effective spec, the reported state, and requests to stop.
 
 use crate::launch::LaunchSpec;
+use crate::secrets::Values;
 use crate::supervisor::logs::Logs;
 use crate::supervisor::logs::broadcast::Subscriber;
 use crate::supervisor::logs::events::EventLog;
 use crate::supervisor::machine::effective_spec::effective_spec;
 use crate::supervisor::network::{ChangeError, Network};
+use crate::supervisor::values::HeldValues;
 use executor_client::event::SandboxEvent;
 use executor_host::home::SandboxFolder;
 use executor_host::process::ProcessIdentity;
@@ -13,9 +15,10 @@ use executor_host::state::{DiskFull, Probe, State, prepare_state, write_state};
 use executor_image::ImageConfig;
 use schemas::report::ChangeKind;
 use schemas::snapshot::Health;
-use schemas::spec::SandboxSpec;
 use schemas::spec::diff::{changes, strongest};
+use schemas::spec::{SandboxSpec, ValueName};
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
@@ -32,6 +35,7 @@ pub struct StateStore {
     /// Has one receiver for each control client.
     clients: watch::Sender<()>,
     logs: Logs,
+    values: Rc<HeldValues>,
     /// `None` while no machine runs.
     network: RefCell<Option<Rc<Network>>>,
 }
@@ -72,6 +76,7 @@ impl StateStore {
             kill: watch::Sender::new(false),
             clients: watch::Sender::new(()),
             logs,
+            values: Rc::default(),
             network: RefCell::new(None),
         };
         store.change(|_| {});
@@ -122,6 +127,33 @@ impl StateStore {
         self.declared.replace(Rc::new(spec));
         self.happened(&SandboxEvent::Changed);
         Ok(())
+    }
+
+    /// Sets the values that the sandbox is started with.
+    pub fn with_values(self, values: Rc<HeldValues>) -> Self {
+        Self { values, ..self }
+    }
+
+    /// Returns the values of the sandbox.
+    pub fn values(&self) -> &Rc<HeldValues> {
+        &self.values
+    }
+
+    /// Replaces the values that differ from these; returns their names.
+    pub fn replace_values(&self, values: &Values) -> Result<BTreeSet<ValueName>, NotFollowed> {
+        let differing = self.values.differing(values);
+        if differing.is_empty() {
+            return Ok(differing);
+        }
+        self.values.replace(&differing, values);
+        // Before any of them can come back from a server. The earlier ones may still be on their way.
+        self.logs.exec_log.borrow_mut().redact(self.values.all());
+        let network = self.network.borrow().clone();
+        if let Some(network) = network {
+            network.change(&self.declared())?;
+        }
+        self.happened(&SandboxEvent::Changed);
+        Ok(differing)
     }
 
     /// Subscribes to output that is not logged.

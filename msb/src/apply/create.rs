@@ -83,6 +83,7 @@ impl CreateOptions {
                 external: external(model),
                 mount_obstacle: host::mount_obstacle(home, global, model)?,
                 secret_problems: executor::secrets::problems(model),
+                compare_values: true,
                 ..ImageQuery::default()
             },
             output: OutputOptions::of(global).silent(),

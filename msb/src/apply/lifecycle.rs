@@ -107,9 +107,9 @@ fn run_for(
     let home = &machine.home;
     // Before it is stopped, as it could not be started again.
     if op.action == LifecycleAction::Restart
-        && let Some((secret, problem)) = executor::secrets::unusable(&row.spec.definition).pop_first()
+        && let Some((value, problem)) = executor::secrets::unusable(&row.spec.definition).pop_first()
     {
-        let message = format!("the secret {secret} cannot be used: {problem}");
+        let message = format!("{} cannot be used: {problem}", crate::output::words::value(&value));
         return Err(CliError::new(message).hint("a secret's value is read whenever its sandbox starts"));
     }
     // Naming a sandbox to remove is the consent.

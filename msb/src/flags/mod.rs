@@ -77,7 +77,13 @@ pub struct SandboxFlags {
     /// Network that its IPv6 addresses, a /64, are taken from.
     #[arg(long, value_name = "NETWORK")]
     net_ipv6_pool: Option<String>,
-    /// Secret for these hosts; its value is read from the variable NAME, or as `env=` or `file=` says.
+    /// Proxy that its TCP connections to other machines go through: http://HOST:PORT or socks5://HOST:PORT.
+    #[arg(long, value_name = "URL")]
+    net_proxy: Option<String>,
+    /// Where the password of the proxy's user is read: env=NAME, file=PATH or keyring=SERVICE.
+    #[arg(long, value_name = "SOURCE", requires = "net_proxy")]
+    net_proxy_password: Option<String>,
+    /// Secret for these hosts; its value is read from the variable NAME, or as `env=`, `file=` or `keyring=` says.
     #[arg(long, value_name = "NAME@HOST[,HOST…][:OPTIONS]")]
     secret: Vec<String>,
     /// Intercept TLS even without a secret.
@@ -169,20 +175,25 @@ impl SandboxFlags {
             scripts.iter().map(|(name, Script { body, raw })| (name, json!({ "body": body, "raw": raw })));
         set(&mut properties, "scripts", scripts.collect::<Value>());
         set(&mut properties, "start", list(start.unwrap_or_default()));
-        set(&mut properties, "network", self.network());
+        set(&mut properties, "network", self.network()?);
         set(&mut properties, "secrets", secret::declared(&self.secret)?);
         set(&mut properties, "tls", self.tls());
         Ok(text::sandboxfile(name, mounts.volumes, properties))
     }
 
-    fn network(&self) -> Properties {
+    fn network(&self) -> Result<Properties, CliError> {
         let default = if self.no_net { Some("deny") } else { self.net_default.as_deref() };
         let mut network = Properties::new();
         set(&mut network, "default", default.map(literal));
         set(&mut network, "ipv4_pool", self.net_ipv4_pool.as_deref().map(literal));
         set(&mut network, "ipv6_pool", self.net_ipv6_pool.as_deref().map(literal));
         set(&mut network, "rules", list(&self.net_rule));
-        network
+        let mut proxy = Properties::new();
+        set(&mut proxy, "url", self.net_proxy.as_deref().map(literal));
+        let password = self.net_proxy_password.as_deref().map(secret::source_of).transpose()?;
+        set(&mut proxy, "password", password.unwrap_or_default());
+        set(&mut network, "proxy", proxy);
+        Ok(network)
     }
 
     fn tls(&self) -> Properties {

@@ -5,7 +5,7 @@ use rules::unit::format_size_mib;
 use schemas::name::full_name;
 use schemas::report::{BlockReason, DownState, Drift, Effect, Loss, OrphanCause, Reason, VolumeReason};
 use schemas::snapshot::{Exit, MountObstacle, PortHolder};
-use schemas::spec::{VolumeKind, VolumeSpec};
+use schemas::spec::{ValueName, VolumeKind, VolumeSpec};
 use std::fmt::Display;
 use std::net::IpAddr;
 
@@ -183,6 +183,14 @@ pub fn volume_hint(reason: &VolumeReason) -> Option<&'static str> {
     }
 }
 
+/// Names a value that is read on the host.
+pub fn value(name: &ValueName) -> String {
+    match name {
+        ValueName::Secret(name) => format!("the secret {name}"),
+        ValueName::ProxyPassword => "the password of the proxy".to_owned(),
+    }
+}
+
 /// Words why a sandbox is blocked, as one clause.
 pub fn block_reason(reason: &BlockReason) -> String {
     match reason {
@@ -192,6 +200,9 @@ pub fn block_reason(reason: &BlockReason) -> String {
         }
         BlockReason::SecretUnusable { name, problem } => {
             format!("the secret {name} cannot be used: {problem}")
+        }
+        BlockReason::ProxyPasswordUnusable { problem } => {
+            format!("the password of the proxy cannot be used: {problem}")
         }
         BlockReason::VolumeCannotShrink { volume, from_mib, to_mib } => {
             format!("a disk cannot shrink, and {volume} would go {}", grows(*from_mib, *to_mib))

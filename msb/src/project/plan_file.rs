@@ -94,6 +94,7 @@ pub fn images(file: &PlanFile, home: &Home) -> Result<ImageQuery, CliError> {
         external: BTreeSet::new(),
         mount_obstacle: None,
         secret_problems: BTreeMap::new(),
+        compare_values: false,
     })
 }
 
@@ -130,6 +131,7 @@ mod tests {
             external: Default::default(),
             mount_obstacle: None,
             secret_problems: Default::default(),
+            changed_values: Default::default(),
         }
     }
 

@@ -112,6 +112,8 @@ fn remarks<'a>(reach: &'a HostAccess, origins: &'a Origins) -> impl Iterator<Ite
     let label = match (reach.kind, &reach.leads_to) {
         (HostAccessKind::SecretVariable, _) => "a variable of this host",
         (HostAccessKind::SecretCommand, _) => "a command on this host",
+        (HostAccessKind::SecretKeyring, _) => "an entry of your keyring",
+        (HostAccessKind::Proxy, _) => "a proxy",
         (HostAccessKind::Network, _) => "more than public addresses",
         (HostAccessKind::Port, _) => "not on this host's loopback",
         (_, Some(_)) => "leads beyond the project's folder",

@@ -9,7 +9,7 @@ use schemas::name::{SandboxName, VolumeName};
 use schemas::report::{BlockReason, ChangeKind};
 use schemas::snapshot::{ObservedSandbox, Snapshot, Status};
 use schemas::spec::diff::{changes, strongest};
-use schemas::spec::{MountSource, PinnedImage, Role, SandboxSpec, VolumeKind, VolumeSpec};
+use schemas::spec::{MountSource, PinnedImage, Role, SandboxSpec, ValueName, VolumeKind, VolumeSpec};
 use std::collections::{BTreeMap, VecDeque};
 
 /// The blocked sandboxes, each with its reason.
@@ -62,13 +62,19 @@ fn in_use(volume: &VolumeName, by: &SandboxName) -> BlockReason {
     BlockReason::VolumeInUse { volume: volume.clone(), by: by.clone() }
 }
 
-/// Returns a secret whose value cannot be used, if bringing the sandbox up needs it.
+/// Returns a value that cannot be used, if bringing the sandbox up needs it.
 fn unusable(sandbox: &Sandbox, model: &Model, observed: &Snapshot, policy: &Policy) -> Option<BlockReason> {
     let problems = observed.secret_problems.get(sandbox.name())?;
-    let secrets = sandbox.definition().secrets.keys();
-    let (name, problem) = secrets.into_iter().find_map(|name| problems.get_key_value(name))?;
-    starts(sandbox, model, observed, policy)
-        .then(|| BlockReason::SecretUnusable { name: name.clone(), problem: problem.clone() })
+    let mut values = sandbox.definition().value_sources();
+    let (name, problem) = values.find_map(|(name, _)| problems.get(&name).map(|problem| (name, problem)))?;
+    if !starts(sandbox, model, observed, policy) {
+        return None;
+    }
+    let problem = problem.clone();
+    Some(match name {
+        ValueName::Secret(name) => BlockReason::SecretUnusable { name, problem },
+        ValueName::ProxyPassword => BlockReason::ProxyPasswordUnusable { problem },
+    })
 }
 
 /// Returns whether a sandbox would be started: values of secrets are read then, and never later.

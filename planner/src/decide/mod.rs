@@ -27,8 +27,8 @@ use schemas::name::{ProjectName, SandboxId, SandboxName, VolumeName};
 use schemas::plan::Identity;
 use schemas::report::{Action, ChangeKind, DownState, Drift, Effect, FieldChange, Reason, SandboxChange};
 use schemas::snapshot::{ObservedImage, ObservedSandbox, Snapshot, Status, UnreadableSandbox};
-use schemas::spec::diff::{changes, strongest};
-use schemas::spec::{Definition, HookEvent, PinnedImage, Role, SandboxSpec};
+use schemas::spec::diff::{changed_value, changes, strongest};
+use schemas::spec::{Definition, HookEvent, PinnedImage, Role, SandboxSpec, ValueName};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The decision on one sandbox.
@@ -88,6 +88,8 @@ pub struct TargetState<'a> {
     pub build_image: bool,
     /// How the record gets the spec.
     pub update: SpecUpdate,
+    /// The values that have changed on the host, and are passed on with [`SpecUpdate::Live`].
+    pub values: BTreeSet<ValueName>,
     /// Whether it is started.
     pub start: bool,
     /// The post-start hook, when it has yet to run.
@@ -251,7 +253,8 @@ fn plan_sandbox<'a>(
         sandbox: sandbox.name().clone(),
         reference: sandbox.image().clone(),
     })?;
-    let planner = SandboxPlanner { project, sandbox, image, start, restarts };
+    let changed_values = observed.changed_values.get(sandbox.name());
+    let planner = SandboxPlanner { project, sandbox, image, start, restarts, changed_values };
     Ok(match observed.sandboxes.get(sandbox.name()) {
         None => planner.create(1, Action::Create, Reason::NotCreated),
         Some(recorded) => planner.compare(recorded),
@@ -266,6 +269,8 @@ struct SandboxPlanner<'a, 'p> {
     start: bool,
     /// The volumes that are created or grow.
     restarts: &'p BTreeMap<&'p VolumeName, FieldChange>,
+    /// The values that have changed on the host since it received them.
+    changed_values: Option<&'p BTreeSet<ValueName>>,
 }
 
 impl<'a> SandboxPlanner<'a, '_> {
@@ -281,15 +286,27 @@ impl<'a> SandboxPlanner<'a, '_> {
         self.sandbox.definition().hooks.get(&HookEvent::PostStart).filter(|_| is_due).cloned()
     }
 
-    /// Returns the fields that differ, and the volumes it runs with that change.
-    fn changes(&self, recorded: &ObservedSandbox) -> Vec<FieldChange> {
+    /// Returns the values that have changed on the host for a running sandbox, of those that keep their source.
+    fn changed_values(&self, recorded: &ObservedSandbox) -> BTreeSet<ValueName> {
+        let Some(changed) = self.changed_values.filter(|_| runs(&recorded.status)) else {
+            return BTreeSet::new();
+        };
+        let old: BTreeMap<_, _> = recorded.spec.definition.value_sources().collect();
+        let new = self.sandbox.definition().value_sources();
+        let kept = new.filter(|(name, source)| old.get(name) == Some(source) && changed.contains(name));
+        kept.map(|(name, _)| name).collect()
+    }
+
+    /// Returns the fields that differ, these values, and the volumes it runs with that change.
+    fn changes(&self, recorded: &ObservedSandbox, values: &BTreeSet<ValueName>) -> Vec<FieldChange> {
         let (old, new) = (&recorded.spec, (&self.pinned(), self.sandbox.definition()));
         let mut changed = changes((&old.image, &old.definition), new);
+        changed.extend(values.iter().map(changed_value));
         if runs(&recorded.status) && !self.restarts.is_empty() {
             let volumes = mounted(&old.definition).into_iter();
             changed.extend(volumes.filter_map(|volume| self.restarts.get(volume)).cloned());
-            changed.sort_by(|a, b| a.field.cmp(&b.field));
         }
+        changed.sort_by(|a, b| a.field.cmp(&b.field));
         changed
     }
 
@@ -302,6 +319,7 @@ impl<'a> SandboxPlanner<'a, '_> {
             definition: self.sandbox.definition(),
             build_image: !self.image.built,
             update: SpecUpdate::Offline,
+            values: BTreeSet::new(),
             start: self.start,
             post_start: self.post_start(self.start),
         };
@@ -309,7 +327,8 @@ impl<'a> SandboxPlanner<'a, '_> {
     }
 
     fn compare(&self, recorded: &ObservedSandbox) -> Decision<'a> {
-        let changed = self.changes(recorded);
+        let values = self.changed_values(recorded);
+        let changed = self.changes(recorded, &values);
         let kind = strongest(&changed);
         let identity = identity_of(self.sandbox.name(), recorded);
         let is_running = runs(&recorded.status);
@@ -346,7 +365,8 @@ impl<'a> SandboxPlanner<'a, '_> {
             let build_image = start && !self.image.built;
             let (identity, image, definition) = (identity.clone(), self.pinned(), self.sandbox.definition());
             let post_start = self.post_start(is_due(start));
-            Some(TargetState { identity, image, definition, build_image, update, start, post_start })
+            let values = if update == SpecUpdate::Live { values.clone() } else { BTreeSet::new() };
+            Some(TargetState { identity, image, definition, build_image, update, values, start, post_start })
         };
         let mut decision = match (kind, down) {
             (None, None) if self.post_start(is_due(false)).is_some() => {

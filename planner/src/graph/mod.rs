@@ -170,7 +170,8 @@ impl<'a> Builder<'a> {
 
     fn make(&mut self, decision: &'a Decision<'_>) {
         let Some(target) = &decision.target else { return };
-        let TargetState { identity, image, definition, build_image, update, start, post_start: _ } = target;
+        let TargetState { identity, image, definition, build_image, update, values, start, post_start: _ } =
+            target;
         if *update == SpecUpdate::None && !start {
             return;
         }
@@ -181,10 +182,11 @@ impl<'a> Builder<'a> {
         let volumes = mounted(definition).into_iter().filter_map(|name| self.volumes.get(name));
         let mut before: BTreeSet<StepId> = volumes.cloned().collect();
         before.extend(self.last.get(&decision.name).cloned().or(image));
+        let live = |identity, spec| Ensure::Live { identity, spec, values: values.clone() };
         let recorded = match update {
             SpecUpdate::None => None,
             SpecUpdate::Offline => Some((StepId::Sandbox(key.clone()), Ensure::Sandbox { identity, spec })),
-            SpecUpdate::Live => Some((StepId::Live(key.clone()), Ensure::Live { identity, spec })),
+            SpecUpdate::Live => Some((StepId::Live(key.clone()), live(identity, spec))),
         };
         if let Some((id, ensure)) = recorded {
             self.add(&id, ensure, before);

@@ -51,6 +51,7 @@ pub fn nothing() -> Snapshot {
         external: Default::default(),
         mount_obstacle: None,
         secret_problems: Default::default(),
+        changed_values: Default::default(),
     }
 }
 

@@ -12,7 +12,7 @@ use planner::check::check;
 use planner::{Policy, plan};
 use schemas::name::{ProjectName, VolumeName};
 use schemas::snapshot::{Exit, Health, HeldPort, MountObstacle, PortHolder, SecretProblem, Snapshot, Status};
-use schemas::spec::{Port, VolumeSpec};
+use schemas::spec::{Port, ValueName, VolumeSpec};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -77,7 +77,18 @@ impl Scene {
             ["secret-unset", sandbox, secret] => {
                 let problem = SecretProblem::NotSet { variable: secret.to_owned() };
                 let problems = self.snapshot.secret_problems.entry(name(sandbox)).or_default();
-                problems.insert(secret.to_owned(), problem);
+                problems.insert(ValueName::Secret(secret.to_owned()), problem);
+            }
+            // The variable of the password of its proxy is not set.
+            ["proxy-password-unset", sandbox, variable] => {
+                let problem = SecretProblem::NotSet { variable: variable.to_owned() };
+                let problems = self.snapshot.secret_problems.entry(name(sandbox)).or_default();
+                problems.insert(ValueName::ProxyPassword, problem);
+            }
+            // A value on this host is not the one that the sandbox has.
+            ["value-changed", sandbox, value] => {
+                let changed = self.snapshot.changed_values.entry(name(sandbox)).or_default();
+                changed.insert(value.parse().unwrap());
             }
             // The earlier `up` was killed after so many steps.
             ["killed-after", count] => {

@@ -118,6 +118,8 @@ fn carry_out(step: &Step, world: &mut Snapshot, id: &StepId) {
             let image = world.sandboxes.get(&identity.name).map(|sandbox| sandbox.spec.image.digest.clone());
             let built = world.images.values().any(|seen| Some(&seen.digest) == image.as_ref() && seen.built);
             assert!(built, "{id}: its image is not built");
+            // Values are read at the start.
+            world.changed_values.remove(&identity.name);
             let sandbox = instance(world, identity, id);
             assert_eq!(sandbox.spec.digest(), *spec, "{id}");
             assert_ne!(sandbox.status, Status::Incomplete, "{id}");
@@ -199,7 +201,10 @@ fn carry_out(step: &Step, world: &mut Snapshot, id: &StepId) {
                 assert!(running(&sandbox.status), "{id}: it does not run");
             }
         }
-        Ensure::Live { identity, spec } => {
+        Ensure::Live { identity, spec, values } => {
+            if let Some(changed) = world.changed_values.get_mut(&identity.name) {
+                changed.retain(|name| !values.contains(name));
+            }
             let sandbox = instance(world, identity, id);
             sandbox.spec = (**spec).clone();
             // A hook that is no longer declared is not owed.

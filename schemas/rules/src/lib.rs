@@ -11,6 +11,7 @@
 pub mod mount_text;
 pub mod pool;
 pub mod port;
+pub mod proxy;
 pub mod reference;
 pub mod rule;
 pub mod suggest;

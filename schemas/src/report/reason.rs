@@ -265,6 +265,11 @@ pub enum BlockReason {
         /// The reason.
         problem: SecretProblem,
     },
+    /// The password of the proxy that the sandbox needs for its start cannot be used.
+    ProxyPasswordUnusable {
+        /// The reason.
+        problem: SecretProblem,
+    },
     /// A volume would have to shrink.
     VolumeCannotShrink {
         /// The volume.

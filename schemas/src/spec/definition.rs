@@ -4,7 +4,7 @@ use super::diff::{self, Changes, Field};
 use super::host_access::{Found, HostAccess};
 use super::{
     Condition, GuestFile, HealthCheck, HealthSetting, HookEvent, Logs, Mount, Network, Port, RestartPolicy,
-    Role, Secret, Sync, Tls, Tmpfs, defaults,
+    Role, Secret, SecretSource, Sync, Tls, Tmpfs, ValueName, defaults,
 };
 use crate::name::SandboxName;
 use crate::report::ChangeKind;
@@ -73,6 +73,17 @@ macro_rules! define {
 }
 
 crate::sandbox_properties!(define);
+
+impl Definition {
+    /// Returns the values that are read on the host, with their sources, sorted.
+    pub fn value_sources(&self) -> impl Iterator<Item = (ValueName, &SecretSource)> {
+        let password = self.network.proxy.as_ref().and_then(|proxy| proxy.password.as_ref());
+        let password = password.map(|source| (ValueName::ProxyPassword, source));
+        let secrets = self.secrets.iter();
+        let secrets = secrets.map(|(name, secret)| (ValueName::Secret(name.clone()), &secret.from));
+        password.into_iter().chain(secrets)
+    }
+}
 
 impl Default for Definition {
     fn default() -> Self {

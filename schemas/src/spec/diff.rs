@@ -4,7 +4,10 @@
 //! The tables of properties name a function of this file for each field and the kind of its change. Other structs are
 //! destructured without `..`, so that a new field does not compile before its kind is decided.
 
-use super::{Definition, ExtraCa, GuestFile, HealthSetting, Network, PinnedImage, Port, Secret, Tls};
+use super::{
+    Definition, ExtraCa, GuestFile, HealthSetting, Network, PinnedImage, Port, Secret, Tls, UpstreamProxy,
+    ValueName,
+};
 use crate::excerpt::excerpt;
 use crate::report::{ChangeKind, FieldChange};
 use rules::rule::Rule;
@@ -29,6 +32,16 @@ pub fn changes(old: (&PinnedImage, &Definition), new: (&PinnedImage, &Definition
 /// Returns the strongest kind among some changes; `None` without any.
 pub fn strongest(fields: &[FieldChange]) -> Option<ChangeKind> {
     fields.iter().map(|change| change.kind).max()
+}
+
+/// Returns the change of a value that is read on the host, while its source is the same. It contains no value.
+pub fn changed_value(name: &ValueName) -> FieldChange {
+    let field = match name {
+        ValueName::ProxyPassword => "network.proxy.password.value".to_owned(),
+        ValueName::Secret(name) => format!("secret.{name}.value"),
+    };
+    let (old, new) = (Some("an earlier value".to_owned()), Some("the value on this host".to_owned()));
+    FieldChange { field, old, new, kind: ChangeKind::Live }
 }
 
 /// The changes found so far.
@@ -226,7 +239,7 @@ pub(super) fn ports(changes: &mut Changes, field: Field<'_>, old: &BTreeSet<Port
 
 /// Compares two networks; a change of a pool needs a restart.
 pub(super) fn network(changes: &mut Changes, field: Field<'_>, old: &Network, new: &Network) {
-    let Network { default, rules, ipv4_pool, ipv6_pool } = new;
+    let Network { default, rules, ipv4_pool, ipv6_pool, proxy } = new;
     let path = |name: &str| format!("{}.{name}", field.path);
     plain(changes, Field::new(&path("default"), field.kind), &old.default, default);
     changes.value(Field::new(&path("rules"), field.kind), [&old.rules, rules], |rules| {
@@ -237,6 +250,16 @@ pub(super) fn network(changes: &mut Changes, field: Field<'_>, old: &Network, ne
     });
     option(changes, Field::new(&path("ipv4-pool"), ChangeKind::Restart), &old.ipv4_pool, ipv4_pool);
     option(changes, Field::new(&path("ipv6-pool"), ChangeKind::Restart), &old.ipv6_pool, ipv6_pool);
+    let (before, after) = (old.proxy.as_ref(), proxy.as_ref());
+    let url = |proxy: &UpstreamProxy| proxy.url.to_string();
+    changes.optional(Field::new(&path("proxy"), field.kind), [before.map(url), after.map(url)], |url| url);
+    let password = |proxy: Option<&UpstreamProxy>| proxy?.password.clone();
+    let (before, after) = (password(before), password(after));
+    // Values are read at the start; one that is no longer used need not be read.
+    let kind = if after.is_some() { ChangeKind::Restart } else { field.kind };
+    changes.optional(Field::new(&path("proxy.password"), kind), [before, after], |source| {
+        format!("from {source}")
+    });
 }
 
 /// Compares two maps of secrets; a new secret and a new source need a restart.

@@ -4,7 +4,7 @@
 
 use super::{
     Condition, ExtraCa, GuestFile, HealthSetting, HookEvent, HostPerms, Logs, Mount, MountSource, Network,
-    NetworkDefault, Port, RestartPolicy, Secret, SecretSource, StatVirt, Sync, Tls, Tmpfs,
+    NetworkDefault, Port, RestartPolicy, Secret, SecretSource, StatVirt, Sync, Tls, Tmpfs, UpstreamProxy,
 };
 use crate::host_access::HostAccessKind;
 use crate::name::SandboxName;
@@ -161,20 +161,34 @@ impl HostAccess for Secret {
             passthrough_hosts: _,
             require_tls: _,
         } = self;
-        let (kind, value) = match from {
-            SecretSource::Env { name } => (HostAccessKind::SecretVariable, name.clone()),
-            SecretSource::File { path } => (HostAccessKind::SecretFile, path.clone()),
-            SecretSource::Command { argv } => {
-                (HostAccessKind::SecretCommand, serde_json::to_string(argv).expect("plain data serializes"))
-            }
-        };
-        found(kind, value, "from");
+        from.reached(&mut |kind, value, _| found(kind, value, "from"));
     }
 
     fn map_host_paths(&mut self, map: &dyn Fn(&str) -> String) {
-        match &mut self.from {
-            SecretSource::File { path } => *path = map(path),
-            SecretSource::Env { name: _ } | SecretSource::Command { argv: _ } => {}
+        self.from.map_host_paths(map);
+    }
+}
+
+impl HostAccess for SecretSource {
+    fn reached(&self, found: &mut Found<'_>) {
+        let (kind, value) = match self {
+            Self::Env { name } => (HostAccessKind::SecretVariable, name.clone()),
+            Self::File { path } => (HostAccessKind::SecretFile, path.clone()),
+            Self::Command { argv } => {
+                (HostAccessKind::SecretCommand, serde_json::to_string(argv).expect("plain data serializes"))
+            }
+            Self::Keyring { service, account } => {
+                let account = account.iter().map(|account| format!(" of {account}"));
+                (HostAccessKind::SecretKeyring, std::iter::once(service.clone()).chain(account).collect())
+            }
+        };
+        found(kind, value, "");
+    }
+
+    fn map_host_paths(&mut self, map: &dyn Fn(&str) -> String) {
+        match self {
+            Self::File { path } => *path = map(path),
+            Self::Env { name: _ } | Self::Command { argv: _ } | Self::Keyring { service: _, account: _ } => {}
         }
     }
 }
@@ -194,10 +208,10 @@ impl HostAccess for Tls {
     }
 }
 
-/// Destinations other than public addresses that the rules allow.
+/// Destinations other than public addresses that the rules allow, and the proxy.
 impl HostAccess for Network {
     fn reached(&self, found: &mut Found<'_>) {
-        let Self { default, rules, ipv4_pool: _, ipv6_pool: _ } = self;
+        let Self { default, rules, ipv4_pool: _, ipv6_pool: _, proxy } = self;
         let allows = rules.iter().filter(|rule| rule.action == Action::Allow && rule.direction.leads_out());
         for rule in allows.filter(|rule| !is_public(&rule.target)) {
             found(HostAccessKind::Network, rule.to_string(), "rules");
@@ -205,6 +219,18 @@ impl HostAccess for Network {
         match default {
             NetworkDefault::Allow => found(HostAccessKind::Network, "allow by default".to_owned(), "default"),
             NetworkDefault::Public | NetworkDefault::Deny => {}
+        }
+        if let Some(UpstreamProxy { url, password }) = proxy {
+            found(HostAccessKind::Proxy, url.to_string(), "proxy");
+            if let Some(password) = password {
+                password.reached(&mut |kind, value, _| found(kind, value, "proxy"));
+            }
+        }
+    }
+
+    fn map_host_paths(&mut self, map: &dyn Fn(&str) -> String) {
+        if let Some(password) = self.proxy.as_mut().and_then(|proxy| proxy.password.as_mut()) {
+            password.map_host_paths(map);
         }
     }
 }

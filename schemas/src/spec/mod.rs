@@ -17,12 +17,12 @@ pub use definition::Definition;
 pub use file::{Contents, GuestFile};
 pub use image::{ImageReference, PinnedImage};
 pub use mount::{DiskFormat, Mount, MountSource, Sync, VolumeSpec};
-pub use network::{HookEvent, Network, NetworkDefault};
+pub use network::{HookEvent, Network, NetworkDefault, UpstreamProxy};
 pub use rules::mount_text::{HostPerms, ID_MAX, StatVirt, VolumeKind};
 pub use rules::port::{DEFAULT_BIND, Port, PortProtocol};
 pub use secret::{
-    DEFAULT_TLS_PORT, ExtraCa, OnViolation, RequestPart, Secret, SecretSource, Tls, default_parts,
-    default_placeholder,
+    DEFAULT_TLS_PORT, ExtraCa, InvalidValueName, OnViolation, RequestPart, Secret, SecretSource, Tls,
+    ValueName, default_parts, default_placeholder,
 };
 pub use tmpfs::Tmpfs;
 

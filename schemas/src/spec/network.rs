@@ -1,6 +1,8 @@
 //! The network of a sandbox and its hooks.
 
+use super::SecretSource;
 use rules::pool::{Ipv4Pool, Ipv6Pool};
+use rules::proxy::ProxyUrl;
 use rules::rule::Rule;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +20,20 @@ pub struct Network {
     /// The pool of its IPv6 address; without it that of the user's settings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ipv6_pool: Option<Ipv6Pool>,
+    /// The proxy that its TCP connections to other machines go through; `None` for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<UpstreamProxy>,
+}
+
+/// A proxy between a sandbox and other machines. It has a password exactly when its URL has a user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamProxy {
+    /// Its URL, with the user.
+    pub url: ProxyUrl,
+    /// The source of the user's password, which is read when the sandbox starts. No plan or record contains it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<SecretSource>,
 }
 
 rules::words! {

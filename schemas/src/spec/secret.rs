@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::num::NonZeroU16;
+use std::str::FromStr;
 
 /// A value that the sandbox uses without ever containing it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,7 +100,60 @@ pub enum SecretSource {
         /// The program and its arguments.
         argv: Vec<String>,
     },
+    /// An entry of the user's keyring.
+    Keyring {
+        /// Its attribute `service`.
+        service: String,
+        /// Its attribute `username`; `None` for an entry that is found by its service alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        account: Option<String>,
+    },
 }
+
+/// A value of a sandbox that is read on the host and stays there. Its text is a path in the sandbox's definition.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ValueName {
+    /// The password of the network's proxy: `network.proxy.password`.
+    ProxyPassword,
+    /// The value of the secret of this name: `secrets.API_KEY`.
+    Secret(String),
+}
+
+/// The text of [`ValueName::ProxyPassword`].
+const PROXY_PASSWORD: &str = "network.proxy.password";
+/// The start of the text of [`ValueName::Secret`].
+const SECRET_PREFIX: &str = "secrets.";
+
+impl fmt::Display for ValueName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ProxyPassword => f.write_str(PROXY_PASSWORD),
+            Self::Secret(name) => write!(f, "{SECRET_PREFIX}{name}"),
+        }
+    }
+}
+
+/// A text that is not the text of a [`ValueName`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not the name of a value")]
+pub struct InvalidValueName {
+    /// The text.
+    pub text: String,
+}
+
+impl FromStr for ValueName {
+    type Err = InvalidValueName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValueName> {
+        match text.strip_prefix(SECRET_PREFIX) {
+            Some(name) => Ok(Self::Secret(name.to_owned())),
+            None if text == PROXY_PASSWORD => Ok(Self::ProxyPassword),
+            None => Err(InvalidValueName { text: text.to_owned() }),
+        }
+    }
+}
+
+rules::serde_as_text!(ValueName);
 
 impl fmt::Display for SecretSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -107,6 +161,10 @@ impl fmt::Display for SecretSource {
             Self::Env { name } => write!(f, "${name}"),
             Self::File { path } => write!(f, "{path}"),
             Self::Command { argv } => write!(f, "`{}`", argv.join(" ")),
+            Self::Keyring { service, account: None } => write!(f, "the keyring's {service}"),
+            Self::Keyring { service, account: Some(account) } => {
+                write!(f, "the keyring's {service} of {account}")
+            }
         }
     }
 }

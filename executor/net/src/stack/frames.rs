@@ -153,6 +153,9 @@ impl Worker {
         if self.is_peer(&key) {
             return self.connect_peer(key, packet, names);
         }
+        if self.uses_proxy(locality) {
+            return self.connect_through_proxy(key, packet, (verdict.by_name, names));
+        }
         let Some(grant) = self.reserve_outbound(FlowKind::Outbound, key, packet) else { return };
         match host::begin_tcp(host_target(key.remote, locality)) {
             Ok(stream) => {
@@ -231,33 +234,13 @@ impl Worker {
             return;
         }
         let Some(connected) = Self::has_connected(flow, ready.writable) else { return };
-        let Phase::Connecting { syn } = std::mem::replace(&mut flow.phase, Phase::Open) else { return };
         match connected {
-            Ok(()) => {
-                let called = flow.control.take().is_some();
-                (flow.readable, flow.writable) = (true, true);
-                // An address of a peer or of the host has no other tenants.
-                let is_shared = !called && flow.locality != Locality::Gateway;
-                let by_name = is_shared && self.policy.decide(&flow.connection()).by_name;
-                let intercepted = if called { None } else { self.intercepted(id) };
-                let Some(flow) = self.flows.get_mut(&id) else { return };
-                if by_name || intercepted == Some(InterceptedProtocol::Tls) {
-                    flow.phase = Phase::Guarded { guard: Guard::default(), passing: 0 };
-                }
-                if let Some(protocol) = intercepted
-                    && let Err(error) = self.hand_over(id, protocol)
-                {
-                    tracing::warn!("a connection cannot be intercepted: {error}");
-                    self.remove_flow(id);
-                    return self.refuse_tcp(&syn);
-                }
-                if called || intercepted.is_some() {
-                    self.watch_host(id);
-                }
-                self.accept_syn(id, &syn);
-            }
+            Ok(()) => self.on_connected(id),
             Err(error) => {
                 let key = flow.key;
+                let Phase::Connecting { syn } = std::mem::replace(&mut flow.phase, Phase::Open) else {
+                    return;
+                };
                 self.record_tcp(id);
                 self.remove_flow(id);
                 match error.kind() {
@@ -271,6 +254,33 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Accepts the guest's connection after the host's side was connected.
+    pub(super) fn on_connected(&mut self, id: u64) {
+        let Some(flow) = self.flows.get_mut(&id) else { return };
+        let Phase::Connecting { syn } = std::mem::replace(&mut flow.phase, Phase::Open) else { return };
+        let called = flow.control.take().is_some();
+        (flow.readable, flow.writable) = (true, true);
+        // An address of a peer or of the host has no other tenants.
+        let is_shared = !called && flow.locality != Locality::Gateway;
+        let by_name = is_shared && self.policy.decide(&flow.connection()).by_name;
+        let intercepted = if called { None } else { self.intercepted(id) };
+        let Some(flow) = self.flows.get_mut(&id) else { return };
+        if by_name || intercepted == Some(InterceptedProtocol::Tls) {
+            flow.phase = Phase::Guarded { guard: Guard::default(), passing: 0 };
+        }
+        if let Some(protocol) = intercepted
+            && let Err(error) = self.hand_over(id, protocol)
+        {
+            tracing::warn!("a connection cannot be intercepted: {error}");
+            self.remove_flow(id);
+            return self.refuse_tcp(&syn);
+        }
+        if called || intercepted.is_some() {
+            self.watch_host(id);
+        }
+        self.accept_syn(id, &syn);
     }
 
     /// What is intercepted of a connection that the guest has opened; `None` for nothing.

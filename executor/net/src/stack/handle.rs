@@ -1,7 +1,9 @@
 //! The handle of a running stack: its commands, and how its end is noticed.
 
 use super::Worker;
+use super::tunnels::Tunnel;
 use super::{Settings, wake_up};
+use crate::proxy::Password;
 use crate::published::BoundPort;
 use rustix::event::{EventfdFlags, eventfd};
 use schemas::spec::{Network, Port};
@@ -53,7 +55,12 @@ pub struct Stack {
 pub(super) type Done = mpsc::Sender<io::Result<()>>;
 
 pub(super) enum Command {
-    Rules(Network, Done),
+    Rules {
+        network: Network,
+        proxy_password: Option<Password>,
+        done: Done,
+    },
+    Tunnel(Tunnel),
     Publish(Vec<BoundPort>, Done),
     Unpublish(BTreeSet<Port>, Done),
     TcpAnswer {
@@ -97,13 +104,14 @@ impl Stack {
         Ok(Self { commands, wake, thread: Some(thread), ended })
     }
 
-    /// Replaces the rules and closes connections that the new ones forbid, before it returns.
+    /// Replaces the rules and the proxy, and closes connections that the new ones forbid or lead elsewhere, before it
+    /// returns.
     ///
     /// # Errors
     ///
-    /// If the stack has ended or does not answer.
-    pub fn set_rules(&self, network: Network) -> Result<(), CommandError> {
-        self.execute(|done| Command::Rules(network, done))
+    /// If the stack has ended, does not answer, or the host has no thread for the proxy.
+    pub fn set_rules(&self, network: Network, proxy_password: Option<Password>) -> Result<(), CommandError> {
+        self.execute(|done| Command::Rules { network, proxy_password, done })
     }
 
     /// Publishes further ports.

@@ -130,7 +130,7 @@ fn rules_on_names_hold_for_intercepted_connections() {
     guest.data(2001, remote, 0, &greeting);
     assert_eq!(read(&connection.guest, greeting.len()), greeting);
     // A change of the rules ends it.
-    guest.stack.set_rules(network(NetworkDefault::Deny, &[])).unwrap();
+    guest.stack.set_rules(network(NetworkDefault::Deny, &[]), None).unwrap();
     while !matches!(guest.receive(), Received::Tcp { to: 2001, reset: true, .. }) {}
 }
 

@@ -13,6 +13,7 @@ mod peers;
 mod ports;
 mod rules;
 mod tcp;
+mod tunnels;
 mod udp;
 
 use crate::address::Addresses;
@@ -24,6 +25,7 @@ use crate::link::{LENGTH_BYTES, TxQueue};
 use crate::peer::PeerDirectory;
 use crate::policy::Policy;
 use crate::poller::{Poller, Token};
+use crate::proxy::Password;
 use crate::published::BoundPort;
 use ::rules::rule::{DomainName, HOST_NAME};
 use budget::Budget;
@@ -58,8 +60,10 @@ pub struct Settings {
     pub addresses: Addresses,
     /// The MTU: the largest IP packet on the link, in bytes.
     pub mtu: u16,
-    /// The rules.
+    /// The rules, and the proxy.
     pub network: Network,
+    /// The password of the proxy's user, if it has one.
+    pub proxy_password: Option<Password>,
     /// The published ports.
     pub ports: Vec<BoundPort>,
     /// The project's other sandboxes; `None` if there are none by design.
@@ -101,6 +105,8 @@ struct Worker {
     own: own::OwnAddresses,
     names: NameServer,
     interception: Option<Interception>,
+    /// The proxy of connections to other machines.
+    upstream: Option<tunnels::Upstream>,
     reporter: Reporter,
     recorder: Recorder,
     poller: Poller,
@@ -145,6 +151,7 @@ impl Worker {
             addresses,
             mtu,
             network,
+            proxy_password,
             ports,
             peers,
             interception,
@@ -174,6 +181,7 @@ impl Worker {
             names: NameServer::new(BTreeMap::from([(host_name, gateway)])),
             budget: Budget::of_process(interception.is_some()),
             interception,
+            upstream: None,
             reporter: Reporter::new(on_refusal),
             recorder: Recorder::new(on_allowed),
             poller,
@@ -201,6 +209,7 @@ impl Worker {
             wake,
             tcp_queries: 0,
         };
+        worker.set_proxy(&network, proxy_password)?;
         worker.publish(ports)?;
         if let Some(peers) = peers {
             worker.join_project(peers)?;
@@ -275,10 +284,11 @@ impl Worker {
     /// Handles a command; returns false if it ends the stack.
     fn handle_command(&mut self, command: Command) -> bool {
         match command {
-            Command::Rules(network, done) => {
+            Command::Rules { network, proxy_password, done } => {
                 self.set_rules(&network);
-                let _ = done.send(Ok(()));
+                let _ = done.send(self.set_proxy(&network, proxy_password));
             }
+            Command::Tunnel(tunnel) => self.on_tunnel(tunnel),
             Command::Publish(ports, done) => _ = done.send(self.publish(ports)),
             Command::Unpublish(ports, done) => {
                 self.unpublish(&ports);
@@ -414,3 +424,5 @@ mod intercept_tests;
 mod name_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tunnel_tests;

@@ -111,7 +111,7 @@ fn open_connections_are_reevaluated_by_their_server_name() {
         let mut exchange = Exchange::begin(guest(before, &["a.test", "b.test"]));
         exchange.send(&bytes);
         assert!(exchange.arrives(&bytes), "{before:?}");
-        exchange.guest.stack.set_rules(network(NetworkDefault::Deny, after)).unwrap();
+        exchange.guest.stack.set_rules(network(NetworkDefault::Deny, after), None).unwrap();
         let reasons = exchange.guest.reasons();
         assert_eq!(reasons.iter().any(|reason| reason.ends_with(cut)), is_cut, "{after:?}: {reasons:?}");
         exchange.guest.data(2000, exchange.remote, bytes.len(), &request("b.test"));

@@ -252,7 +252,7 @@ impl Worker {
                 Some(error) => Err(error),
                 None => Ok(()),
             },
-            super::tcp::Endpoint::NameServer(_) => Ok(()),
+            super::tcp::Endpoint::NameServer(_) | super::tcp::Endpoint::Pending(_) => Ok(()),
         })
     }
 }

@@ -11,6 +11,7 @@ use crate::link::{LinkDevice, TxQueue};
 use crate::peer;
 use crate::policy::{Connection, FlowDirection, Locality};
 use crate::poller::Ready;
+use crate::proxy::PendingTunnel;
 use rules::rule::{DomainName, Protocol};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
@@ -68,6 +69,9 @@ pub enum Endpoint {
     Host(TcpStream),
     /// The built-in name server.
     NameServer(TcpSession),
+    /// A socket of the host that a proxy has still to connect.
+    #[expect(dead_code, reason = "its drop abandons the connection")]
+    Pending(PendingTunnel),
 }
 
 /// The guest's side of all connections, and the current time.
@@ -163,6 +167,12 @@ impl Flow {
             Self::new(key, FlowDirection::Outbound, Phase::Connecting { syn }, Endpoint::Host(stream), grant);
         (flow.readable, flow.writable) = (false, false);
         flow
+    }
+
+    /// A connection from the guest that a proxy is opening.
+    pub fn through_proxy(key: FlowKey, pending: PendingTunnel, syn: Vec<u8>, grant: Grant) -> Self {
+        let (phase, endpoint) = (Phase::Connecting { syn }, Endpoint::Pending(pending));
+        Self::new(key, FlowDirection::Outbound, phase, endpoint, grant)
     }
 
     /// A connection from the guest to the name server.
@@ -399,6 +409,7 @@ impl Flow {
     fn feed_guest(&mut self) {
         let socket = self.sockets.get_mut::<Socket<'_>>(self.handle);
         match &mut self.endpoint {
+            Endpoint::Pending(_) => {}
             Endpoint::NameServer(session) => {
                 while socket.can_send() && !session.outgoing().is_empty() {
                     match socket.send_slice(session.outgoing()) {

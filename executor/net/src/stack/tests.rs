@@ -81,6 +81,7 @@ impl Guest {
             addresses,
             mtu: 1500,
             network,
+            proxy_password: None,
             ports: crate::published::bind(&ports).unwrap(),
             peers,
             interception,
@@ -172,8 +173,17 @@ impl Guest {
         self.next(TIMEOUT).expect("something comes").0
     }
 
+    pub(super) fn reset(&mut self, port: u16, remote: SocketAddr) {
+        self.tcp(port, remote, TcpControl::Rst, (1001, None));
+    }
+
     pub(super) fn connect(&mut self, port: u16, remote: SocketAddr) {
         self.syn(port, remote);
+        self.answered(port, remote);
+    }
+
+    /// Waits until a SYN is answered.
+    pub(super) fn answered(&mut self, port: u16, remote: SocketAddr) {
         let (received, number) = self.next(TIMEOUT).expect("something comes");
         assert_eq!(received, Received::Tcp { from: remote, to: port, syn: true, reset: false });
         self.acknowledged = number.wrapping_add(1);
@@ -309,7 +319,7 @@ fn open_connections_follow_the_rules() {
     cut.write_all(b"on").unwrap();
     assert_eq!(guest.receive(), Received::Tcp { from: cut_at, to: 2001, syn: false, reset: false });
     let deny = format!("deny@host:tcp:{}", cut_at.port());
-    guest.stack.set_rules(network(NetworkDefault::Deny, &[&deny, "allow@host"])).unwrap();
+    guest.stack.set_rules(network(NetworkDefault::Deny, &[&deny, "allow@host"]), None).unwrap();
     assert_eq!(guest.receive(), Received::Tcp { from: cut_at, to: 2001, syn: false, reset: true });
     cut.set_read_timeout(Some(TIMEOUT)).unwrap();
     assert!(
@@ -336,7 +346,7 @@ fn udp_flows_follow_the_rules() {
         (count, guest.receive()),
         (4, Received::Udp { from: remote, to: 4000, data: b"pong".to_vec() })
     );
-    guest.stack.set_rules(network(NetworkDefault::Deny, &[])).unwrap();
+    guest.stack.set_rules(network(NetworkDefault::Deny, &[]), None).unwrap();
     guest.udp(remote, b"ping");
     assert_eq!(guest.receive(), Received::Unreachable { from: remote.ip() });
     // Late data of the remote arrives nowhere.
@@ -364,7 +374,7 @@ fn clients_of_published_ports_follow_the_rules() {
         seen.push((from, to));
     }
     assert_eq!(seen.iter().map(|(_, to)| *to).collect::<Vec<_>>(), [53, 54]);
-    guest.stack.set_rules(network(NetworkDefault::Public, &["deny:ingress@any:udp:54"])).unwrap();
+    guest.stack.set_rules(network(NetworkDefault::Public, &["deny:ingress@any:udp:54"]), None).unwrap();
     cut.send_to(b"again", at[1]).unwrap();
     kept.send_to(b"again", at[0]).unwrap();
     // The other client is still recognized.

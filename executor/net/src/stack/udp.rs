@@ -114,8 +114,12 @@ impl Worker {
         let port = key.remote.port();
         let is_intercepted = !self.is_peer(&key)
             && self.interception.as_ref().is_some_and(|interception| interception.tls_ports.contains(&port));
+        let through = self.upstream.as_ref().filter(|_| self.uses_proxy(locality) && !self.is_peer(&key));
         let text = if !verdict.allowed {
             None
+        } else if let Some(upstream) = through {
+            let proxy = upstream.proxy.url.without_user();
+            Some(format!("UDP does not go through the proxy {proxy}: use TCP, or remove `proxy`"))
         } else if is_intercepted {
             Some(format!("TLS is intercepted on port {port}, and QUIC cannot be: use TCP"))
         } else if verdict.by_name && is_quic && is_shared {
@@ -123,9 +127,12 @@ impl Worker {
         } else {
             None
         };
+        let through_proxy = through.is_some();
         let is_permitted = verdict.allowed && text.is_none();
         if let Some(text) = text {
-            let reason = self.policy.reason(&verdict).with(text);
+            // No rule would let it through the proxy.
+            let reason =
+                if through_proxy { text.as_str().into() } else { self.policy.reason(&verdict).with(text) };
             self.refuse(
                 Subject::outbound(Protocol::Udp, key.remote, self.name_of(key.remote.ip()).as_ref()),
                 reason,

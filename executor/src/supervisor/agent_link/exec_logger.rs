@@ -2,6 +2,7 @@
 
 use super::redaction::Redaction;
 use crate::supervisor::logs::broadcast::{OutputBroadcast, Subscriber};
+use executor_intercept::Value;
 use executor_log::{Entry, Limits, Source, Writer};
 use protocol::frame::{Flags, Frame};
 use protocol::latest::Message;
@@ -42,9 +43,9 @@ impl ExecLogger {
         })
     }
 
-    /// Leaves out values of secrets from now on.
-    pub fn redact(&mut self, redaction: Redaction) {
-        self.redaction = redaction;
+    /// Leaves these values out from now on, too.
+    pub fn redact(&mut self, values: impl IntoIterator<Item = Value>) {
+        self.redaction.add(values);
     }
 
     /// Sets whether output is logged from now on.

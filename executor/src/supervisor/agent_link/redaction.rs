@@ -20,12 +20,14 @@ pub struct Redaction {
 }
 
 impl Redaction {
-    /// Replaces these values.
-    pub fn of(values: impl IntoIterator<Item = Value>) -> Self {
-        let mut values: Vec<Value> =
-            values.into_iter().filter(|value| value.bytes().len() >= VALUE_BYTES_MIN).collect();
-        values.sort_by_key(|value| std::cmp::Reverse(value.bytes().len()));
-        Self { values, held: HashMap::new() }
+    /// Replaces these values, too.
+    pub fn add(&mut self, values: impl IntoIterator<Item = Value>) {
+        let known: Vec<Value> = std::mem::take(&mut self.values);
+        let is_long = |value: &Value| value.bytes().len() >= VALUE_BYTES_MIN;
+        let mut values: Vec<Value> = known.into_iter().chain(values.into_iter().filter(is_long)).collect();
+        values.sort_by(|a, b| (b.bytes().len(), b.bytes()).cmp(&(a.bytes().len(), a.bytes())));
+        values.dedup_by(|a, b| a.bytes() == b.bytes());
+        self.values = values;
     }
 
     /// Replaces the values in the next output. An end that may be the beginning of a value is kept for the next call; a
@@ -85,7 +87,12 @@ mod tests {
     use super::*;
 
     fn redaction(values: &[&str]) -> Redaction {
-        Redaction::of(values.iter().map(|value| Value::new(value.as_bytes().to_vec())))
+        let mut redaction = Redaction::default();
+        // Later ones are added to earlier ones.
+        for value in values {
+            redaction.add([Value::new(value.as_bytes().to_vec())]);
+        }
+        redaction
     }
 
     /// The output of a session that prints these pieces and ends.

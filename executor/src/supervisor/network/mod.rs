@@ -10,6 +10,7 @@ use crate::supervisor::logs::events::EventLog;
 use crate::supervisor::machine::Machine;
 use crate::supervisor::network::peers::PeerEntry;
 use crate::supervisor::network::records::{allowed, refused};
+use crate::supervisor::values::HeldValues;
 use executor_client::event::SandboxEvent;
 use executor_host::state::PublishedPort;
 use executor_net::{
@@ -67,6 +68,7 @@ pub struct Network {
     written: RefCell<Option<JoinHandle<()>>>,
     failure: watch::Receiver<Option<String>>,
     interception: Option<Rc<Interception>>,
+    values: Rc<HeldValues>,
     _entry: PeerEntry,
 }
 
@@ -95,6 +97,7 @@ impl Network {
             addresses,
             mtu: launch.boot.backend.features().mtu,
             network: spec.definition.network.clone(),
+            proxy_password: store.values().proxy_password(),
             ports,
             peers: Some(peers),
             interception: interception.map(|proxy| proxy.of_network(&spec.definition)),
@@ -106,8 +109,9 @@ impl Network {
         store.change(|state| state.published.clone_from(&published));
         let link = NetworkLink { socket: theirs.into(), mac: MacAddress(executor_net::GUEST_MAC) };
         let (published, written) = (RefCell::new(published), RefCell::new(Some(written)));
-        let interception = interception.cloned();
-        Ok((Rc::new(Self { stack, published, written, failure, interception, _entry: entry }), link))
+        let (interception, values) = (interception.cloned(), store.values().clone());
+        let network = Self { stack, published, written, failure, interception, values, _entry: entry };
+        Ok((Rc::new(network), link))
     }
 
     /// Waits until the stack fails; returns the reason. Its end together with the VM is no failure.
@@ -130,7 +134,7 @@ impl Network {
         }
     }
 
-    /// Follows another spec; if a port cannot be bound, nothing changes.
+    /// Follows another spec, and the current values; if a port cannot be bound, nothing changes.
     pub fn change(&self, spec: &SandboxSpec) -> Result<Vec<PublishedPort>, ChangeError> {
         let wanted = &spec.definition.ports;
         let known: BTreeSet<Port> = self.published.borrow().iter().map(|published| published.port).collect();
@@ -163,7 +167,7 @@ impl Network {
             self.stack.unpublish(gone)?;
         }
         self.stack.publish(added)?;
-        self.stack.set_rules(spec.definition.network.clone())?;
+        self.stack.set_rules(spec.definition.network.clone(), self.values.proxy_password())?;
         if let Some(interception) = &self.interception {
             interception.follow(&spec.definition)?;
         }

@@ -81,7 +81,8 @@ pub fn prepare(
     let mount_obstacle = host::mount_obstacle(&home, global, model)?;
     let (ports, external) = (targets::ports(model), targets::external(model));
     let secret_problems = executor::secrets::problems(model);
-    let query = ImageQuery { ports, external, mount_obstacle, secret_problems, ..query };
+    let compare_values = true;
+    let query = ImageQuery { ports, external, mount_obstacle, secret_problems, compare_values, ..query };
     let observed = executor::observe::observe(&home, &catalog, model.project(), &query);
     let policy = selection.policy(model)?;
     let snapshot = observed.map_err(|error| without_images(error, model, &policy))?;

@@ -175,6 +175,7 @@ impl Up<'_> {
                 external: external(model),
                 mount_obstacle: host::mount_obstacle(home, global, model)?,
                 secret_problems: executor::secrets::problems(model),
+                compare_values: true,
                 ..query
             },
             output,

@@ -125,6 +125,8 @@ codes! {
     InvalidRule = "invalid_rule",
     /// A network that cannot be a pool of addresses.
     InvalidPool = "invalid_pool",
+    /// A proxy that cannot be used.
+    InvalidProxy = "invalid_proxy",
     /// A host pattern as broad as a top-level domain.
     SuffixTooBroad = "suffix_too_broad",
     /// A network rule that earlier ones shadow.

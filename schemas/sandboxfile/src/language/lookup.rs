@@ -4,8 +4,8 @@
 //! those of variables and scripts, are compared as they are, and may contain dots.
 
 use super::{
-    DEPENDENCY, FILE, HEALTHCHECK, HOOKS, Instead, LOGS, MOUNT, NETWORK, NETWORK_YAML, PROJECT, Property,
-    PropertyTable, RESTART, SANDBOX, SCRIPT, SECRET, SECRET_SOURCE, SYNC, TLS, TMPFS, VOLUME,
+    DEPENDENCY, FILE, HEALTHCHECK, HOOKS, Instead, LOGS, MOUNT, NETWORK, NETWORK_YAML, PROJECT, PROXY,
+    Property, PropertyTable, RESTART, SANDBOX, SCRIPT, SECRET, SECRET_SOURCE, SYNC, TLS, TMPFS, VOLUME,
 };
 use crate::{Format, Origins};
 use rules::suggest;
@@ -207,14 +207,23 @@ impl<'a> Lookup<'a> {
         let Some(found) = property(block.place, word) else {
             return Err(self.no_property(block.place, shown, word));
         };
-        let is_source = std::ptr::eq(block.place, &SECRET) && found.kdl == "from";
-        match rest {
-            Some(rest) if is_source => {
+        // The blocks inside this one.
+        let is_in =
+            |place: &'static PropertyTable, kdl: &str| std::ptr::eq(block.place, place) && found.kdl == kdl;
+        let inner = if is_in(&SECRET, "from") || is_in(&PROXY, "password") {
+            Some(&SECRET_SOURCE)
+        } else if is_in(&NETWORK, "proxy") {
+            Some(&PROXY)
+        } else {
+            None
+        };
+        match (rest, inner) {
+            (Some(rest), Some(inner)) => {
                 let shown = format!("{shown}.{word}");
-                self.block(recorded_whole(&SECRET_SOURCE), String::new(), &shown, rest)?;
+                self.block(recorded_whole(inner), String::new(), &shown, rest)?;
             }
-            Some(_) => return Err(nothing_inside(&format!("{shown}.{word}"))),
-            None => {}
+            (Some(_), None) => return Err(nothing_inside(&format!("{shown}.{word}"))),
+            (None, _) => {}
         }
         let name = match found.kdl {
             // The order of all rules counts, so they are one value.

@@ -123,7 +123,7 @@ mod vocabulary;
 
 pub use lookup::{NotFound, find};
 
-pub use network::{NETWORK, NETWORK_RULE, NETWORK_YAML};
+pub use network::{NETWORK, NETWORK_RULE, NETWORK_YAML, PROXY};
 pub use schema::json_schema;
 pub use secret::{SECRET, SECRET_SOURCE, TLS, TLS_CA};
 pub use storage::{FILE, MOUNT, SYNC, TMPFS, VOLUME};
@@ -333,6 +333,7 @@ pub static TABLES: &[&PropertyTable] = &[
     &NETWORK,
     &NETWORK_YAML,
     &NETWORK_RULE,
+    &PROXY,
     &SECRET,
     &SECRET_SOURCE,
     &TLS,

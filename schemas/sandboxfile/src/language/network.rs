@@ -1,6 +1,6 @@
 //! The vocabulary of networks.
 
-use super::Instead::{Say, Use};
+use super::Instead::{Say, Use, Write};
 use super::schema;
 use super::{Property, PropertyTable, each, one, plain};
 use rules::rule::Direction;
@@ -25,6 +25,12 @@ const IPV6_POOL: Property = one(
     "The network that its IPv6 address is taken from: each sandbox gets a /64 of it.",
 );
 
+const PROXY_OF_NETWORK: Property = plain(
+    "proxy",
+    schema::proxy,
+    "The proxy that its TCP connections to other machines go through, as `http://host:port` or `socks5://host:port`.",
+);
+
 /// Inside a network in KDL, where each rule is a node.
 pub static NETWORK: PropertyTable = PropertyTable {
     what: "a network",
@@ -35,6 +41,7 @@ pub static NETWORK: PropertyTable = PropertyTable {
         NETWORK_DEFAULT,
         IPV4_POOL,
         IPV6_POOL,
+        PROXY_OF_NETWORK,
         each(
             "allow",
             "allow",
@@ -47,6 +54,11 @@ pub static NETWORK: PropertyTable = PropertyTable {
         (&["rules", "rule"], Say("each rule is a line of its own: `allow \"api.example.org\"`")),
         (&["policy", "mode"], Use("default")),
         (&["pool", "subnet", "ipam"], Use("ipv4-pool")),
+        (
+            &["http_proxy", "https_proxy", "all_proxy", "socks5", "upstream_proxy", "egress_proxy"],
+            Use("proxy"),
+        ),
+        (&["no_proxy"], Say("connections to other machines all go through the proxy: remove it")),
         (&["accept", "permit"], Use("allow")),
         (&["block", "drop", "reject"], Use("deny")),
     ],
@@ -62,6 +74,7 @@ pub static NETWORK_YAML: PropertyTable = PropertyTable {
         NETWORK_DEFAULT,
         IPV4_POOL,
         IPV6_POOL,
+        PROXY_OF_NETWORK,
         plain(
             "rules",
             schema::rules,
@@ -80,6 +93,11 @@ pub static NETWORK_YAML: PropertyTable = PropertyTable {
         (&["rule"], Use("rules")),
         (&["policy", "mode"], Use("default")),
         (&["pool", "subnet", "ipam"], Use("ipv4-pool")),
+        (
+            &["http_proxy", "https_proxy", "all_proxy", "socks5", "upstream_proxy", "egress_proxy"],
+            Use("proxy"),
+        ),
+        (&["no_proxy"], Say("connections to other machines all go through the proxy: remove it")),
     ],
 };
 
@@ -100,5 +118,33 @@ pub static NETWORK_RULE: PropertyTable = PropertyTable {
         (&["ports"], Say("the ports follow the target: `api.example.org:tcp:8000-8010`")),
         (&["protocol"], Say("the protocol follows the target: `api.example.org:udp`")),
         (&["to", "host"], Say("the target is a value: `allow \"api.example.org\"`")),
+    ],
+};
+
+/// Beside the URL of a proxy.
+pub static PROXY: PropertyTable = PropertyTable {
+    what: "a proxy",
+    definition: "Proxy",
+    doc: "The proxy that the TCP connections of a sandbox go through.",
+    required: &["url"],
+    properties: &[
+        plain("url", schema::proxy_url, "Its URL, with the user and without the password."),
+        plain(
+            "password",
+            || schema::definition("SecretSource"),
+            "Where the password of its user is read when the sandbox starts.",
+        ),
+    ],
+    foreign: &[
+        (&["address", "server", "host"], Use("url")),
+        (&["pass", "passwd", "secret"], Use("password")),
+        (
+            &["user", "username"],
+            Write {
+                kdl: "name the user in the URL: `proxy \"http://me@proxy.example:3128\"`",
+                yaml: "name the user in the URL: `url: http://me@proxy.example:3128`",
+            },
+        ),
+        (&["no_proxy", "bypass"], Say("connections to other machines all go through the proxy: remove it")),
     ],
 };

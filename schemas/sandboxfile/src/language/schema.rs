@@ -3,7 +3,7 @@
 //! Every value but the text of a script may contain variables, whose values an editor does not know. So each kind of
 //! value accepts any text with a dollar sign.
 
-use super::{FILE, PROJECT, Property, PropertyTable, RESTART_POLICIES, SANDBOX, TABLES, TLS_CA};
+use super::{FILE, PROJECT, PROXY, Property, PropertyTable, RESTART_POLICIES, SANDBOX, TABLES, TLS_CA};
 use rules::Word;
 use rules::pool::{Ipv4Pool, Ipv6Pool};
 use rules::rule::{Action, Direction, Group, Protocol};
@@ -28,6 +28,9 @@ const PLACEHOLDER: &str = r"^[!#-&(-\[\]-_a-~]{8,256}$";
 const HEADER_NAME: &str = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$";
 /// `*.` and one part alone would be a whole top-level domain.
 const HOST: &str = r"^(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+\.?$";
+
+/// Without a password.
+const PROXY_URL: &str = r"^\s*([Hh][Tt][Tt][Pp]|[Ss][Oo][Cc][Kk][Ss]5)://([^:/?#]+@)?([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}/?\s*$";
 
 /// Returns the JSON Schema of the YAML spelling, for editors.
 pub fn json_schema() -> String {
@@ -55,8 +58,9 @@ fn block(place: &PropertyTable) -> Value {
         block["required"] = json!(place.required);
     }
     if place.definition == "SecretSource" {
-        block["minProperties"] = json!(1);
-        block["maxProperties"] = json!(1);
+        let alone = |kind: &str| json!({ "required": [kind], "maxProperties": 1 });
+        let keyring = json!({ "required": ["keyring"], "propertyNames": { "enum": ["keyring", "account"] } });
+        block["oneOf"] = json!([alone("env"), alone("file"), alone("command"), keyring]);
     }
     if std::ptr::eq(place, &FILE) {
         block["oneOf"] = json!([{ "required": ["from"] }, { "required": ["content"] }]);
@@ -307,6 +311,17 @@ pub(crate) fn ipv4_pool() -> Value {
 /// Returns the schema of a network of IPv6 addresses with room for a /64.
 pub(crate) fn ipv6_pool() -> Value {
     with(matching_or_variable(IPV6_POOL), "default", Ipv6Pool::default())
+}
+
+/// Returns the schema of a proxy.
+pub(crate) fn proxy() -> Value {
+    any_of([proxy_url(), definition(PROXY.definition)])
+}
+
+/// Returns the schema of the URL of a proxy.
+pub(crate) fn proxy_url() -> Value {
+    let examples = ["http://proxy.example:3128", "socks5://me@10.0.0.1:1080"];
+    with(matching_or_variable(PROXY_URL), "examples", examples)
 }
 
 /// Returns the schema of a list of hosts, or of one.

@@ -78,6 +78,10 @@ pub static SECRET: PropertyTable = PropertyTable {
             &["command"],
             Say("it belongs inside `from`: `from command=\"pass\"`, or `from: { command: [pass] }` in YAML"),
         ),
+        (
+            &["keyring", "keychain"],
+            Say("it belongs inside `from`: `from keyring=\"api\"`, or `from: { keyring: api }` in YAML"),
+        ),
         (&["value"], Say("a secret's value is never written here: `from` says where it is read")),
         (&["external"], Say("`from` says where a secret is read")),
         (&["target", "uid", "gid", "mode"], Say("the value is never in the sandbox: remove it")),
@@ -88,17 +92,25 @@ pub static SECRET: PropertyTable = PropertyTable {
 pub static SECRET_SOURCE: PropertyTable = PropertyTable {
     what: "the source of a secret",
     definition: "SecretSource",
-    doc: "Where a secret's value is read: one of the three.",
+    doc: "Where a secret's value is read: one of the four.",
     required: &[],
     properties: &[
         plain("env", schema::text, "A variable of the host's environment."),
         plain("file", schema::text, "A file of the host."),
         plain("command", schema::words, "A program of the host and its arguments, which prints the value."),
+        plain(
+            "keyring",
+            schema::text,
+            "The service of an entry in the user's keyring, which `secret-tool` reads by the attribute `service`.",
+        ),
+        plain("account", schema::text, "The account of that entry: its attribute `username`."),
     ],
     foreign: &[
         (&["environment", "variable"], Use("env")),
         (&["path"], Use("file")),
         (&["exec", "cmd", "run"], Use("command")),
+        (&["keychain", "service", "secret_service", "libsecret"], Use("keyring")),
+        (&["username", "user"], Use("account")),
         (&["value"], Say("a secret's value is never written here")),
     ],
 };

@@ -2,6 +2,7 @@
 
 use super::block::layers;
 use super::port::{RawPort, valid_ports};
+use super::proxy::{self, RawProxy};
 use super::read::{Fields, Takes, is_map, missing_value, no_value, text, text_of};
 use super::word::{advice, check_word, known_words, read_word};
 use super::{PrintScope, Scope, Value};
@@ -29,6 +30,8 @@ layers! {
         ipv4_pool: Option<Spanned<String>> = "ipv4-pool",
         /// The pool of its IPv6 address.
         ipv6_pool: Option<Spanned<String>> = "ipv6-pool",
+        /// The proxy of its connections.
+        proxy: Option<RawProxy> = "proxy",
         /// The rules in the order of the file.
         rules: Vec<RawRule> = "rules",
     }
@@ -237,6 +240,7 @@ impl Value for Networks {
         };
         let ipv4_pool = pool("ipv4-pool", Ipv4Pool::default().to_string());
         let ipv6_pool = pool("ipv6-pool", Ipv6Pool::default().to_string());
+        let proxy = fields.reading("proxy", |item| proxy::read(context, item));
         let mut rules = Vec::new();
         match context.format {
             Format::Kdl => {
@@ -254,7 +258,7 @@ impl Value for Networks {
                 }
             }
         }
-        Some(RawNetwork { default, ipv4_pool, ipv6_pool, rules })
+        Some(RawNetwork { default, ipv4_pool, ipv6_pool, proxy, rules })
     }
 
     /// Checks the words and each rule, that no rule is shadowed, and that published ports can be reached.
@@ -262,6 +266,7 @@ impl Value for Networks {
         let default = check_word(context, raw.default.as_ref(), "default");
         let ipv4_pool = check_pool::<Ipv4Pool>(context, raw.ipv4_pool.as_ref());
         let ipv6_pool = check_pool::<Ipv6Pool>(context, raw.ipv6_pool.as_ref());
+        let proxy = raw.proxy.as_ref().map(|raw| proxy::check(context, raw));
         if let Some(extra) = raw.rules.get(NETWORK_RULES_MAX) {
             let message = format!("a network has at most {NETWORK_RULES_MAX} rules");
             return context.refuse(
@@ -278,16 +283,21 @@ impl Value for Networks {
         if default == Some(NetworkDefault::Deny) {
             check_ports(context, raw, &rules, &scope.sandbox.ports);
         }
-        Some(Network { default: default?, rules, ipv4_pool: ipv4_pool?, ipv6_pool: ipv6_pool? })
+        let proxy = match proxy {
+            Some(proxy) => Some(proxy?),
+            None => None,
+        };
+        Some(Network { default: default?, rules, ipv4_pool: ipv4_pool?, ipv6_pool: ipv6_pool?, proxy })
     }
 
     fn print(model: &Self::Model, scope: &PrintScope<'_>) -> Printed {
-        let Network { default, rules, ipv4_pool, ipv6_pool } = model;
+        let Network { default, rules, ipv4_pool, ipv6_pool, proxy } = model;
         let mut items = vec![PrintItem::property("default", Scalar::text(default.as_str()))];
         let pools = [ipv4_pool.map(|pool| pool.to_string()), ipv6_pool.map(|pool| pool.to_string())];
         for (name, pool) in ["ipv4-pool", "ipv6-pool"].into_iter().zip(pools) {
             items.extend(pool.map(|pool| PrintItem::property(name, Scalar::text(pool))));
         }
+        items.extend(proxy.iter().map(|proxy| proxy::print(proxy, scope.format)));
         match scope.format {
             Format::Kdl => items.extend(rules.iter().map(print_rule)),
             Format::Yaml if rules.is_empty() => {}

@@ -6,18 +6,17 @@ mod request;
 
 use super::block::layers;
 use super::env::name_problem;
-use super::read::{Entry, Fields, Takes, boolean, entries, no_value, text, text_like, text_of, words};
+use super::hosts;
+use super::read::{Entry, Fields, Takes, boolean, entries, no_value, text_like, words};
 use super::repeats::{given_before, same_name};
-use super::start::program_of;
+use super::source::{self, RawSource};
 use super::word::{check_word, read_word};
 use super::{Named, Parsed, PrintScope, Reading, Scope, Value};
-use super::{hosts, path};
-use crate::Format;
 use crate::check::Weight;
 use crate::diagnostics::{Code, Context, Diagnostic, shorten};
-use crate::language::{SECRET, SECRET_SOURCE, schema};
+use crate::language::{SECRET, schema};
 use crate::merge::Layer;
-use crate::print::{Item as PrintItem, Name, Node, Position, Printed, Scalar};
+use crate::print::{Item as PrintItem, Name, Node, Printed, Scalar};
 use crate::syntax::{Item, Span, Spanned};
 use interception::{Interception, check_passthrough};
 use request::{check_apart, check_headers, check_parts, check_placeholder, place_of};
@@ -48,42 +47,9 @@ layers! {
     }
 }
 
-/// The source of a value, as typed.
-#[derive(Clone, Debug)]
-pub(crate) enum RawSource {
-    /// A variable of the host.
-    Env(Spanned<String>),
-    /// A file of the host.
-    File(Spanned<String>),
-    /// A command of the host.
-    Command(Vec<Spanned<String>>),
-}
-
-impl Weight for RawSource {
-    fn weight(&self) -> usize {
-        match self {
-            Self::Env(text) | Self::File(text) => text.weight(),
-            Self::Command(words) => words.weight(),
-        }
-    }
-}
-
-impl Layer for RawSource {
-    fn overlay(self, _base: Self) -> Self {
-        self
-    }
-
-    fn origins(&self, found: &mut dyn FnMut(&str, Span)) {
-        match self {
-            Self::Env(text) | Self::File(text) => found("", text.span),
-            Self::Command(words) => words.origins(found),
-        }
-    }
-}
-
 fn read_one(context: &mut Context<'_>, entry: Entry<'_>) -> Named<RawSecret> {
     let help = |context: &Context<'_>| {
-        format!("say where it is read: `{}`", sample_source(context, &shorten(&entry.name.value)))
+        format!("say where it is read: `{}`", source::sample(context, "from", &shorten(&entry.name.value)))
     };
     let message = "a secret takes properties, not a value: its value is never written in a file";
     let wrong = no_value(context, entry.arguments, &message, &help);
@@ -91,10 +57,12 @@ fn read_one(context: &mut Context<'_>, entry: Entry<'_>) -> Named<RawSecret> {
     if wrong.is_some() {
         fields.suspect_all();
     }
-    let mut from = fields.reading("from", |item| Parsed::from(read_source(context, item, &entry.name.value)));
+    let owner = source::Owner { what: "a secret", property: "from", variable: &entry.name.value };
+    let mut from = fields.reading("from", |item| Parsed::from(source::read(context, item, owner)));
     // A source outside of `from` was reported: it is not missing as well.
-    let is_source =
-        |item: &Item<'_>| matches!(item.name.value.as_ref(), "env" | "file" | "command" | "value");
+    let is_source = |item: &Item<'_>| {
+        matches!(item.name.value.as_ref(), "env" | "file" | "command" | "keyring" | "value")
+    };
     if entry.items.iter().any(is_source) {
         from.ignore_missing();
     }
@@ -121,75 +89,6 @@ fn read_one(context: &mut Context<'_>, entry: Entry<'_>) -> Named<RawSecret> {
     let value =
         RawSecret { from, hosts, on_violation, placeholder, inject, headers, passthrough_hosts, require_tls };
     Named { name: entry.name, value }
-}
-
-fn sample_source(context: &Context<'_>, name: &str) -> String {
-    match context.format {
-        Format::Kdl => format!("from env=\"{name}\""),
-        Format::Yaml => format!("from: {{ env: {name} }}"),
-    }
-}
-
-/// `from env="X"`, `from file="./x"` or `from command="a" "b"`.
-fn read_source(context: &mut Context<'_>, item: &Item<'_>, name: &str) -> Option<RawSource> {
-    let help = |context: &Context<'_>| {
-        format!("write `{}`; or name a `file`, or a `command`", sample_source(context, &shorten(name)))
-    };
-    let fields = Fields::read(context, &SECRET_SOURCE, &item.items);
-    let kinds = ["env", "file", "command"];
-    let mut found = kinds.into_iter().filter_map(|kind| Some((kind, fields.one(kind)?)));
-    let (kind, property) = match (found.next(), found.next()) {
-        (Some(source), None) => source,
-        (None, _) => {
-            if !kinds.iter().any(|kind| fields.has_misspelling_of(kind)) && item.items.is_empty() {
-                let diagnostic = match item.arguments.iter().find(|argument| !argument.is_null()) {
-                    Some(argument) => Diagnostic::error(
-                        Code::WrongType,
-                        argument.span,
-                        "`from` says what kind of source it is",
-                    )
-                    .label(argument.describe()),
-                    None => Diagnostic::error(Code::MissingValue, item.name.span, "`from` names no source")
-                        .label("nothing follows"),
-                };
-                context.push(diagnostic.help(help(context)));
-            }
-            return None;
-        }
-        (Some((_, first)), Some((_, second))) => {
-            return context.refuse(
-                Diagnostic::error(Code::Conflict, second.name.span, "a secret has one source")
-                    .label("one too many")
-                    .also(first.name.span, "first given here")
-                    .help("keep one of the two"),
-            );
-        }
-    };
-    // The arguments follow `command="a"`.
-    let mut rest = item.arguments.iter().filter(|argument| !argument.is_null()).peekable();
-    if kind != "command"
-        && let Some(extra) = rest.peek()
-    {
-        let message = "a secret has one source";
-        return context.refuse(
-            Diagnostic::error(Code::TooManyValues, extra.span, message)
-                .label("one too many")
-                .help(help(context)),
-        );
-    }
-    match kind {
-        "env" => text(context, property, Takes { what: "the name of a variable", bare: false }, &help)
-            .map(RawSource::Env),
-        "file" => text(context, property, Takes { what: "a path", bare: false }, &help).map(RawSource::File),
-        _ => {
-            let mut argv = words(context, property, &help)?;
-            let takes = Takes { what: "words", bare: true };
-            for argument in rest {
-                argv.push(text_of(context, argument, "command", takes)?);
-            }
-            Some(RawSource::Command(argv))
-        }
-    }
 }
 
 fn check_name(
@@ -222,38 +121,11 @@ fn check_source(
     from: &Parsed<RawSource>,
 ) -> Option<SecretSource> {
     let shown = shorten(&name.value);
-    let source = from.required(context, "from", name.span, |context| {
-        let help = format!("say where it is read: `{}`", sample_source(context, &shown));
+    let written = from.required(context, "from", name.span, |context| {
+        let help = format!("say where it is read: `{}`", source::sample(context, "from", &shown));
         (format!("the secret `{shown}` has no source"), help)
     })?;
-    match source {
-        RawSource::Env(name) => match name_problem(&name.value) {
-            None => Some(SecretSource::Env { name: name.value.clone() }),
-            Some(problem) => {
-                let message = format!("the name of a variable {problem}");
-                context.refuse(Diagnostic::error(Code::InvalidEnv, name.span, message).label("not a name"))
-            }
-        },
-        RawSource::File(file) if path::is_local(&file.value) => {
-            Some(SecretSource::File { path: context.absolute(file) })
-        }
-        RawSource::File(file) => {
-            let shown = shorten(&file.value);
-            context.refuse(
-                Diagnostic::error(Code::InvalidPath, file.span, format!("`{shown}` is not a path"))
-                    .label("does not begin with `/`, `./` or `../`")
-                    .help(if file.value.is_empty() {
-                        "name a file, such as \"./api-key\"".to_owned()
-                    } else {
-                        format!("did you mean \"./{shown}\"?")
-                    }),
-            )
-        }
-        RawSource::Command(argv) => {
-            program_of(context, argv, "of the secret")?;
-            Some(SecretSource::Command { argv: argv.iter().map(|word| word.value.clone()).collect() })
-        }
-    }
+    source::check(context, written, "of the secret")
 }
 
 fn check_hosts(
@@ -365,14 +237,8 @@ impl Value for Secrets {
 fn print_one((name, secret): (&String, &Secret)) -> (Name, Node) {
     let Secret { from, hosts, on_violation, placeholder, inject, headers, passthrough_hosts, require_tls } =
         secret;
-    let (kind, source) = match from {
-        SecretSource::Env { name } => ("env", Node::text(name)),
-        SecretSource::File { path } => ("file", Node::text(path)),
-        SecretSource::Command { argv } => ("command", Node::words(argv)),
-    };
-    let source = PrintItem { name: Name::Word(kind), position: Position::Property, node: source };
     let mut items = vec![
-        PrintItem::child("from", Node::flow(vec![source])),
+        PrintItem::child("from", source::print(from)),
         PrintItem::child("hosts", Node::words(hosts)),
         PrintItem::child("on-violation", Node::Scalar(Scalar::text(on_violation.as_str()))),
     ];

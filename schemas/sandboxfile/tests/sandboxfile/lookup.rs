@@ -20,6 +20,7 @@ sandbox "web" {
     network {
         default "deny"
         ipv4-pool "10.9.0.0/16"
+        proxy "http://me@proxy.example:3128" { password env="PW" }
         allow "api.example.org"
     }
     secret "KEY" { from env="KEY"; hosts "api.example.org"; on-violation "block"; require-tls #false }
@@ -76,6 +77,9 @@ fn both_spellings_of_a_path_find_the_same_value() {
         ("web.files./etc/my.conf", "web.file./etc/my.conf"),
         ("web.files./etc/my.conf.mode", "web.file./etc/my.conf"),
         ("web.network.ipv4_pool", "web.network.ipv4-pool"),
+        ("web.network.proxy", "web.network.proxy"),
+        ("web.network.proxy.url", "web.network.proxy"),
+        ("web.network.proxy.password.env", "web.network.proxy"),
         ("web.network.rules", "web.network.rules"),
         ("web.network.allow", "web.network.rules"),
         ("web.secrets.KEY", "web.secret.KEY"),

@@ -172,9 +172,10 @@ prop_compose! {
             // Several paths may be the same once they are names, so each name has a number.
             let name = part(path).replace(|c: char| c.is_whitespace() || c == '=', "_");
             let name = value(&format!("{name}{number}"));
-            let from = match source.len() % 3 {
+            let from = match source.len() % 4 {
                 0 => format!("env={name}"),
                 1 => format!("file={source}"),
+                2 => format!("keyring={} account={name}", value(&format!("x{}", part(path)))),
                 _ => format!("command={argv}"),
             };
             // The names may have characters that no placeholder has.
@@ -192,6 +193,14 @@ prop_compose! {
         for port in &ports {
             let _ = writeln!(out, "port \"{port}\"");
         }
+        let proxy = match disk % 5 {
+            0 => "proxy \"HTTP://Proxy.example:3128/\"",
+            1 => "proxy \"socks5://me%40corp@[2001:DB8::1]:1080\" { password env=\"PW\" }",
+            2 => "proxy \"http://me@10.0.0.1:1\" { password keyring=\"proxy\" account=\"a b\" }",
+            3 => "proxy \"http://me@proxy:1\" { password command=\"pass\" \"show\" \"-x\" }",
+            _ => "",
+        };
+        let rules: Vec<_> = rules.into_iter().chain(Some(proxy).filter(|proxy| !proxy.is_empty())).collect();
         let pools = match disk % 3 {
             0 => " ipv4-pool=\"10.9.0.7/24\" ipv6-pool=\"FD00:1::/48\"",
             1 => " ipv4-pool=\"192.168.0.0/29\"",

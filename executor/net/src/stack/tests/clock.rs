@@ -19,6 +19,7 @@ impl Clocked {
             addresses,
             mtu: 1500,
             network,
+            proxy_password: None,
             ports: Vec::new(),
             peers: None,
             interception: None,

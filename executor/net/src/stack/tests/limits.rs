@@ -114,12 +114,12 @@ fn a_flooded_port_yields_to_others_and_is_drained_later() {
 #[test]
 fn a_failed_stack_is_reported_and_takes_no_commands() {
     let mut guest = Guest::new(Network::default(), &[]);
-    guest.stack.set_rules(Network::default()).unwrap();
+    guest.stack.set_rules(Network::default(), None).unwrap();
     // No frame on the link has this length.
     guest.link.write_all(&u32::MAX.to_be_bytes()).unwrap();
     assert_eq!(guest.failure.recv_timeout(TIMEOUT).unwrap(), "a frame is too long");
     for error in [
-        guest.stack.set_rules(Network::default()).unwrap_err(),
+        guest.stack.set_rules(Network::default(), None).unwrap_err(),
         guest.stack.publish(Vec::new()).unwrap_err(),
         guest.stack.unpublish(BTreeSet::new()).unwrap_err(),
     ] {
@@ -143,6 +143,7 @@ fn a_panic_of_the_thread_is_reported() {
         addresses: Pools::default().addresses(7).unwrap(),
         mtu: 1500,
         network: Network::default(),
+        proxy_password: None,
         ports: Vec::new(),
         peers: None,
         interception: None,
@@ -157,7 +158,7 @@ fn a_panic_of_the_thread_is_reported() {
     let length = u32::try_from(frame.len()).unwrap().to_be_bytes();
     (&theirs).write_all(&[&length[..], &frame].concat()).unwrap();
     assert!(failure.recv_timeout(TIMEOUT).unwrap().contains("panicked"));
-    assert!(matches!(stack.set_rules(Network::default()), Err(CommandError::Ended)));
+    assert!(matches!(stack.set_rules(Network::default(), None), Err(CommandError::Ended)));
 }
 
 #[test]

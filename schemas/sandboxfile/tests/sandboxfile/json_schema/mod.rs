@@ -5,7 +5,7 @@ mod validator;
 
 use sandboxfile::json_schema;
 use sandboxfile::language::{
-    DEPENDENCY, FILE, HEALTHCHECK, HOOKS, LOGS, MOUNT, NETWORK, NETWORK_RULE, NETWORK_YAML, PROJECT,
+    DEPENDENCY, FILE, HEALTHCHECK, HOOKS, LOGS, MOUNT, NETWORK, NETWORK_RULE, NETWORK_YAML, PROJECT, PROXY,
     PropertyTable, RESTART, SANDBOX, SCRIPT, SECRET, SECRET_SOURCE, SYNC, TABLES, TLS, TLS_CA, TMPFS, VOLUME,
 };
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use std::path::Path;
 use validator::refusals;
 
 /// Each place of the language, and the part of the schema that describes it.
-const PARTS: [(&PropertyTable, &str); 18] = [
+const PARTS: [(&PropertyTable, &str); 19] = [
     (&PROJECT, ""),
     (&VOLUME, "/definitions/Volume"),
     (&SANDBOX, "/definitions/Sandbox"),
@@ -24,6 +24,7 @@ const PARTS: [(&PropertyTable, &str); 18] = [
     (&SYNC, "/definitions/SyncFolder"),
     (&NETWORK_YAML, "/definitions/Network"),
     (&SECRET, "/definitions/Secret"),
+    (&PROXY, "/definitions/Proxy"),
     (&SECRET_SOURCE, "/definitions/SecretSource"),
     (&TLS, "/definitions/Tls"),
     (&TLS_CA, "/definitions/TlsCa"),
@@ -186,6 +187,14 @@ const SANDBOXES: &[(&str, bool)] = &[
     ("network: { ipv6_pool: 'fd00::/65' }", false),
     ("network: { ipv4_pool: 10.9.0.0 }", false),
     ("network: deny", false),
+    ("network: { proxy: 'http://proxy.example:3128' }", true),
+    ("network: { proxy: { url: 'socks5://me@10.0.0.1:1080', password: { env: PW } } }", true),
+    ("network: { proxy: '${PROXY}' }", true),
+    ("network: { proxy: 'http://me:pw@proxy:3128' }", false),
+    ("network: { proxy: 'https://proxy:3128' }", false),
+    ("network: { proxy: 'http://proxy' }", false),
+    ("network: { proxy: { url: 'http://me@proxy:1', password: hunter2 } }", false),
+    ("network: { proxy: { password: { env: PW } } }", false),
     ("network: { allow: [a.example] }", false),
     ("network: { rules: ['allow@*.com'] }", false),
     ("network: { rules: ['allow@*.example.com:tcp:443'] }", true),
@@ -195,6 +204,10 @@ const SANDBOXES: &[(&str, bool)] = &[
     ("network: { rules: ['block@a.example'] }", false),
     ("secrets: { KEY: { from: { env: KEY }, hosts: [a.example] } }", true),
     ("secrets: { KEY: { from: { env: KEY, file: ./x }, hosts: [a.example] } }", false),
+    ("secrets: { KEY: { from: { keyring: api }, hosts: [a.example] } }", true),
+    ("secrets: { KEY: { from: { keyring: api, account: me }, hosts: [a.example] } }", true),
+    ("secrets: { KEY: { from: { keyring: api, env: KEY }, hosts: [a.example] } }", false),
+    ("secrets: { KEY: { from: { account: me }, hosts: [a.example] } }", false),
     ("secrets: { KEY: { from: { env: KEY }, hosts: ['*.com'] } }", false),
     ("secrets: { KEY: { from: { env: KEY }, hosts: [] } }", false),
     ("secrets: { KEY: hunter2 }", false),
