@@ -54,6 +54,8 @@ UDP_ANSWER_BYTES_MAX = 1232
 DAY_SECONDS = 24 * 60 * 60
 # The port of a server that sends without end and reads nothing.
 FULL_PORT = 19
+# The port of a server that accepts connections and sends nothing.
+SILENT_PORT = 9
 lock = threading.Lock()
 
 
@@ -175,6 +177,14 @@ def serve_full():
         threading.Thread(target=fill, args=[kept[-1]], daemon=True).start()
 
 
+def serve_silent():
+    """Keeps every connection and sends nothing."""
+    listener = socket.create_server(("::", SILENT_PORT), family=socket.AF_INET6, dualstack_ipv6=True, backlog=64)
+    kept = []
+    while True:
+        kept.append(listener.accept()[0])
+
+
 def serve_udp(address, port):
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     server = socket.socket(family, socket.SOCK_DGRAM)
@@ -202,7 +212,7 @@ def main():
            *(["nodad"] if ":" in address else []))
     jobs = [(serve_names, [NAME_SERVER]), (serve_names, [NAME_SERVER_6])]
     jobs += [(serve_tcp, [port]) for port in (53, 80, 443, 853, 8443)]
-    jobs.append((serve_full, []))
+    jobs += [(serve_full, []), (serve_silent, [])]
     packets = ("93.184.216.20", "93.184.216.10", "93.184.216.11", "10.1.2.3", "2606:2800::10", "2606:2800::11", "fd12::7")
     jobs += [(serve_udp, [address, port]) for address in packets for port in (443, 5000)]
     for job, arguments in jobs:

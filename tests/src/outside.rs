@@ -4,7 +4,7 @@ use crate::process::Process;
 use crate::{Msb, Project, installation};
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 /// The servers of such a namespace. Dropping it ends them.
 #[derive(Debug)]
@@ -51,6 +51,14 @@ impl Outside {
         out.into_owned()
     }
 
+    /// Starts a program of the host beside the servers, where they have their addresses. It ends with the returned guard.
+    pub fn start_there(&self, command: &[&str]) -> Started {
+        let pid = fs::read_to_string(self.folder.join("pid")).expect("the servers run");
+        let enter = ["--target", pid.trim(), "--user", "--mount", "--net", "--preserve-credentials", "--"];
+        let child = Command::new("nsenter").args(enter).args(command).stdin(Stdio::null()).spawn();
+        Started(child.expect("nsenter can be run"))
+    }
+
     /// Returns the servers' records, one line for each event.
     pub fn seen(&self) -> Vec<String> {
         let text = fs::read_to_string(self.folder.join("seen")).unwrap_or_default();
@@ -61,6 +69,17 @@ impl Outside {
     pub fn never_saw(&self, beginning: &str) {
         let seen: Vec<_> = self.seen().into_iter().filter(|line| line.starts_with(beginning)).collect();
         assert!(seen.is_empty(), "{seen:#?}");
+    }
+}
+
+/// A program beside the servers. Dropping it ends the program.
+#[derive(Debug)]
+pub struct Started(Child);
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        // It fails if the program has ended already.
+        let _ = self.0.kill().and_then(|()| self.0.wait().map(drop));
     }
 }
 

@@ -49,6 +49,7 @@ const TARGETS: &[(&str, Target, usize)] = &[
     ("dns-question", network::dns_question, 64),
     ("dns-answer", network::dns_answer, 64),
     ("dns-session", network::dns_session, 64),
+    ("upstream-proxy", network::upstream_proxy, 64),
     ("wire", network::wire, 64),
     ("stack", network::stack, 256),
     ("proxy-hello", proxy::hello, 64),

@@ -46,6 +46,23 @@ pub fn http_head(bytes: &[u8]) {
     }
 }
 
+/// A proxy's answers are judged alike however they are cut, what comes after them changes nothing, and they are bounded.
+pub fn upstream_proxy(bytes: &[u8]) {
+    let mut input = Bytes(bytes);
+    let (kind, step) = (input.byte(), usize::from(input.byte()));
+    let whole = fuzzing::proxy_handshake(kind, input.0, usize::MAX);
+    assert_eq!(fuzzing::proxy_handshake(kind, input.0, step), whole);
+    assert!(whole.sent.len() <= 3, "{} messages", whole.sent.len());
+    match whole.opened {
+        Some(Ok(length)) => {
+            assert!(length <= 16 * 1024);
+            assert_eq!(fuzzing::proxy_handshake(kind, &input.0[..length], step), whole);
+        }
+        Some(Err(text)) => assert!(!text.contains("password=") && text.len() < 256, "{text}"),
+        None => assert!(input.0.len() <= 16 * 1024, "it never ends"),
+    }
+}
+
 /// A question is answered, refused or dropped; without rules that allow it no server is asked.
 pub fn dns_question(bytes: &[u8]) {
     let mut input = Bytes(bytes);

@@ -94,6 +94,7 @@ pub fn texts(bytes: &[u8]) {
     printed::<rules::reference::Reference>(text);
     printed::<rules::pool::Ipv4Pool>(text);
     printed::<rules::pool::Ipv6Pool>(text);
+    printed::<rules::proxy::ProxyUrl>(text);
     printed::<rules::user::GuestUser>(text);
     printed::<schemas::name::SandboxId>(text);
     let _ = text.parse::<rules::mount_text::MountText>();

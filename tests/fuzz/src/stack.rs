@@ -91,6 +91,7 @@ impl Guest {
             addresses: fuzzing::addresses(),
             mtu: MTU,
             network: network(selected),
+            proxy_password: None,
             ports: executor_net::bind(&std::collections::BTreeSet::new()).expect("no ports"),
             peers: None,
             interception: None,
@@ -231,7 +232,7 @@ pub fn stack(bytes: &[u8]) {
                 return;
             }
             6 => {
-                _ = guest.stack.set_rules(network(kind >> 3));
+                _ = guest.stack.set_rules(network(kind >> 3), None);
                 rules.insert(step, kind);
                 true
             }

@@ -7,7 +7,7 @@ mod clients;
 mod elsewhere;
 mod handshakes;
 mod host;
-mod world;
+pub mod world;
 
 use world::World;
 

@@ -39,6 +39,7 @@ mod not_started;
 mod own_file;
 mod peers;
 mod plan_file;
+mod proxies;
 mod pulls;
 mod quickstart;
 mod relay;

@@ -1,5 +1,6 @@
 //! The value of a secret is in no file and no output, whatever command reads the Sandboxfile.
 
+use std::cell::Cell;
 use std::fmt::Write as _;
 use tests::memory::Core;
 use tests::process::Process;
@@ -14,9 +15,12 @@ sandbox "api" {
     secret "TOKEN" { from env="HOST_TOKEN"; hosts "api.example.org" }
     secret "FILED" { from file="../token"; hosts "api.example.org" }
     secret "TOLD" { from command="cat" "../token"; hosts "api.example.org" }
+    network { proxy "http://me@192.0.2.1:3128" { password env="PROXY_PASSWORD" } }
 }
 "#;
 const CANARY: &str = "canary-9b1f6c0e75d2a384";
+/// The value of two of them after a change on the host.
+const CHANGED: &str = "canary-6e03d7a52c81fb94";
 /// An ordinary value: the same search finds it.
 const PLAIN: &str = "plain-4d81e7a3c6f0952b";
 
@@ -79,10 +83,13 @@ fn the_value_of_a_secret_is_in_no_file_and_no_output() {
     let project = Project::new(FILE);
     project.shell(&format!("printf %s {CANARY} > ../token")).run().ok();
     let mut runs: Vec<Run> = Vec::new();
+    let is_changed = Cell::new(false);
     let mut run = |code: i32, arguments: &[&str]| {
         let summary = project.directory().join("summary.md");
         let outputs = project.directory().join("outputs");
-        let msb = project.msb(arguments).env("HOST_TOKEN", CANARY).env("PLAIN", PLAIN);
+        let value = if is_changed.get() { CHANGED } else { CANARY };
+        let msb =
+            project.msb(arguments).env("HOST_TOKEN", value).env("PROXY_PASSWORD", value).env("PLAIN", PLAIN);
         let msb = msb.env("GITHUB_ACTIONS", "true").env("GITHUB_STEP_SUMMARY", summary);
         runs.push(msb.env("GITHUB_OUTPUT", outputs).env("MSB_LOG", "trace").run().exits(code));
     };
@@ -152,11 +159,21 @@ fn the_value_of_a_secret_is_in_no_file_and_no_output() {
     for file in ["./plan.json", "catalog.db", "orders.json", "exec.log"] {
         assert!(plain.contains(file), "the search does not find what is in {file}:\n{plain}");
     }
+    // Those that change on the host are passed on.
+    is_changed.set(true);
+    run(0, &["plan", "-o", "changed.json"]);
+    run(0, &["up", "-d", "--wait", "--json"]);
+    assert!(memory::contains(api.supervisor, CHANGED), "the changed value is not passed on");
+    assert!(!memory::contains(api.vmm, CHANGED), "the guest's memory has it");
+    assert_eq!(memory::dumped(api.supervisor), 0);
+    assert_eq!(holding_processes(CHANGED), Vec::<u32>::new());
     run(0, &["down", "--report", "junit=down.xml"]);
-    assert_eq!(holders(&project, CANARY), "");
+    for value in [CANARY, CHANGED] {
+        assert_eq!(holders(&project, value), "");
+    }
     for run in runs {
         let said = String::from_utf8_lossy(&[run.stdout.clone(), run.stderr.clone()].concat()).into_owned();
-        if spellings(CANARY).iter().any(|text| said.contains(text)) {
+        if [CANARY, CHANGED].into_iter().flat_map(spellings).any(|text| said.contains(&text)) {
             run.fail("a secret's value was printed");
         }
     }
