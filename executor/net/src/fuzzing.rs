@@ -59,7 +59,7 @@ pub fn proxy_handshake(kind: u8, bytes: &[u8], step: usize) -> Shaken {
     let mut shaken = Shaken { sent: vec![first.to_vec()], opened: None };
     let mut at = 0;
     while at < bytes.len() {
-        let end = bytes.len().min(at + step.max(1));
+        let end = bytes.len().min(at.saturating_add(step.max(1)));
         match handshake.receive(&bytes[at..end]) {
             Ok((taken, next)) => {
                 assert!(taken > 0 && taken <= end - at, "{taken} of {} bytes", end - at);

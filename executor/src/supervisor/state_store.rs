@@ -123,6 +123,7 @@ impl StateStore {
         if self.state().capture != logs.capture {
             self.change(|state| state.capture = logs.capture);
         }
+        self.values.forget_unused(&spec.definition);
         self.spec.send_replace(Rc::new(effective_spec(&self.image, &spec)));
         self.declared.replace(Rc::new(spec));
         self.happened(&SandboxEvent::Changed);

@@ -3,7 +3,7 @@
 use crate::secrets::Values;
 use executor_intercept::Value;
 use executor_net::Password;
-use schemas::spec::ValueName;
+use schemas::spec::{Definition, ValueName};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
@@ -45,6 +45,12 @@ impl HeldValues {
         differing.map(|(name, _)| name.clone()).collect()
     }
 
+    /// Forgets the values that a definition no longer uses.
+    pub fn forget_unused(&self, definition: &Definition) {
+        let used: BTreeSet<_> = definition.value_sources().map(|(name, _)| name).collect();
+        self.0.borrow_mut().retain(|name, _| used.contains(name));
+    }
+
     /// Replaces the values of these names.
     pub fn replace(&self, names: &BTreeSet<ValueName>, others: &Values) {
         let mut values = self.0.borrow_mut();
@@ -57,5 +63,37 @@ impl HeldValues {
 fn leave_memory_out_of_core_dumps() {
     if let Err(error) = std::fs::write("/proc/self/coredump_filter", "0") {
         tracing::warn!("values of secrets would be in a core dump: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use schemas::spec::{Network, SecretSource, UpstreamProxy};
+
+    fn values(of: &[(&str, &str)]) -> Values {
+        let value = |text: &str| Value::new(text.as_bytes().to_vec());
+        of.iter().map(|(name, text)| (name.parse().unwrap(), value(text))).collect()
+    }
+
+    #[test]
+    fn values_are_compared_replaced_and_forgotten() {
+        let (password, secret) = ("network.proxy.password", "secrets.TOKEN");
+        let held = HeldValues::new(values(&[(password, "first"), (secret, "token")]));
+        let others = values(&[(password, "second"), (secret, "token"), ("secrets.NEW", "new")]);
+        let differing = held.differing(&others);
+        assert_eq!(differing, [ValueName::ProxyPassword].into());
+        held.replace(&differing, &others);
+        assert_eq!(held.proxy_password().unwrap().as_slice(), b"second");
+        assert_eq!(held.secret("TOKEN").unwrap().bytes(), b"token");
+        assert!(held.secret("NEW").is_none() && held.differing(&others).is_empty());
+        let url = "http://me@proxy:1".parse().unwrap();
+        let source = SecretSource::Env { name: "PW".to_owned() };
+        let network =
+            |password| Network { proxy: Some(UpstreamProxy { url, password }), ..Network::default() };
+        held.forget_unused(&Definition { network: network(Some(source)), ..Definition::default() });
+        assert!(held.secret("TOKEN").is_none() && held.proxy_password().is_some());
+        held.forget_unused(&Definition::default());
+        assert!(held.all().is_empty());
     }
 }

@@ -91,8 +91,9 @@ fn require(global: &Global, loaded: &Loaded, catalog: &Catalog) -> Result<(), Cl
     let origins = &loaded.origins;
     let (written, unwritten): (Vec<&HostAccess>, Vec<&HostAccess>) =
         access.reached.iter().partition(|reach| reach.paths.iter().any(|path| origins.is_known(path)));
-    let is_network =
-        |reach: &HostAccess| matches!(reach.kind, HostAccessKind::Network | HostAccessKind::Port);
+    let is_network = |reach: &HostAccess| {
+        matches!(reach.kind, HostAccessKind::Network | HostAccessKind::Port | HostAccessKind::Proxy)
+    };
     let border = if access.reached.iter().all(is_network) { "the public internet" } else { "its folder" };
     let mut message = format!("{} reaches beyond {border} and {why}", loaded.file);
     if !unwritten.is_empty() {

@@ -192,7 +192,7 @@ fn connections_go_through_a_proxy() {
     world.fails("/silence", "the proxy http://203.0.113.53:9 did not open the connection within");
 
     let processes = world.project.processes("box");
-    assert!(memory::contains(processes.supervisor, PASSWORD), "its memory is searched");
+    assert!(memory::contains(processes.supervisor, TOKEN), "its memory is searched");
     for value in [TOKEN, ROTATED, PASSWORD, WRONG] {
         assert!(!memory::contains(processes.vmm, value), "the guest's memory has {value}");
         let home = world.project.home().display();

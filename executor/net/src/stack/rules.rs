@@ -241,11 +241,10 @@ impl Worker {
         let cut: Vec<u64> =
             self.flows.iter().filter(|(_, flow)| is_forbidden(flow)).map(|(id, _)| *id).collect();
         for id in cut {
-            if let Some(flow) = self.flows.get_mut(&id) {
+            if let Some(flow) = self.flows.get(&id) {
                 let (direction, key, other) = (flow.direction, flow.key, flow.other);
                 let name = flow.names.first().cloned();
-                flow.abort();
-                self.busy.push(id);
+                self.cut(id);
                 let reason = "cut: the rules have changed";
                 let subject = match direction {
                     FlowDirection::Outbound => Subject::outbound(Protocol::Tcp, key.remote, name.as_ref()),
@@ -258,6 +257,19 @@ impl Worker {
         }
         self.udp.close_all();
         self.reevaluate_clients();
+    }
+
+    /// Closes a connection; the guest's side is reset.
+    pub(super) fn cut(&mut self, id: u64) {
+        let Some(flow) = self.flows.get_mut(&id) else { return };
+        if let Phase::Connecting { syn } = &mut flow.phase {
+            let syn = std::mem::take(syn);
+            self.remove_flow(id);
+            self.refuse_tcp(&syn);
+        } else {
+            flow.abort();
+            self.busy.push(id);
+        }
     }
 
     /// Handles a DNS query of the guest.

@@ -56,6 +56,11 @@ fn wait_for_reset(guest: &mut Guest, port: u16) {
 fn allowed_connections_go_through_the_proxy_and_others_never_reach_it() {
     let (proxy, url) = proxy();
     let mut guest = Guest::new(with_proxy(&["allow@192.0.2.0/24", "allow@host"], &url), &[]);
+    // The host is reached without it.
+    let own = TcpListener::bind("127.0.0.1:0").unwrap();
+    let on_host = guest.gateway(own.local_addr().unwrap().port());
+    guest.connect(2001, on_host);
+    let _kept = own.accept().unwrap();
     guest.syn(2000, server());
     let (mut stream, request) = accept(&proxy);
     assert!(request.starts_with("CONNECT 192.0.2.1:4443 HTTP/1.1\r\n"), "{request}");
@@ -67,11 +72,6 @@ fn allowed_connections_go_through_the_proxy_and_others_never_reach_it() {
     }
     guest.data(2000, server(), 0, b"hello");
     assert_eq!(read(&mut stream, 5), b"hello");
-    // The host is reached without it.
-    let own = TcpListener::bind("127.0.0.1:0").unwrap();
-    let on_host = guest.gateway(own.local_addr().unwrap().port());
-    guest.connect(2001, on_host);
-    assert!(own.accept().is_ok());
     // Refused by the rules.
     let other: SocketAddr = "198.51.100.1:80".parse().unwrap();
     guest.syn(2002, other);
@@ -226,10 +226,23 @@ fn another_proxy_cuts_open_and_pending_connections() {
         }
     }
     guest.syn(2003, server());
-    assert!(accept(&second).1.starts_with("CONNECT"));
+    let (_through_second, request) = accept(&second);
+    assert!(request.starts_with("CONNECT"), "{request}");
     guest.data(2002, on_host, 0, b"kept");
     kept.set_read_timeout(Some(TIMEOUT)).unwrap();
     assert_eq!(read(&mut kept, 4), b"kept");
     let cut = format!("tcp to {SERVER}: cut: the proxy has changed");
     assert_eq!(guest.reasons(), [cut]);
+}
+
+#[test]
+fn a_change_of_the_rules_ends_a_pending_connection() {
+    let (proxy, url) = proxy();
+    let mut guest = Guest::new(with_proxy(&["allow@192.0.2.0/24"], &url), &[]);
+    guest.syn(2000, server());
+    let (mut stream, _) = accept(&proxy);
+    guest.stack.set_rules(with_proxy(&[], &url), None).unwrap();
+    wait_for_reset(&mut guest, 2000);
+    assert!(!matches!(stream.read(&mut [0]), Ok(1..)));
+    assert_eq!(guest.reasons(), [format!("tcp to {SERVER}: cut: the rules have changed")]);
 }

@@ -31,7 +31,10 @@ pub(super) struct Tunnel {
 impl Worker {
     /// Follows another proxy, or none. Connections that would now take another way are closed.
     pub(super) fn set_proxy(&mut self, network: &Network, password: Option<Password>) -> std::io::Result<()> {
-        let wanted = network.proxy.as_ref().map(|proxy| UpstreamProxy { url: proxy.url.clone(), password });
+        let wanted = network.proxy.as_ref().map(|proxy| {
+            let url = proxy.url.clone();
+            UpstreamProxy { password: password.filter(|_| url.user().is_some()), url }
+        });
         let known = self.upstream.as_ref().map(|upstream| &*upstream.proxy);
         if known == wanted.as_ref() {
             return Ok(());
@@ -63,16 +66,9 @@ impl Worker {
         let cut: Vec<u64> =
             self.flows.iter().filter(|(_, flow)| is_outbound(flow)).map(|(id, _)| *id).collect();
         for id in cut {
-            let Some(flow) = self.flows.get_mut(&id) else { continue };
+            let Some(flow) = self.flows.get(&id) else { continue };
             let subject = Subject::outbound(Protocol::Tcp, flow.key.remote, flow.names.first());
-            if let Phase::Connecting { syn } = &mut flow.phase {
-                let syn = std::mem::take(syn);
-                self.remove_flow(id);
-                self.refuse_tcp(&syn);
-            } else {
-                flow.abort();
-                self.busy.push(id);
-            }
+            self.cut(id);
             self.refuse(subject, "cut: the proxy has changed");
         }
         self.udp.close_all();

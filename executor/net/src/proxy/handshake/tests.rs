@@ -33,7 +33,7 @@ fn play(proxy: &UpstreamProxy, destination: &Destination, received: &[u8], step:
     let mut sent = vec![first.to_vec()];
     let mut at = 0;
     while at < received.len() {
-        let end = received.len().min(at + step);
+        let end = received.len().min(at.saturating_add(step));
         match handshake.receive(&received[at..end]) {
             Ok((count, next)) => {
                 assert!(count > 0 && count <= end - at);
