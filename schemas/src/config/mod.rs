@@ -10,7 +10,8 @@
 //!       "registry.example.org:5000": { "ca": "/etc/ssl/own-ca.pem", "auth": { "username": "me", "password": "…" } }
 //!     }
 //!   },
-//!   "network": { "ipv4_pool": "172.16.0.0/12", "ipv6_pool": "fd42:6d73:62::/48" }
+//!   "network": { "ipv4_pool": "172.16.0.0/12", "ipv6_pool": "fd42:6d73:62::/48" },
+//!   "metrics": { "capacity": 1024 }
 //! }
 //! ```
 //!
@@ -35,6 +36,8 @@ pub const ROTATE_AT_BYTES_MIN: u64 = 64 * 1024;
 pub const ROTATE_AT_BYTES_MAX: u64 = 1 << 40;
 /// The most rotated files of one log that are kept.
 pub const KEEP_MAX: u32 = 1000;
+/// The most sandboxes that can have metrics at a time.
+pub const METRICS_CAPACITY_MAX: u32 = 65_536;
 
 /// The user's settings, defaults filled in.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +51,8 @@ pub struct Config {
     pub registries: Registries,
     /// The addresses of sandboxes.
     pub network: Network,
+    /// The metrics of sandboxes.
+    pub metrics: Metrics,
 }
 
 /// A VM driver.
@@ -74,6 +79,20 @@ pub struct Log {
 impl Default for Log {
     fn default() -> Self {
         Self { rotate_at: 10 << 20, keep: 4 }
+    }
+}
+
+/// The metrics of sandboxes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metrics {
+    /// The number of sandboxes that can have metrics at a time.
+    pub capacity: u32,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { capacity: 1024 }
     }
 }
 

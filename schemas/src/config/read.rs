@@ -1,6 +1,8 @@
 //! Parses and checks `config.json`.
 
-use super::{Auth, CONFIG_BYTES_MAX, Config, KEEP_MAX, ROTATE_AT_BYTES_MAX, ROTATE_AT_BYTES_MIN};
+use super::{
+    Auth, CONFIG_BYTES_MAX, Config, KEEP_MAX, METRICS_CAPACITY_MAX, ROTATE_AT_BYTES_MAX, ROTATE_AT_BYTES_MIN,
+};
 use crate::excerpt::{excerpt, json_message};
 use rules::suggest::nearest;
 use rules::unit::format_size_bytes;
@@ -75,7 +77,7 @@ fn malformed(error: &serde_json::Error) -> ConfigError {
     ConfigError::Malformed { line, column, message, suggestion }
 }
 
-fn check(Config { driver: _, log, registries, network: _ }: &Config) -> Result<(), ConfigError> {
+fn check(Config { driver: _, log, registries, network: _, metrics }: &Config) -> Result<(), ConfigError> {
     let refuse = |path: String, message: String| Err(ConfigError::Value { path, message });
     if log.rotate_at < ROTATE_AT_BYTES_MIN {
         return refuse("log.rotate_at".to_owned(), format!("at least {}K", ROTATE_AT_BYTES_MIN >> 10));
@@ -86,6 +88,9 @@ fn check(Config { driver: _, log, registries, network: _ }: &Config) -> Result<(
     }
     if log.keep > KEEP_MAX {
         return refuse("log.keep".to_owned(), format!("at most {KEEP_MAX}"));
+    }
+    if !(1..=METRICS_CAPACITY_MAX).contains(&metrics.capacity) {
+        return refuse("metrics.capacity".to_owned(), format!("1 to {METRICS_CAPACITY_MAX}"));
     }
     for (name, host) in &registries.hosts {
         let at = |key: &str| format!("registries.hosts.{}.{key}", excerpt(name, NAME_SHOWN_MAX));
@@ -163,7 +168,7 @@ mod tests {
         assert_eq!(
             refused("{\n  \"registrys\": {}\n}"),
             "line 2, column 13: unknown field `registrys`, expected one of `driver`, `log`, `registries`, \
-             `network` (did you mean registries?)"
+             `network`, `metrics` (did you mean registries?)"
         );
         assert!(refused(r#"{"driver": "kvm"}"#).contains("unknown variant `kvm`"));
         assert!(refused(r#"{"log": {"rotate_at": "10"}}"#).contains("has no unit"));
