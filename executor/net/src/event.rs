@@ -1,9 +1,11 @@
 //! Refusals that the network reports, with repeats counted.
 
+use crate::counters::Counters;
 use crate::policy::Origin;
 use rules::rule::{DomainName, Protocol};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long repeats of a refusal are counted before they are reported.
@@ -104,11 +106,12 @@ pub(crate) struct Reporter {
     /// The time of the last report, and the repeats since. Refusals beyond the limit are counted as [`Subject::Others`].
     known: HashMap<(Subject, Reason), (Instant, u64)>,
     due: Option<Instant>,
+    counters: Arc<Counters>,
 }
 
 impl Reporter {
-    pub(crate) fn new(report: RefusalSink) -> Self {
-        Self { report, known: HashMap::new(), due: None }
+    pub(crate) fn new(report: RefusalSink, counters: Arc<Counters>) -> Self {
+        Self { report, known: HashMap::new(), due: None, counters }
     }
 
     /// When counted repeats may have to be reported.
@@ -117,6 +120,7 @@ impl Reporter {
     }
 
     pub(crate) fn refused(&mut self, subject: Subject, reason: impl Into<Reason>, now: Instant) {
+        self.counters.count_refusal();
         let key = (subject, reason.into());
         if let Some((_, waiting)) = self.known.get_mut(&key) {
             *waiting += 1;
@@ -172,7 +176,7 @@ mod tests {
         let report = move |refusal: Refusal| {
             let _ = sender.send(refusal);
         };
-        (Reporter::new(Box::new(report)), reports)
+        (Reporter::new(Box::new(report), Arc::default()), reports)
     }
 
     fn name(name: &str) -> Subject {

@@ -15,6 +15,7 @@
 
 mod address;
 mod allowed;
+mod counters;
 mod dns;
 mod event;
 #[cfg(any(test, fuzzing))]
@@ -37,6 +38,7 @@ mod wire;
 
 pub use address::{Addresses, Family, Pools};
 pub use allowed::{Allowed, AllowedSink, Traffic};
+pub use counters::Counters;
 pub use event::{Reason, Refusal, RefusalSink, Subject};
 pub use host::is_own;
 pub use intercept::{Intercepted, InterceptedProtocol, Interception, TakeOver};

@@ -18,11 +18,14 @@ const HIGH_WATER_BYTES: usize = 1024 * 1024;
 pub struct TxQueue {
     bytes: Vec<u8>,
     sent: usize,
+    /// The bytes of all frames so far, without their length prefixes.
+    total: u64,
 }
 
 impl TxQueue {
     /// Appends a frame.
     pub fn frame(&mut self, frame: &[u8]) {
+        self.total += frame.len() as u64;
         let length = u32::try_from(frame.len()).unwrap_or(u32::MAX);
         self.bytes.extend_from_slice(&length.to_be_bytes());
         self.bytes.extend_from_slice(frame);
@@ -31,6 +34,11 @@ impl TxQueue {
     /// Whether the queue is over its high-water mark.
     pub fn is_congested(&self) -> bool {
         self.bytes.len() - self.sent > HIGH_WATER_BYTES
+    }
+
+    /// Returns the bytes of all frames so far.
+    pub fn total(&self) -> u64 {
+        self.total
     }
 
     /// Whether the queue is empty.
@@ -63,6 +71,7 @@ impl TxQueue {
     }
 
     fn packet<R>(&mut self, length: usize, write: impl FnOnce(&mut [u8]) -> R) -> R {
+        self.total += (ETHERNET_BYTES + length) as u64;
         let frame = u32::try_from(ETHERNET_BYTES + length).unwrap_or(u32::MAX);
         self.bytes.extend_from_slice(&frame.to_be_bytes());
         let header = self.bytes.len();

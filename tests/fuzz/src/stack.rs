@@ -95,6 +95,7 @@ impl Guest {
             ports: executor_net::bind(&std::collections::BTreeSet::new()).expect("no ports"),
             peers: None,
             interception: None,
+            counters: Arc::default(),
             on_refusal: Box::new(drop),
             on_allowed: Box::new(drop),
             // A frame that is too long ends the network as specified; a panic ends the fuzzer.

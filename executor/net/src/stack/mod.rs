@@ -18,6 +18,7 @@ mod udp;
 
 use crate::address::Addresses;
 use crate::allowed::{AllowedSink, Recorder};
+use crate::counters::Counters;
 use crate::dns::{Answered, ClientQuery, NameServer};
 use crate::event::{RefusalSink, Reporter};
 use crate::intercept::Interception;
@@ -70,6 +71,8 @@ pub struct Settings {
     pub peers: Option<PeerDirectory>,
     /// The connections that a proxy takes over; `None` for none.
     pub interception: Option<Interception>,
+    /// What is counted.
+    pub counters: Arc<Counters>,
     /// Called for each refusal.
     pub on_refusal: RefusalSink,
     /// Called for each kind of allowed traffic, and for its repeats.
@@ -107,6 +110,7 @@ struct Worker {
     interception: Option<Interception>,
     /// The proxy of connections to other machines.
     upstream: Option<tunnels::Upstream>,
+    counters: Arc<Counters>,
     reporter: Reporter,
     recorder: Recorder,
     poller: Poller,
@@ -155,6 +159,7 @@ impl Worker {
             ports,
             peers,
             interception,
+            counters,
             on_refusal,
             on_allowed,
             on_failure: _,
@@ -182,7 +187,8 @@ impl Worker {
             budget: Budget::of_process(interception.is_some()),
             interception,
             upstream: None,
-            reporter: Reporter::new(on_refusal),
+            reporter: Reporter::new(on_refusal, counters.clone()),
+            counters,
             recorder: Recorder::new(on_allowed),
             poller,
             interface,
@@ -311,6 +317,7 @@ impl Worker {
 
     /// Sends what the VM accepts. Writability is watched only while the queue is not empty.
     fn flush_link(&mut self) -> io::Result<()> {
+        self.counters.set_received(self.tx.total());
         self.tx.flush(&self.link)?;
         let full = !self.tx.is_empty();
         if full != self.watches_writable {
@@ -346,6 +353,7 @@ impl Worker {
             }
             let start = at + LENGTH_BYTES;
             let Some(frame) = rx[..self.rx_filled].get(start..start + length) else { break };
+            self.counters.count_sent(frame.len());
             self.frame(frame);
             at = start + length;
         }

@@ -35,6 +35,7 @@ pub(super) fn network(default: NetworkDefault, rules: &[&str]) -> Network {
 pub(super) struct Guest {
     link: UnixStream,
     pub(super) stack: Stack,
+    counters: Arc<Counters>,
     refusals: Arc<Mutex<Vec<Refusal>>>,
     pub(super) allowed: Arc<Mutex<Vec<Allowed>>>,
     addresses: Addresses,
@@ -77,6 +78,7 @@ impl Guest {
         let (failed, failure) = mpsc::channel();
         let addresses = Pools::default().addresses(7).unwrap();
         let ports = ports.iter().map(|port| port.parse().unwrap()).collect();
+        let counters = Arc::<Counters>::default();
         let settings = Settings {
             addresses,
             mtu: 1500,
@@ -85,6 +87,7 @@ impl Guest {
             ports: crate::published::bind(&ports).unwrap(),
             peers,
             interception,
+            counters: counters.clone(),
             on_refusal: Box::new(move |refusal| reports.lock().unwrap().push(refusal)),
             on_allowed: Box::new(move |one| recorded.lock().unwrap().push(one)),
             on_failure: Box::new(move |why| drop(failed.send(why))),
@@ -93,6 +96,7 @@ impl Guest {
         Self {
             link: theirs,
             stack,
+            counters,
             refusals,
             allowed,
             addresses,
@@ -346,9 +350,15 @@ fn udp_flows_follow_the_rules() {
         (count, guest.receive()),
         (4, Received::Udp { from: remote, to: 4000, data: b"pong".to_vec() })
     );
+    // Ethernet, IPv4 and UDP headers, and 4 bytes each.
+    assert_eq!((guest.counters.sent_bytes(), guest.counters.received_bytes()), (46, 46));
+    assert_eq!(guest.counters.refusals(), 0);
     guest.stack.set_rules(network(NetworkDefault::Deny, &[]), None).unwrap();
     guest.udp(remote, b"ping");
     assert_eq!(guest.receive(), Received::Unreachable { from: remote.ip() });
+    guest.udp(remote, b"ping");
+    assert_eq!(guest.receive(), Received::Unreachable { from: remote.ip() });
+    assert_eq!(guest.counters.refusals(), 2, "repeats count");
     // Late data of the remote arrives nowhere.
     echo.send_to(b"late", peer).unwrap();
     assert_eq!(guest.next(SILENCE), None);
@@ -445,7 +455,10 @@ fn answers_with_addresses_that_no_rule_allows_are_dropped() {
     let (policy, addresses) = (Policy::new(&Network::default()), Pools::default().addresses(7).unwrap());
     let reports = Arc::new(Mutex::new(Vec::new()));
     let received = reports.clone();
-    let mut reporter = Reporter::new(Box::new(move |refusal| received.lock().unwrap().push(refusal.subject)));
+    let mut reporter = Reporter::new(
+        Box::new(move |refusal| received.lock().unwrap().push(refusal.subject)),
+        Arc::default(),
+    );
     let name = DomainName::new("rebind.example.org").unwrap();
     let mut own = super::own::OwnAddresses::default();
     let gateway = addresses.gateway_ipv4.to_string();

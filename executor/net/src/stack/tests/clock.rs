@@ -23,6 +23,7 @@ impl Clocked {
             ports: Vec::new(),
             peers: None,
             interception: None,
+            counters: Arc::default(),
             on_refusal: Box::new(|_| ()),
             on_allowed: Box::new(|_| ()),
             on_failure: Box::new(|_| ()),

@@ -147,6 +147,7 @@ fn a_panic_of_the_thread_is_reported() {
         ports: Vec::new(),
         peers: None,
         interception: None,
+        counters: Arc::default(),
         on_refusal: Box::new(|_| panic!("induced")),
         on_allowed: Box::new(|_| ()),
         on_failure: Box::new(move |why| drop(failed.send(why))),
