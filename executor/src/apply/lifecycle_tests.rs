@@ -70,6 +70,7 @@ fn supervisor_process() {
         describe: |_, _| String::new(),
         runtime_log: &RuntimeLog::default(),
         rotation: Rotation::default(),
+        metrics_capacity: 16,
     };
     supervisor.run_with(Inherited { watcher, lease: None, secrets }, &driver).unwrap();
 }

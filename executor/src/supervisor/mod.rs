@@ -20,6 +20,7 @@ mod interception;
 mod logs;
 mod machine;
 mod memory;
+mod metrics;
 mod network;
 mod state_store;
 #[cfg(test)]
@@ -44,6 +45,7 @@ use logs::events::EventLog;
 pub use logs::runtime::RuntimeLog;
 pub use machine::effective_spec::is_interactive;
 use machine::{ExitCause, Launcher, Machine, SelfLauncher};
+use metrics::Metrics;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use schemas::name::SandboxId;
 use schemas::snapshot::{Exit, Health};
@@ -131,6 +133,8 @@ pub struct Supervisor<'a> {
     pub runtime_log: &'a RuntimeLog,
     /// The size and number of log files, unless the spec says otherwise.
     pub rotation: Rotation,
+    /// The number of sandboxes that can have metrics at a time.
+    pub metrics_capacity: u32,
 }
 
 impl Supervisor<'_> {
@@ -150,7 +154,7 @@ impl Supervisor<'_> {
         inherited: Inherited,
         launcher: &dyn Launcher,
     ) -> Result<(), SupervisorError> {
-        let Self { home, id, describe, runtime_log, rotation } = *self;
+        let Self { home, id, describe, runtime_log, rotation, metrics_capacity } = *self;
         let folder = home.sandbox(id);
         let missing = |source| SupervisorError::LaunchSpec { path: folder.launch_spec(), source };
         let launch: LaunchSpec = read_json(&folder.launch_spec())
@@ -185,6 +189,7 @@ impl Supervisor<'_> {
         logs.follow(&launch.spec.definition.logs);
         let image = executor_image::image_config(&home.images(), &launch.spec.image.digest)
             .map_err(|error| failed("read how the image is run")(io::Error::other(error)))?;
+        let metrics = Metrics::register(home, &launch, supervisor, metrics_capacity);
         let store = StateStore::new(folder.clone(), &launch, image, supervisor, logs);
         let store = Rc::new(store.with_values(values.clone()));
 
@@ -237,6 +242,7 @@ impl Supervisor<'_> {
                         exec_log: &exec_log,
                         guest: &guest,
                         interception: interception.as_ref(),
+                        metrics: &metrics,
                         limits: &limits,
                     };
                     keep(&machine).await

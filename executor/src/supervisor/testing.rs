@@ -4,6 +4,7 @@ use super::agent_link::exec_logger::ExecLogger;
 use super::logs::Logs;
 use super::logs::events::EventLog;
 use super::machine::{Launcher, Machine};
+use super::metrics::Metrics;
 use super::state_store::StateStore;
 use crate::launch::{BootSettings, LaunchSpec};
 use executor_client::event::SandboxEvent;
@@ -56,6 +57,7 @@ pub struct Sandbox {
     pub folder: SandboxFolder,
     pub store: Rc<StateStore>,
     pub exec_log: Rc<RefCell<ExecLogger>>,
+    metrics: Metrics,
     limits: Limits,
     volumes: super::devices::volumes::Volumes,
     pub guest: tokio::sync::watch::Sender<Option<super::agent_link::relay::ReadyGuest>>,
@@ -86,6 +88,7 @@ impl Sandbox {
             folder,
             store: Rc::new(store),
             exec_log,
+            metrics: Metrics::none(),
             limits,
             volumes: Default::default(),
             guest: tokio::sync::watch::Sender::new(None),
@@ -106,6 +109,7 @@ impl Sandbox {
             exec_log: &self.exec_log,
             guest: &self.guest,
             interception: None,
+            metrics: &self.metrics,
             limits: &self.limits,
         }
     }

@@ -18,12 +18,14 @@ use crate::supervisor::devices::shares::Shares;
 use crate::supervisor::devices::volumes::Volumes;
 use crate::supervisor::interception::Interception;
 use crate::supervisor::logs::kernel::KernelLog;
+use crate::supervisor::metrics::{Metrics, Processes};
 use crate::supervisor::network::{Network, NetworkError};
 use crate::supervisor::state_store::StateStore;
 use crate::supervisor::{DRAIN_TIMEOUT, Describe};
 use executor_host::home::{Home, SandboxFolder};
 use executor_host::process::ProcessIdentity;
 use executor_log::Limits;
+use executor_share::ShareProcess;
 use executor_vm::{DeviceMap, Launched, NetworkLink, VmExit, VmProcess};
 use schemas::snapshot::Exit;
 pub use spawn::{Launcher, SelfLauncher};
@@ -65,6 +67,8 @@ pub struct Machine<'a> {
     pub guest: &'a watch::Sender<Option<ReadyGuest>>,
     /// The proxy that intercepts its TLS, if it has one.
     pub interception: Option<&'a Rc<Interception>>,
+    /// Its metrics.
+    pub metrics: &'a Metrics,
     /// The limits of logs.
     pub limits: &'a Limits,
 }
@@ -157,6 +161,7 @@ impl Machine<'_> {
         let spawned = Instant::now();
         let identity = ProcessIdentity::of(vmm.pid());
         let monitor = vmm.take_monitor();
+        let processes = Processes { vmm: vmm.pid(), server: server.as_ref().map(ShareProcess::pid) };
         self.store.change(|state| {
             (state.vmm, state.boot_ms, state.host_disk_full) = (identity, None, None);
         });
@@ -181,6 +186,7 @@ impl Machine<'_> {
                 why = failed(network) => failure(format!("the network of the sandbox failed: {why}")).into(),
                 () = self.store.kill_requested() => ExitCause::Stopped.into(),
                 never = self.watch_host_disk(monitor) => match never {},
+                never = self.metrics.measure(self.store, processes, network.map(|network| &**network)) => match never {},
             }
         };
         // What follows takes time, and clients that lose the guest must not find that the sandbox is up.

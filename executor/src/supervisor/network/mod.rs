@@ -14,7 +14,7 @@ use crate::supervisor::values::HeldValues;
 use executor_client::event::SandboxEvent;
 use executor_host::state::PublishedPort;
 use executor_net::{
-    Addresses, Allowed, BoundPort, CommandError, PortError, Refusal, Settings, Stack, StackError,
+    Addresses, Allowed, BoundPort, CommandError, Counters, PortError, Refusal, Settings, Stack, StackError,
 };
 use executor_vm::{MacAddress, NetworkLink};
 use protocol::latest::Network as GuestNetwork;
@@ -24,6 +24,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -66,6 +67,7 @@ pub struct Network {
     stack: Stack,
     published: RefCell<Vec<PublishedPort>>,
     written: RefCell<Option<JoinHandle<()>>>,
+    counters: Arc<Counters>,
     failure: watch::Receiver<Option<String>>,
     interception: Option<Rc<Interception>>,
     values: Rc<HeldValues>,
@@ -93,6 +95,7 @@ impl Network {
         // If the log cannot keep up, lines are lost, but no connections.
         let on_refusal = move |refusal: Refusal| _ = refusals.try_send(Record::Refused(refusal));
         let on_allowed = move |allowed: Allowed| _ = records.try_send(Record::Allowed(allowed));
+        let counters = Arc::<Counters>::default();
         let settings = Settings {
             addresses,
             mtu: launch.boot.backend.features().mtu,
@@ -101,6 +104,7 @@ impl Network {
             ports,
             peers: Some(peers),
             interception: interception.map(|proxy| proxy.of_network(&spec.definition)),
+            counters: counters.clone(),
             on_refusal: Box::new(on_refusal),
             on_allowed: Box::new(on_allowed),
             on_failure: Box::new(move |why| _ = failed.send_replace(Some(why))),
@@ -110,8 +114,14 @@ impl Network {
         let link = NetworkLink { socket: theirs.into(), mac: MacAddress(executor_net::GUEST_MAC) };
         let (published, written) = (RefCell::new(published), RefCell::new(Some(written)));
         let (interception, values) = (interception.cloned(), store.values().clone());
-        let network = Self { stack, published, written, failure, interception, values, _entry: entry };
+        let network =
+            Self { stack, published, written, counters, failure, interception, values, _entry: entry };
         Ok((Rc::new(network), link))
+    }
+
+    /// Returns what is counted of it.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// Waits until the stack fails; returns the reason. Its end together with the VM is no failure.

@@ -86,14 +86,21 @@ pub fn run(arguments: &Args) -> Result<ExitCode, CliError> {
     let tracing = tracing_subscriber::fmt().with_max_level(level).with_ansi(false).without_time();
     tracing.with_writer(Arc::clone(&runtime_log)).init();
     let home = host::open_home()?;
-    let Log { rotate_at, keep } = host::config(&home)?.log;
+    let config = host::config(&home)?;
+    let Log { rotate_at, keep } = config.log;
     let rotation = Rotation { max_bytes: rotate_at, keep };
     let lease = inherited.lease.as_ref().map(OwnedFd::try_clone).transpose();
     // Read now: another client may reuse the name later.
     let cleanup =
         lease.context("cannot use the lease")?.and_then(|lease| Cleanup::of(&home, &arguments.id, lease));
-    let supervisor =
-        Supervisor { home: &home, id: &arguments.id, describe, runtime_log: &runtime_log, rotation };
+    let supervisor = Supervisor {
+        home: &home,
+        id: &arguments.id,
+        describe,
+        runtime_log: &runtime_log,
+        rotation,
+        metrics_capacity: config.metrics.capacity,
+    };
     let ended = supervisor.run(inherited);
     cleanup.map_or(Ok(()), |cleanup| cleanup.run(&home))?;
     ended.map(|()| ExitCode::SUCCESS).map_err(|error| CliError::from_error(&error))
