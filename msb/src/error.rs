@@ -13,6 +13,7 @@ use executor_host::config::ConfigFileError;
 use executor_host::home::HomeError;
 use executor_host::lock::LockError;
 use executor_image::ImageError;
+use executor_metrics::RegistryError;
 use executor_vm::ChooseError;
 use planner::PlanError;
 use sandboxfile::Report;
@@ -235,7 +236,7 @@ macro_rules! from_errors {
     )*};
 }
 
-from_errors!(AgentError, CatalogError, ImageError);
+from_errors!(AgentError, CatalogError, ImageError, RegistryError);
 
 impl From<HomeError> for CliError {
     fn from(error: HomeError) -> Self {

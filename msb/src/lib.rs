@@ -36,6 +36,7 @@ mod project;
 mod reference;
 mod report;
 mod session;
+mod top;
 mod watch;
 
 use std::process::ExitCode;

@@ -2,10 +2,10 @@
 
 mod completion;
 mod doctor;
-mod image;
+pub mod image;
 mod internal;
 pub mod project;
-mod sandbox;
+pub mod sandbox;
 mod schema;
 mod volume;
 
@@ -14,7 +14,7 @@ use crate::error::{CliError, Context};
 use clap::Subcommand;
 use internal::{share, supervise, vmm};
 use project::{config, down, graph, init, lock, plan, trust, up, validate};
-use sandbox::{cp, create, events, exec, inspect, logs, net, ps, rm, run, start, stop, wait};
+use sandbox::{cp, create, events, exec, inspect, logs, metrics, net, ps, rm, run, start, stop, top, wait};
 use std::process::ExitCode;
 
 /// The commands of msb.
@@ -70,6 +70,12 @@ pub enum Command {
     Logs(logs::Args),
     /// Show the events of sandboxes: starts, exits and refused connections.
     Events(events::Args),
+    /// Show how much processor time, memory, disk and network running sandboxes use.
+    Metrics(metrics::Args),
+    /// Show the metrics of running sandboxes again and again.
+    Stats(metrics::StatsArgs),
+    /// Watch sandboxes in the terminal: their metrics, logs, events, rules and processes.
+    Top(top::Args),
     /// Explain what a sandbox's network allows.
     Net(net::Args),
     /// Print the JSON Schema of a Sandboxfile in YAML, for editors.
@@ -118,6 +124,9 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Exec(arguments) => exec::run(&global, &arguments),
         Command::Logs(arguments) => logs::run(&global, &arguments),
         Command::Events(arguments) => events::run(&global, &arguments),
+        Command::Metrics(arguments) => metrics::run(&global, &arguments),
+        Command::Stats(arguments) => metrics::stats(&global, &arguments),
+        Command::Top(arguments) => top::run(&global, &arguments),
         Command::Net(arguments) => net::run(&global, &arguments),
         Command::Schema => Ok(schema::run()),
         Command::Completion(arguments) => Ok(completion::run(&arguments)),

@@ -8,6 +8,7 @@ use schemas::snapshot::{Exit, MountObstacle, PortHolder};
 use schemas::spec::{ValueName, VolumeKind, VolumeSpec};
 use std::fmt::Display;
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// Formats a number of things: `1 sandbox`, `2 sandboxes`.
 pub fn count<N: Copy + Display + PartialEq + From<u8>>(count: N, singular: &str, plural: &str) -> String {
@@ -291,6 +292,17 @@ fn state(state: State) -> &'static str {
     }
 }
 
+/// Formats a duration in its two largest units.
+pub fn age(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m {}s", seconds / 60, seconds % 60),
+        3600..86400 => format!("{}h {}m", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d {}h", seconds / 86400, seconds / 3600 % 24),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -388,5 +400,12 @@ mod tests {
             staleness(&Staleness { subject, change: resized }),
             "the volume data changed from 64M to directory"
         );
+    }
+
+    #[test]
+    fn ages_have_two_units() {
+        for (seconds, text) in [(0, "0s"), (59, "59s"), (61, "1m 1s"), (7260, "2h 1m"), (180_000, "2d 2h")] {
+            assert_eq!(age(Duration::from_secs(seconds)), text);
+        }
     }
 }

@@ -4,6 +4,7 @@ use crate::cli::Global;
 use crate::error::CliError;
 use crate::host::Machine;
 use crate::output;
+use crate::output::words::age;
 use crate::output::{print, print_json};
 use crate::project;
 use crate::project::find::full_name_of;
@@ -177,27 +178,4 @@ pub fn status_text(seen: &Observation) -> String {
 fn since(unix_ms: u64) -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX).saturating_sub(unix_ms)
-}
-
-/// Formats a duration in its two largest units.
-fn age(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    match seconds {
-        0..60 => format!("{seconds}s"),
-        60..3600 => format!("{}m {}s", seconds / 60, seconds % 60),
-        3600..86400 => format!("{}h {}m", seconds / 3600, seconds / 60 % 60),
-        _ => format!("{}d {}h", seconds / 86400, seconds / 3600 % 24),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ages_have_two_units() {
-        for (seconds, text) in [(0, "0s"), (59, "59s"), (61, "1m 1s"), (7260, "2h 1m"), (180_000, "2d 2h")] {
-            assert_eq!(age(Duration::from_secs(seconds)), text);
-        }
-    }
 }
