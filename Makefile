@@ -43,7 +43,7 @@ down: ## Take examples/quickstart down again
 
 .PHONY: test
 test: ## Check everything that .ci/run checks
-	@.ci/stage packages .ci/packages umoci skopeo docker-registry apache2-utils python3-cbor2 debootstrap curl gdb git nginx-light iptables ipset nftables iproute2 tinyproxy-bin microsocks
+	@.ci/stage packages .ci/packages umoci skopeo docker-registry apache2-utils python3-cbor2 debootstrap curl gdb git nginx-light iptables ipset nftables iproute2 tinyproxy-bin microsocks strace
 	@.ci/stage fmt cargo fmt --all --check
 	@.ci/stage guest $(MAKE) guest
 	@.ci/stage build $(MAKE) build-tests

@@ -1,7 +1,9 @@
 //! What must not be left after `msb down`.
 
 use crate::process;
+use sha2::{Digest, Sha256};
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -20,7 +22,16 @@ pub fn find(home: &Path) -> Vec<String> {
     let mut found: Vec<String> =
         processes.iter().map(|process| format!("process {}", process::describe(process.pid))).collect();
     found.extend(files(home).iter().map(|path| format!("file {}", path.display())));
+    found.extend(registry(home));
     found
+}
+
+/// Finds the registry of metrics of a home.
+fn registry(home: &Path) -> Option<String> {
+    let digest = Sha256::digest(home.as_os_str().as_bytes());
+    let hex: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    let path = Path::new("/dev/shm").join(format!("msb-met-{hex}-v1"));
+    path.exists().then(|| format!("file {}", path.display()))
 }
 
 /// Asserts that nothing is left.

@@ -30,6 +30,7 @@ mod interception;
 mod layers;
 mod lifecycle;
 mod logs;
+mod metrics;
 mod mount_changes;
 mod mount_exercise;
 mod mount_matrix;
