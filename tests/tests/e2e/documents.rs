@@ -112,8 +112,8 @@ impl Reader {
                     "it follows no KDL block"
                 );
                 self.project.write("other.yaml", &block.text);
-                let kdl = self.project.ok(&["plan", "--json"]);
-                self.project.ok(&["-f", "other.yaml", "plan", "--json"]).prints(kdl.out());
+                let kdl = self.project.ok(&["plan", "--json", "--trust"]);
+                self.project.ok(&["-f", "other.yaml", "plan", "--json", "--trust"]).prints(kdl.out());
                 fs::remove_file(self.project.directory().join("other.yaml")).expect("it was just written");
             }
             "console" => {
