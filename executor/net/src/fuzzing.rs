@@ -52,7 +52,7 @@ const PROXIES: [&str; 4] = ["http://proxy:1", "http://me@proxy:1", "socks5://pro
 /// Plays a handshake with a proxy of one of four kinds that sends these bytes, at most `step` at a time.
 pub fn proxy_handshake(kind: u8, bytes: &[u8], step: usize) -> Shaken {
     let url = PROXIES[usize::from(kind) % PROXIES.len()].parse().expect("a URL");
-    let proxy = UpstreamProxy { url, password: Some(Password::new(b"password".to_vec())) };
+    let proxy = UpstreamProxy { url, password: Some(Password::new(b"hunter2".to_vec())) };
     let name = DomainName::new("a.test").expect("a name");
     let (mut handshake, first) =
         Handshake::start(&proxy, &Destination::Name(name, 443)).expect("a short password");

@@ -58,7 +58,7 @@ pub fn upstream_proxy(bytes: &[u8]) {
             assert!(length <= 16 * 1024);
             assert_eq!(fuzzing::proxy_handshake(kind, &input.0[..length], step), whole);
         }
-        Some(Err(text)) => assert!(!text.contains("password=") && text.len() < 256, "{text}"),
+        Some(Err(text)) => assert!(!text.contains("hunter2") && text.len() < 256, "{text}"),
         None => assert!(input.0.len() <= 16 * 1024, "it never ends"),
     }
 }
