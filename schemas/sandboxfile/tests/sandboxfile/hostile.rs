@@ -1,18 +1,13 @@
-//! Hostile input: reading ends soon, with a model or with a report, and never panics.
+//! Hostile input: reading ends, with a model or with a report, and never panics. Where the work could grow with the square
+//! of the input, the inputs are so large that such a test would take hours.
 
 use super::{load_kdl, load_named, load_yaml};
 use proptest::prelude::*;
 use sandboxfile::{Code, DIAGNOSTICS_MAX, Format};
 use schemas::spec::limits::{self, SANDBOXFILE_BYTES_MAX};
-use std::time::{Duration, Instant};
-
-/// Far more than an optimized build needs, so that a slow machine passes and an endless loop does not.
-const TIMEOUT: Duration = Duration::from_secs(60);
 
 fn code_of(name: &str, text: &str) -> Code {
-    let begin = Instant::now();
     let report = load_named(name, text.as_bytes()).expect_err("this cannot be valid");
-    assert!(begin.elapsed() < TIMEOUT, "{name}: {:?}", begin.elapsed());
     report.diagnostics()[0].code
 }
 
@@ -198,10 +193,7 @@ fn many_ports_of_one_number() {
     for (last, is_taken) in [("127.200.0.1:80:80", false), ("127.0.0.9:80:81", true), ("0.0.0.0:80:80", true)]
     {
         let text = format!("sandbox \"a\" {{ image \".\"; port{ports} \"{last}\" }}");
-        let begin = Instant::now();
-        let loaded = load_kdl(&text);
-        assert!(begin.elapsed() < TIMEOUT, "{:?}", begin.elapsed());
-        assert_eq!(loaded.is_err(), is_taken, "{last}");
+        assert_eq!(load_kdl(&text).is_err(), is_taken, "{last}");
     }
 }
 
