@@ -14,16 +14,44 @@ use rules::rule::DomainName;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
-use zeroize::Zeroizing;
 
 /// The time limit of a connection to the proxy, over all of its addresses.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time limit of the proxy's answers, in which it connects to the server.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The password of a proxy.
-pub type Password = Zeroizing<Vec<u8>>;
+/// The password of a proxy, in memory that its owner protects. Copies of it share that memory.
+#[derive(Clone)]
+pub struct Password(Arc<dyn AsRef<[u8]> + Send + Sync>);
+
+impl Password {
+    /// Takes a password.
+    pub fn new(password: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(password))
+    }
+
+    /// Returns its bytes.
+    pub fn as_slice(&self) -> &[u8] {
+        (*self.0).as_ref()
+    }
+}
+
+impl PartialEq for Password {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_slice() == other.as_slice()
+    }
+}
+
+impl Eq for Password {}
+
+/// Without the password.
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(…)")
+    }
+}
 
 /// A proxy with the password of its user.
 #[derive(Clone, PartialEq, Eq)]

@@ -28,7 +28,7 @@ impl HeldValues {
     /// Returns the password of the proxy, if there is one.
     pub fn proxy_password(&self) -> Option<Password> {
         let values = self.0.borrow();
-        values.get(&ValueName::ProxyPassword).map(|value| Password::new(value.bytes().to_vec()))
+        values.get(&ValueName::ProxyPassword).cloned().map(Password::new)
     }
 
     /// Returns all values.

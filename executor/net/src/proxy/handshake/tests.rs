@@ -1,9 +1,10 @@
 use super::*;
+use crate::proxy::Password;
 use proptest::prelude::*;
 use std::net::SocketAddr;
 
 fn proxy(url: &str, password: Option<&str>) -> UpstreamProxy {
-    let password = password.map(|password| Zeroizing::new(password.as_bytes().to_vec()));
+    let password = password.map(|password| Password::new(password.as_bytes().to_vec()));
     UpstreamProxy { url: url.parse().unwrap(), password }
 }
 
