@@ -37,7 +37,7 @@ crate::words! {
     VolumeKind {
         /// A directory of the host, shared with the sandboxes that mount it.
         Directory = "directory",
-        /// A disk with a file system of its own, for one sandbox at a time. Volumes were disks before they had a kind.
+        /// A disk with a file system of its own, which has one writer or any number of readers. Volumes were disks before they had a kind.
         #[default]
         Disk = "disk",
     }

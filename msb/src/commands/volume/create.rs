@@ -22,7 +22,7 @@ pub struct Args {
     /// The size of the disk, or the most that the directory can contain, such as 2G.
     #[arg(long, value_name = "SIZE")]
     size: Option<String>,
-    /// `directory`, or `disk`, which one sandbox at a time can use. Default: a disk if it has a size.
+    /// `directory`, or `disk`, which has one writer or any number of readers. Default: a disk if it has a size.
     #[arg(long, value_name = "KIND", value_parser = kind)]
     kind: Option<VolumeKind>,
     /// Whether several sandboxes may write to the directory at the same time.
@@ -67,10 +67,8 @@ fn spec(Args { name: _, size, kind, shared, lock: _ }: &Args) -> Result<VolumeSp
     let least = if kind == VolumeKind::Disk { DISK_MIB_MIN } else { 1 };
     let size_mib = size.as_deref().map(|size| size_mib(size, least)).transpose()?;
     match (kind, *shared) {
-        (VolumeKind::Disk, true) => {
-            Err(CliError::usage("a disk cannot be shared: one sandbox at a time uses it")
-                .hint("--kind directory makes it a directory, which can have a size too"))
-        }
+        (VolumeKind::Disk, true) => Err(CliError::usage("a disk cannot be shared: it has one writer")
+            .hint("--kind directory makes it a directory, which can have a size too")),
         (VolumeKind::Disk, false) => Ok(VolumeSpec::disk(size_mib.unwrap_or(defaults::VOLUME_MIB))),
         (VolumeKind::Directory, shared) => Ok(VolumeSpec { shared, ..VolumeSpec::directory(size_mib) }),
     }

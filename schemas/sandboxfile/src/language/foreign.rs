@@ -73,7 +73,7 @@ pub(super) const SANDBOX: &[(&[&str], Instead)] = &[
     ),
     (&["pull_policy"], Say("it is an option: `msb up --pull always`, `msb up --pull never`")),
     (&["configs"], FILES),
-    (&["volumes_from"], Say("list each mount: a volume belongs to one sandbox at a time")),
+    (&["volumes_from"], Say("list each mount: a volume has one writer unless it is `shared`")),
     (&["pids_limit"], Say("processes are limited by `memory` alone: remove it")),
     (&["mem_reservation", "memswap_limit", "mem_swappiness"], ONE_MEMORY),
     (&["oom_kill_disable", "oom_score_adj"], ONE_MEMORY),

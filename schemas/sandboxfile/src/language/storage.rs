@@ -15,7 +15,7 @@ pub static VOLUME: PropertyTable = PropertyTable {
         plain(
             "kind",
             schema::volume_kind,
-            "A directory, or a disk, for one sandbox at a time; without it, a disk if it has a `size`.",
+            "A directory, or a disk, which has one writer or any number of readers; without it, a disk if it has a `size`.",
         ),
         plain(
             "size",

@@ -187,7 +187,7 @@ pub(crate) fn check(context: &mut Context<'_>, raw: &RawVolume) -> Option<(Volum
 fn refuse_shared_disk(context: &mut Context<'_>, raw: &RawVolume) {
     let Some(shared) = &raw.shared else { return };
     let diagnostic = Diagnostic::error(Code::Conflict, shared.span, "a disk cannot be `shared`")
-        .label("one sandbox at a time uses a disk")
+        .label("a disk has one writer")
         .help("declare it with `kind` directory, which can have a `size` too, or remove `shared`");
     let reason = raw.kind.as_ref().or(raw.size.as_ref()).map(|text| text.span);
     context.push(match reason {
