@@ -10,12 +10,14 @@ use std::process::{Child, Command, Stdio};
 #[derive(Debug)]
 pub struct Outside {
     folder: PathBuf,
+    /// Known from their start on: the folder may be removed before this is dropped.
+    servers: Option<Process>,
 }
 
 impl Outside {
     /// The servers that `tests/outside` starts with this directory, now or later.
     pub fn at(folder: PathBuf) -> Self {
-        Self { folder }
+        Self { folder, servers: None }
     }
 
     /// Brings a project up inside.
@@ -25,11 +27,12 @@ impl Outside {
 
     /// Brings a project up inside, with environment variables.
     pub fn up_with(project: &Project, folder: PathBuf, variables: &[(&str, &str)]) -> Self {
-        let outside = Self::at(folder);
+        let mut outside = Self::at(folder);
         let program = installation::root().join("tests/outside");
         let (program, place) = (program.display(), outside.folder.display());
         let msb = project.shell(&format!("{program} {place} msb up -d --wait"));
         variables.iter().fold(msb, |msb, (name, value)| msb.env(name, value)).run().ok();
+        outside.servers = outside.find_servers();
         outside
     }
 
@@ -59,6 +62,11 @@ impl Outside {
         Started(child.expect("nsenter can be run"))
     }
 
+    fn find_servers(&self) -> Option<Process> {
+        let pid = fs::read_to_string(self.folder.join("pid")).ok()?;
+        pid.trim().parse().ok().and_then(Process::find)
+    }
+
     /// Returns the servers' records, one line for each event.
     pub fn seen(&self) -> Vec<String> {
         let text = fs::read_to_string(self.folder.join("seen")).unwrap_or_default();
@@ -85,8 +93,7 @@ impl Drop for Started {
 
 impl Drop for Outside {
     fn drop(&mut self) {
-        let pid = fs::read_to_string(self.folder.join("pid")).unwrap_or_default();
-        if let Some(process) = pid.trim().parse().ok().and_then(Process::find) {
+        if let Some(process) = self.servers.take().or_else(|| self.find_servers()) {
             process.kill();
         }
     }
