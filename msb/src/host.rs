@@ -7,6 +7,7 @@ use executor::apply::SuperviseCommand;
 use executor::catalog::Catalog;
 use executor::launch::BootSettings;
 use executor_host::home::Home;
+use executor_metrics::Registry;
 use executor_net::Pools;
 use executor_registry::{HostSettings, Proxies, Settings};
 use executor_vm::{DriverKind, FuseProblem, HostFacts, host};
@@ -60,7 +61,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Opens home and catalog for a command, and removes abandoned sandboxes.
+    /// Opens home and catalog for a command, and removes abandoned sandboxes and what killed supervisors have left.
     ///
     /// # Errors
     ///
@@ -68,6 +69,7 @@ impl Machine {
     pub fn open() -> Result<Self, CliError> {
         let machine = Self::of(open_home()?)?;
         ephemeral::remove_abandoned(&machine);
+        Registry::remove_unused(&machine.home);
         Ok(machine)
     }
 

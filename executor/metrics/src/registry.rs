@@ -136,6 +136,17 @@ impl Registry {
         Ok(slot)
     }
 
+    /// Removes the registry if no supervisor that runs has a slot in it: the last one was killed.
+    pub fn remove_unused(home: &Home) {
+        let name = object_name(home);
+        if let Ok(object) = shm::open(&name, shm::OFlags::RDWR, Mode::empty())
+            && check_owner(&name, &object).is_ok()
+            && flock(&object, FlockOperation::NonBlockingLockExclusive).is_ok()
+        {
+            remove_if_unused(&name, &object);
+        }
+    }
+
     /// Returns the samples of all supervisors that run, in the order of projects and names.
     ///
     /// # Errors
@@ -179,11 +190,8 @@ impl Drop for Slot {
         // It fails only if there is no registry any more.
         let _ = self.write_bytes([0; SLOT_BYTES]);
         // Whoever leaves last takes the object away. An error leaves it for the next one.
-        if lock(&self.name, &self.object).is_ok()
-            && is_named(&self.name, &self.object)
-            && is_unused(&self.object)
-        {
-            let _ = shm::unlink(&self.name);
+        if lock(&self.name, &self.object).is_ok() {
+            remove_if_unused(&self.name, &self.object);
         }
     }
 }
@@ -217,6 +225,13 @@ fn is_named(name: &str, object: &OwnedFd) -> bool {
     let named = shm::open(name, shm::OFlags::RDONLY, Mode::empty()).and_then(fstat);
     let same = |named: Stat, own: Stat| (named.st_dev, named.st_ino) == (own.st_dev, own.st_ino);
     named.is_ok_and(|named| fstat(object).is_ok_and(|own| same(named, own)))
+}
+
+/// Removes a locked registry in which no supervisor that runs has a slot.
+fn remove_if_unused(name: &str, object: &OwnedFd) {
+    if is_named(name, object) && is_unused(object) {
+        let _ = shm::unlink(name);
+    }
 }
 
 /// Whether no supervisor that runs has a slot in a registry.

@@ -88,6 +88,21 @@ fn slots_of_ended_supervisors_are_taken_again_and_not_shown() {
 }
 
 #[test]
+fn what_a_killed_supervisor_leaves_is_removed_once_nobody_uses_it() {
+    let scratch = Scratch::new();
+    Registry::remove_unused(&scratch.home);
+    let (first, second) = (Other::start(), Other::start());
+    first.take(&scratch.home, 2, "first").unwrap();
+    second.take(&scratch.home, 2, "second").unwrap();
+    first.end();
+    Registry::remove_unused(&scratch.home);
+    assert_eq!(scratch.names(), ["second"]);
+    second.end();
+    Registry::remove_unused(&scratch.home);
+    assert!(Registry::open(&scratch.home).unwrap().is_none());
+}
+
+#[test]
 fn the_capacity_changes_when_no_slot_is_in_use() {
     let scratch = Scratch::new();
     let (first, second) = (Other::start(), Other::start());
