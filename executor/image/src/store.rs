@@ -12,7 +12,7 @@ use executor_fs::file::{if_present, is_at, remove_if_present};
 use rustix::fs::{FlockOperation, flock};
 use schemas::digest::Digest;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -22,6 +22,8 @@ const IMAGE_NAME: &str = "root.ext4";
 const PARTIAL_NAME: &str = "root.ext4.partial";
 /// The name of its execution parameters.
 const CONFIG_NAME: &str = "config.json";
+/// The name of incomplete parameters.
+const PARTIAL_CONFIG_NAME: &str = "config.json.partial";
 /// The folder of all built images.
 const FOLDER_NAME: &str = "rootfs";
 
@@ -109,7 +111,7 @@ pub fn remove_built(store: &Path, image: &BuiltImage) -> Result<u64, ImageError>
         return Ok(0);
     }
     // The image first: without it the rest has no effect.
-    for name in [IMAGE_NAME, CONFIG_NAME, PARTIAL_NAME] {
+    for name in [IMAGE_NAME, CONFIG_NAME, PARTIAL_CONFIG_NAME, PARTIAL_NAME] {
         remove_if_present(&folder.join(name)).map_err(failed)?;
     }
     fs::remove_dir(&folder).map_err(failed)?;
@@ -170,7 +172,7 @@ pub fn publish(
     let whole = || -> Result<(), ImageError> {
         let file = create(&partial).map_err(written(&partial))?;
         let config = write(&PartialImage { file: &file, path: &partial }, progress)?;
-        write_config(&folder.join(CONFIG_NAME), &config).map_err(written(&folder))?;
+        write_config(&folder, &config).map_err(written(&folder))?;
         file.set_permissions(fs::Permissions::from_mode(0o400))
             .and_then(|()| atomic::publish(&file, &partial, &target))
             .map_err(written(&target))
@@ -181,12 +183,17 @@ pub fn publish(
     Ok(target)
 }
 
-/// Before the image gets its name. An image without parameters has no file.
-fn write_config(path: &Path, config: &ImageConfig) -> io::Result<()> {
+/// Before the image gets its name. An image without parameters has no file. The folder is locked, so the temporary name is
+/// always the same: what a killed process has left is replaced.
+fn write_config(folder: &Path, config: &ImageConfig) -> io::Result<()> {
+    let (path, partial) = (folder.join(CONFIG_NAME), folder.join(PARTIAL_CONFIG_NAME));
     if *config == ImageConfig::default() {
-        return remove_if_present(path);
+        remove_if_present(&partial)?;
+        return remove_if_present(&path);
     }
-    atomic::write(path, &serde_json::to_vec(config)?, atomic::Sync::Yes)
+    let mut file = create(&partial)?;
+    file.write_all(&serde_json::to_vec(config)?)?;
+    atomic::publish(&file, &partial, &path)
 }
 
 /// An image that is being written.
