@@ -86,13 +86,13 @@ impl Metrics {
             (sample.sampled, sample.cpu) = (started, Duration::ZERO);
         });
         // What ended with the run before is not running any more.
-        let ended = Ended(self);
+        let _ended = Ended(self);
         let mut ticks = tokio::time::interval(SAMPLE_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             let used = used(run, &own);
-            ended.0.change(|sample| {
+            self.change(|sample| {
                 sample.before = (sample.sampled, sample.cpu);
                 (sample.sampled, sample.cpu) = (since_boot(), used.cpu.max(sample.cpu));
                 sample.memory_bytes = used.memory_bytes;
