@@ -7,7 +7,6 @@ use executor::apply::SuperviseCommand;
 use executor::catalog::Catalog;
 use executor::launch::BootSettings;
 use executor_host::home::Home;
-use executor_metrics::Registry;
 use executor_net::Pools;
 use executor_registry::{HostSettings, Proxies, Settings};
 use executor_vm::{DriverKind, FuseProblem, HostFacts, host};
@@ -61,7 +60,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Opens home and catalog for a command, and removes abandoned sandboxes and what killed supervisors have left.
+    /// Opens home and catalog for a command, and removes abandoned sandboxes.
     ///
     /// # Errors
     ///
@@ -69,7 +68,6 @@ impl Machine {
     pub fn open() -> Result<Self, CliError> {
         let machine = Self::of(open_home()?)?;
         ephemeral::remove_abandoned(&machine);
-        Registry::remove_unused(&machine.home);
         Ok(machine)
     }
 

@@ -9,6 +9,7 @@ use executor_host::home::{RunFolder, SandboxFolder};
 use executor_host::lock::{FileLock, LockError, read_holder};
 use executor_host::process::ProcessIdentity;
 use executor_host::state::read_state;
+use executor_metrics::Registry;
 use schemas::digest::Digest;
 use schemas::name::{ProjectName, SandboxId, full_name};
 use schemas::plan::Identity;
@@ -74,6 +75,8 @@ impl Applier {
         remove_tree(folder.path())?;
         lock.remove();
         remove_tree(run_folder.path())?;
+        // Its supervisor may have been killed.
+        Registry::remove_unused(&self.home);
         self.catalog.forget_sandbox(&identity.id)?;
         Ok(Outcome::Updated)
     }
