@@ -4,7 +4,6 @@
 //! Architecture invariant: nothing here talks to a supervisor, a guest or the network, and nothing here is async.
 #![warn(missing_docs)]
 
-pub mod child;
 pub mod config;
 pub mod disk;
 pub mod home;

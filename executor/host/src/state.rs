@@ -4,6 +4,7 @@ use crate::home::SandboxFolder;
 use crate::process::ProcessIdentity;
 use executor_fs::atomic::{self, Spared, Sync};
 use executor_fs::file::read_start;
+use executor_jail::Confinement;
 use schemas::name::SandboxId;
 use schemas::snapshot::{Exit, Health};
 use schemas::spec::{Capture, Port};
@@ -53,6 +54,9 @@ pub struct State {
     /// The effect of a full disk of the host; `None` while there is space.
     #[serde(default)]
     pub host_disk_full: Option<DiskFull>,
+    /// What is in force round the virtual machine monitor; `None` until the guest is up.
+    #[serde(default)]
+    pub jail: Option<Confinement>,
 }
 
 impl State {
@@ -74,6 +78,7 @@ impl State {
             published: Vec::new(),
             capture: Capture::default(),
             host_disk_full: None,
+            jail: None,
         }
     }
 

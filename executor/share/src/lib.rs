@@ -23,7 +23,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockW
 pub use change::{Change, ChangeKind, receive_change};
 pub use fs::{HostChange, ShareFs, check_attributes};
 pub use policy::{Limits, Owner, Share, ShareError, SharePolicy};
-pub use server::{ServerError, ServerSpec, ShareProcess, Transport, launch, run_share_server};
+pub use server::{ServerError, ServerSpec, ShareProcess, Transport, launch, probe, run_share_server};
 
 /// Locks a value. Values are consistent after every statement, so a panic in another thread does not matter.
 fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {

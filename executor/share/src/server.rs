@@ -1,19 +1,25 @@
 //! The file server's process: its launch by the supervisor, and what it does.
 
 use crate::change::Reporter;
+use crate::fs::MAX_WATCHES;
 use crate::fuse::{self, FuseError};
 use crate::notify;
 use crate::vhost_user::{self, VhostUserError};
 use crate::{Limits, Share, ShareError, ShareFs, SharePolicy};
-use executor_host::child::{
-    ChildProcess, Inheritance, InternalCommand, SpawnError, adopt, read_config, spawn, tie_to_launcher,
+use executor_jail::child::{EnterError, Launcher, adopt, enter};
+use executor_jail::probe::{self, ProbeTargets, temporary_file};
+use executor_jail::{
+    Access, ChildProcess, Confinement, Files, Handed, Inheritance, InternalCommand, Jail, JailReport,
+    Obtained, Report, SpawnError, Wish, spawn, syscalls,
 };
 use rustix::fs::Mode;
 use rustix::process::{getpid, umask};
+use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 
 /// What the socket to the VM's process carries.
@@ -45,8 +51,6 @@ pub struct ServerSpec {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServerConfig {
-    /// The launcher's pid: the server must not outlive it.
-    pub parent_pid: i32,
     /// What the socket carries.
     pub transport: Transport,
     /// The socket to the VM's process.
@@ -57,6 +61,18 @@ pub struct ServerConfig {
     pub shares: Vec<ShareConfig>,
     /// The limits of the file system.
     pub limits: Limits,
+    /// What the process tries from inside its jail, instead of serving.
+    pub probe: Option<Probe>,
+}
+
+/// A probe in the configuration of a server's process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Probe {
+    /// The files to try.
+    pub targets: ProbeTargets,
+    /// The pipe for the report.
+    pub report: RawFd,
 }
 
 /// A share in the configuration of a server's process.
@@ -82,6 +98,53 @@ pub type ShareProcess = ChildProcess;
 ///
 /// If the configuration cannot be written, or the program does not start.
 pub fn launch(command: InternalCommand, spec: ServerSpec) -> Result<ShareProcess, SpawnError> {
+    start(command, spec, None)
+}
+
+/// Starts a process in the jail of file servers, which tries what it must not do, and ends.
+///
+/// `folder` is on a file system with files of mounts. `foreign` names files of the host.
+///
+/// # Errors
+///
+/// If the process does not start, or ends without a report.
+pub fn probe(command: InternalCommand, folder: &Path, foreign: Vec<String>) -> Result<Report, SpawnError> {
+    let handover = |source: io::Error| SpawnError::Handover { source };
+    let share = |name: &str, source: OwnedFd, read_only| Share {
+        name: name.to_owned(),
+        source,
+        policy: SharePolicy { read_only, ..SharePolicy::default() },
+    };
+    let file = || temporary_file(folder).map_err(handover);
+    let (read_only, writable) = (file()?, file()?);
+    let targets = ProbeTargets {
+        foreign,
+        outside_pid: getpid().as_raw_nonzero().get(),
+        read_only: read_only.as_raw_fd(),
+        writable: writable.as_raw_fd(),
+        executes: false,
+        changes_modes: true,
+    };
+    let (socket, _peer) = UnixStream::pair().map_err(handover)?;
+    let (reports, _reader) = UnixStream::pair().map_err(handover)?;
+    let spec = ServerSpec {
+        transport: Transport::VhostUser,
+        socket: socket.into(),
+        reports: reports.into(),
+        shares: vec![share("read-only", read_only, true), share("writable", writable, false)],
+        limits: Limits::default(),
+    };
+    let (report, report_end) = JailReport::pipe().map_err(handover)?;
+    let mut process = start(command, spec, Some((targets, report_end)))?;
+    process.wait().map_err(handover)?;
+    report.read().ok_or_else(|| handover(io::ErrorKind::UnexpectedEof.into()))
+}
+
+fn start(
+    command: InternalCommand,
+    spec: ServerSpec,
+    probe: Option<(ProbeTargets, OwnedFd)>,
+) -> Result<ShareProcess, SpawnError> {
     let ServerSpec { transport, socket, reports, shares, limits } = spec;
     let mut descriptors = Vec::new();
     let mut keep = |descriptor: OwnedFd| {
@@ -90,7 +153,6 @@ pub fn launch(command: InternalCommand, spec: ServerSpec) -> Result<ShareProcess
         number
     };
     let config = ServerConfig {
-        parent_pid: getpid().as_raw_nonzero().get(),
         transport,
         socket: keep(socket),
         reports: keep(reports),
@@ -99,23 +161,18 @@ pub fn launch(command: InternalCommand, spec: ServerSpec) -> Result<ShareProcess
             .map(|Share { name, source, policy }| ShareConfig { name, source: keep(source), policy })
             .collect(),
         limits,
+        probe: probe.map(|(targets, report)| Probe { targets, report: keep(report) }),
     };
-    spawn(command, Inheritance { name: "msb-share-config", config: &config, descriptors })
+    let inheritance = Inheritance { name: "msb-share-config", config: &config, descriptors };
+    Ok(spawn(command, inheritance, Wish::HostFiles)?.process)
 }
 
 /// A failure of a file server.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// The descriptor is not open, or contains no configuration.
-    #[error(
-        "descriptor {descriptor} holds no configuration of a file server: `msb share` is started by msb itself"
-    )]
-    Config {
-        /// The given number.
-        descriptor: RawFd,
-        /// The cause.
-        source: io::Error,
-    },
+    /// The process has no configuration, or no launcher.
+    #[error(transparent)]
+    Enter(#[from] EnterError),
     /// A descriptor of the configuration is not open.
     #[error("{what} is not open")]
     Descriptor {
@@ -127,15 +184,6 @@ pub enum ServerError {
     /// A thread does not start.
     #[error("cannot start a thread")]
     Thread {
-        /// The cause.
-        source: io::Error,
-    },
-    /// The launcher has ended.
-    #[error("the process that launched this file server has ended")]
-    Orphaned,
-    /// The kernel refused to send a signal at the launcher's end.
-    #[error("cannot tie this file server to its launcher")]
-    Tie {
         /// The cause.
         source: io::Error,
     },
@@ -157,14 +205,8 @@ pub enum ServerError {
 ///
 /// If the descriptor contains no configuration, a share cannot be served, or the VM's process breaks the protocol.
 pub fn run_share_server(config_descriptor: RawFd) -> Result<(), ServerError> {
-    let config: ServerConfig = read_config(config_descriptor)
-        .map_err(|source| ServerError::Config { descriptor: config_descriptor, source })?;
-    let ServerConfig { parent_pid, transport, socket, reports, shares, limits } = config;
-    match tie_to_launcher(parent_pid) {
-        Ok(true) => {}
-        Ok(false) => return Err(ServerError::Orphaned),
-        Err(source) => return Err(ServerError::Tie { source }),
-    }
+    let Handed { config, namespaces, launcher } = enter::<ServerConfig>(config_descriptor)?;
+    let ServerConfig { transport, socket, reports, shares, limits, probe } = config;
     let socket = UnixStream::from(take("the socket to the VM's process", socket)?);
     let reporter = Reporter::new(take("the socket for reports", reports)?);
     let shares = shares
@@ -173,9 +215,17 @@ pub fn run_share_server(config_descriptor: RawFd) -> Result<(), ServerError> {
             let source = take(&format!("the share `{name}`"), source)?;
             Ok(Share { name, source, policy })
         })
-        .collect::<Result<_, ServerError>>()?;
+        .collect::<Result<Vec<Share>, ServerError>>()?;
     // The modes of files come from the guest and the policies alone.
     umask(Mode::empty());
+    let confinement = enter_jail(&shares, &namespaces, &launcher)?;
+    if let Some(Probe { targets, report }) = probe {
+        Report { confinement, attempts: probe::run(&targets) }.send(report);
+        return Ok(());
+    }
+    for gap in confinement.gaps() {
+        tracing::warn!("not in force round the file server: {gap}");
+    }
     let fs = Arc::new(ShareFs::new(shares, limits)?.with_changes());
     match transport {
         Transport::VhostUser => {
@@ -191,6 +241,32 @@ pub fn run_share_server(config_descriptor: RawFd) -> Result<(), ServerError> {
         }
     }
     Ok(())
+}
+
+/// The capabilities of root that a file server keeps: it reads and writes files of any owner.
+const CAPABILITIES: CapabilitySet = CapabilitySet::DAC_OVERRIDE
+    .union(CapabilitySet::DAC_READ_SEARCH)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::FSETID);
+
+/// Leaves this process only what it needs: its shares, and few system calls.
+fn enter_jail(
+    shares: &[Share],
+    namespaces: &Obtained,
+    launcher: &Launcher,
+) -> Result<Confinement, ServerError> {
+    let mut jail = Jail::new(namespaces);
+    jail.capabilities(CAPABILITIES);
+    // New credentials may have cleared it.
+    launcher.tie()?;
+    let mut files = Files::default();
+    for share in shares {
+        let access = if share.policy.read_only { Access::Read } else { Access::Tree };
+        files.allow(share.source.as_fd(), access);
+    }
+    files.allow_path(MAX_WATCHES, Access::Read);
+    jail.files(files);
+    Ok(jail.syscalls(&syscalls::share()))
 }
 
 /// Starts a thread that reports changes: to the kernel that has mounted the FUSE device, if there is one, and to the

@@ -1,7 +1,7 @@
 //! Spawns a supervisor: detached, with one end of a socket pair and no other descriptor.
 #![allow(unsafe_code)] // `pre_exec` is the only way to detach a child before it runs.
 
-use executor_host::child::keep_descriptors;
+use executor_jail::child::keep_descriptors;
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io;

@@ -4,7 +4,7 @@
 //! the agent's port is served here, as a guest would until its monitor has ended.
 
 use crate::supervisor::machine::Launcher;
-use executor_host::child::{self, InternalCommand};
+use executor_jail::InternalCommand;
 use executor_share::{ServerSpec, ShareProcess};
 use executor_vm::{Backend, ConsolePort, LaunchError, Launched, VmSpec, VmmCommand};
 use protocol::frame::{Flags, Frame, FrameDecoder, LINK_ID};
@@ -114,7 +114,7 @@ impl Launcher for FakeDriver {
         Ok(launched)
     }
 
-    fn serve(&self, spec: ServerSpec, log: OwnedFd) -> Result<ShareProcess, child::SpawnError> {
+    fn serve(&self, spec: ServerSpec, log: OwnedFd) -> Result<ShareProcess, executor_jail::SpawnError> {
         let shares = spec.shares.iter().map(|share| share.name.clone()).collect();
         let script = match self.guest.server_exits {
             Some(code) => format!("exit {code}"),

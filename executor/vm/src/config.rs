@@ -2,6 +2,7 @@
 
 use crate::driver::Backend;
 use crate::spec::{ConsolePort, Disk, MountsLink, NetworkLink};
+use executor_jail::probe::ProbeTargets;
 use serde::{Deserialize, Serialize};
 use std::os::fd::RawFd;
 
@@ -11,8 +12,6 @@ use std::os::fd::RawFd;
 pub struct VmConfig {
     /// The driver with its settings.
     pub backend: Backend,
-    /// The launcher's pid: the VM must not outlive it.
-    pub parent_pid: i32,
     /// The kernel.
     pub kernel: RawFd,
     /// The initramfs.
@@ -31,12 +30,14 @@ pub struct VmConfig {
     pub network: Option<NetworkLink<RawFd>>,
     /// The link to the file server of its mounts, if it has mounts.
     pub mounts: Option<MountsLink<RawFd>>,
-    /// The user namespace for its mounts, if they need one.
-    pub user_namespace: Option<RawFd>,
     /// The pipe for the console's output.
     pub console: RawFd,
     /// The stream socket for events, if the driver reports any.
     pub monitor: Option<RawFd>,
+    /// The pipe for the report of what is in force round the process.
+    pub report: RawFd,
+    /// What the process tries from inside its jail, instead of becoming a VM.
+    pub probe: Option<ProbeTargets>,
 }
 
 /// Returns the path of one of the process's own descriptors.

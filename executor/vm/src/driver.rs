@@ -4,10 +4,12 @@ use crate::config::VmConfig;
 use crate::devices::DiskAddressing;
 use crate::krun::fuse::{FuseProblem, can_mount_fuse};
 use crate::vmm::VmmError;
+use executor_jail::syscalls::SyscallList;
+use executor_jail::{Files, Obtained, RootPlan, Users};
+use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
 use std::fmt;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -125,10 +127,27 @@ pub(crate) trait Driver {
     /// Whether its VMs report events, over the socket that [`VmConfig::monitor`] names.
     fn has_monitor(&self) -> bool;
 
-    /// Creates the user namespace that the process of a VM with mounts enters; `None` if it needs none.
-    fn user_namespace(&self) -> Result<Option<OwnedFd>, FuseProblem> {
-        Ok(None)
+    /// Returns the users that exist for the process of a VM.
+    fn users(&self, mounts: bool) -> Users;
+
+    /// Returns the host's files that the process of a VM has in its root directory.
+    fn root(&self, config: &VmConfig) -> RootPlan;
+
+    /// Mounts what the VM needs in its root directory. The process can still do so; later it cannot.
+    fn mount(&self, _config: &VmConfig, _namespaces: &Obtained) -> Result<(), VmmError> {
+        Ok(())
     }
+
+    /// Returns the capabilities that the process keeps, in its user namespace.
+    fn capabilities(&self, _config: &VmConfig) -> CapabilitySet {
+        CapabilitySet::empty()
+    }
+
+    /// Allows access to the files that the driver opens besides those of the configuration.
+    fn allow_files(&self, config: &VmConfig, files: &mut Files<'_>);
+
+    /// Returns the system calls that the process makes.
+    fn syscalls(&self, config: &VmConfig) -> SyscallList;
 
     /// Turns the calling process into the VM. Every descriptor of the configuration must be open.
     fn enter(&self, config: &VmConfig) -> Result<Infallible, VmmError>;

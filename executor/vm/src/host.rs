@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 
 /// The device of the kernel's virtualization.
 pub const KVM_DEVICE: &str = "/dev/kvm";
+/// The device that is always empty.
+pub(crate) const NULL_DEVICE: &str = "/dev/null";
 /// The first QEMU with `-netdev stream`.
 pub const QEMU_VERSION_MIN: QemuVersion = QemuVersion { major: 7, minor: 2 };
 

@@ -3,14 +3,13 @@
 use crate::config::VmConfig;
 use crate::devices::DeviceMap;
 use crate::driver::Backend;
-use crate::krun::fuse::FuseProblem;
 use crate::monitor::Monitor;
 use crate::process::VmProcess;
 use crate::spec::{ConsolePort, Disk, MountsLink, NetworkLink, SpecError, VmSpec};
-pub use executor_host::child::InternalCommand as VmmCommand;
-use executor_host::child::{Inheritance, SpawnError, spawn};
+pub use executor_jail::InternalCommand as VmmCommand;
+use executor_jail::probe::ProbeTargets;
+use executor_jail::{IdMapError, Inheritance, JailReport, SpawnError, Wish, spawn};
 use rustix::fs::{Mode, OFlags};
-use rustix::process::getpid;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -36,11 +35,11 @@ pub enum LaunchError {
         /// The cause.
         source: io::Error,
     },
-    /// The driver cannot have mounts on this host.
-    #[error("there can be no mounts")]
-    Mounts {
+    /// The users of the guest cannot exist on this host.
+    #[error("the VM's process cannot have its users")]
+    Users {
         /// The failed step.
-        source: FuseProblem,
+        source: IdMapError,
     },
     /// The configuration cannot be written, or the monitor's socket not be created.
     #[error("cannot hand over the VM's configuration")]
@@ -62,6 +61,7 @@ impl From<SpawnError> for LaunchError {
     fn from(error: SpawnError) -> Self {
         match error {
             SpawnError::Handover { source } => Self::Handover { source },
+            SpawnError::Users { source } => Self::Users { source },
             SpawnError::Spawn { executable, source } => Self::Spawn { executable, source },
         }
     }
@@ -85,10 +85,23 @@ pub struct Launched {
 ///
 /// If the specification is invalid, a file cannot be opened, or the program does not start.
 pub fn launch(command: VmmCommand, backend: &Backend, spec: VmSpec) -> Result<Launched, LaunchError> {
+    start(command, backend, spec, None)
+}
+
+/// As [`launch`]; with targets, the process probes its jail instead of becoming a VM.
+pub(crate) fn start(
+    command: VmmCommand,
+    backend: &Backend,
+    spec: VmSpec,
+    probe: Option<ProbeTargets>,
+) -> Result<Launched, LaunchError> {
     spec.check()?;
     let devices = DeviceMap::new(backend.features().disk_addressing, &spec.disks);
     let handover = |source: io::Error| LaunchError::Handover { source };
-    let (mut config, mut descriptors) = lower(backend, spec)?;
+    let wish = Wish::All(backend.driver().users(spec.mounts.is_some()));
+    let (report, report_end) = JailReport::pipe().map_err(handover)?;
+    let (mut config, mut descriptors) = lower(backend, spec, report_end)?;
+    config.probe = probe;
     let mut monitor = None;
     if backend.driver().has_monitor() {
         let (ours, theirs) = UnixStream::pair().map_err(handover)?;
@@ -97,12 +110,12 @@ pub fn launch(command: VmmCommand, backend: &Backend, spec: VmSpec) -> Result<La
         monitor = Some(Monitor::new(ours).map_err(handover)?);
     }
     let inheritance = Inheritance { name: "msb-vm-config", config: &config, descriptors };
-    let process = VmProcess::new(spawn(command, inheritance)?, monitor);
+    let process = VmProcess::new(spawn(command, inheritance, wish)?.process, monitor, report);
     Ok(Launched { process, devices })
 }
 
 /// Splits a specification into its description and its descriptors.
-fn lower(backend: &Backend, spec: VmSpec) -> Result<(VmConfig, Vec<OwnedFd>), LaunchError> {
+fn lower(backend: &Backend, spec: VmSpec, report: OwnedFd) -> Result<(VmConfig, Vec<OwnedFd>), LaunchError> {
     let VmSpec {
         kernel,
         initramfs,
@@ -115,10 +128,6 @@ fn lower(backend: &Backend, spec: VmSpec) -> Result<(VmConfig, Vec<OwnedFd>), La
         mounts,
         console,
     } = spec;
-    let user_namespace = match &mounts {
-        Some(_) => backend.driver().user_namespace().map_err(|source| LaunchError::Mounts { source })?,
-        None => None,
-    };
     let mut descriptors = Vec::new();
     let mut keep = |descriptor: OwnedFd| {
         let number = descriptor.as_raw_fd();
@@ -127,7 +136,6 @@ fn lower(backend: &Backend, spec: VmSpec) -> Result<(VmConfig, Vec<OwnedFd>), La
     };
     let config = VmConfig {
         backend: backend.clone(),
-        parent_pid: getpid().as_raw_nonzero().get(),
         kernel: keep(open_boot_file("guest kernel", &kernel)?),
         initramfs: keep(open_boot_file("initramfs", &initramfs)?),
         cmdline: backend.driver().kernel_cmdline(vcpus, &extra_cmdline),
@@ -142,10 +150,11 @@ fn lower(backend: &Backend, spec: VmSpec) -> Result<(VmConfig, Vec<OwnedFd>), La
             .map(|ConsolePort { name, socket }| ConsolePort { name, socket: keep(socket) })
             .collect(),
         network: network.map(|NetworkLink { socket, mac }| NetworkLink { socket: keep(socket), mac }),
-        user_namespace: user_namespace.map(&mut keep),
         mounts: mounts.map(|MountsLink { socket }| MountsLink { socket: keep(socket) }),
         console: keep(console),
         monitor: None,
+        report: keep(report),
+        probe: None,
     };
     Ok((config, descriptors))
 }

@@ -1,7 +1,7 @@
 //! The VM's process, as its launcher sees it.
 
 use crate::monitor::Monitor;
-use executor_host::child::ChildProcess;
+use executor_jail::{ChildProcess, JailReport};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::os::unix::process::ExitStatusExt;
@@ -12,6 +12,7 @@ use std::process::ExitStatus;
 pub struct VmProcess {
     child: ChildProcess,
     monitor: Option<Monitor>,
+    report: Option<JailReport>,
 }
 
 /// The end of a VM's process.
@@ -42,8 +43,13 @@ impl From<ExitStatus> for VmExit {
 }
 
 impl VmProcess {
-    pub(crate) fn new(child: ChildProcess, monitor: Option<Monitor>) -> Self {
-        Self { child, monitor }
+    pub(crate) fn new(child: ChildProcess, monitor: Option<Monitor>, report: JailReport) -> Self {
+        Self { child, monitor, report: Some(report) }
+    }
+
+    /// Takes its report of what is in force round it, which it sends before its guest runs; `None` if it was taken before.
+    pub fn take_report(&mut self) -> Option<JailReport> {
+        self.report.take()
     }
 
     /// Returns its pid, valid until [`VmProcess::wait`] or [`VmProcess::try_wait`] has returned its end.

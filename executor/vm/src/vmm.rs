@@ -1,30 +1,25 @@
-//! The VM's own process: reads its configuration and becomes the VM.
+//! The VM's own process: reads its configuration, enters its jail and becomes the VM.
+#![allow(unsafe_code, reason = "descriptors are numbers in the configuration")]
 
 use crate::config::VmConfig;
+use crate::driver::Driver;
 use crate::krun::fuse::FuseProblem;
-use executor_host::child::{read_config, tie_to_launcher};
+use executor_jail::child::{EnterError, enter};
+use executor_jail::{Access, Files, Handed, Jail, Report, probe};
 use std::convert::Infallible;
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{BorrowedFd, RawFd};
 use std::path::PathBuf;
 
 /// A failure to become a VM.
 #[derive(Debug, thiserror::Error)]
 pub enum VmmError {
-    /// The descriptor is not open, or contains no configuration.
-    #[error("descriptor {descriptor} holds no VM configuration: `msb vmm` is started by msb itself")]
-    Config {
-        /// The given number.
-        descriptor: RawFd,
-        /// The cause.
-        source: io::Error,
-    },
-    /// The launcher has ended.
-    #[error("the process that launched this VM has ended")]
-    Orphaned,
-    /// The kernel refused to send a signal at the launcher's end.
-    #[error("cannot tie this VM to its launcher")]
-    Tie {
+    /// The process has no configuration, or no launcher.
+    #[error(transparent)]
+    Enter(#[from] EnterError),
+    /// The process cannot have a root directory of its own.
+    #[error("cannot make a root directory for the VM's process")]
+    Root {
         /// The cause.
         source: io::Error,
     },
@@ -68,18 +63,41 @@ pub enum VmmError {
 ///
 /// If the descriptor contains no configuration, the launcher has ended, or the driver fails.
 pub fn run_vmm(config_descriptor: RawFd) -> Result<Infallible, VmmError> {
-    let config: VmConfig = read_config(config_descriptor)
-        .map_err(|source| VmmError::Config { descriptor: config_descriptor, source })?;
-    // An exec keeps the death signal, but a fork in between does not.
-    tie(config.parent_pid)?;
-    config.backend.driver().enter(&config)
+    let Handed { config, namespaces, launcher } = enter::<VmConfig>(config_descriptor)?;
+    let driver = config.backend.driver();
+    let mut jail = Jail::new(&namespaces);
+    jail.root(&driver.root(&config)).map_err(|source| VmmError::Root { source })?;
+    driver.mount(&config, &namespaces)?;
+    jail.capabilities(driver.capabilities(&config));
+    // New credentials may have cleared it.
+    launcher.tie()?;
+    drop(launcher);
+    jail.files(files(&config, driver.as_ref()));
+    let confinement = jail.syscalls(&driver.syscalls(&config));
+    let attempts = config.probe.as_ref().map(probe::run);
+    let is_probe = attempts.is_some();
+    Report { confinement, attempts: attempts.unwrap_or_default() }.send(config.report);
+    if is_probe {
+        std::process::exit(0);
+    }
+    driver.enter(&config)
 }
 
-/// Ties this process to its launcher.
-pub(crate) fn tie(launcher_pid: i32) -> Result<(), VmmError> {
-    match tie_to_launcher(launcher_pid) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(VmmError::Orphaned),
-        Err(source) => Err(VmmError::Tie { source }),
+/// Returns the files that the process opens after this: those of the configuration, by `/proc/self/fd`, and the driver's own.
+fn files<'a>(config: &'a VmConfig, driver: &dyn Driver) -> Files<'a> {
+    let mut files = Files::default();
+    let mut allow = |number: RawFd, access| files.allow(borrow(number), access);
+    allow(config.kernel, Access::Read);
+    allow(config.initramfs, Access::Read);
+    for disk in &config.disks {
+        allow(disk.file, if disk.read_only { Access::Read } else { Access::Write });
     }
+    driver.allow_files(config, &mut files);
+    files
+}
+
+/// Borrows a descriptor of the configuration.
+fn borrow<'a>(number: RawFd) -> BorrowedFd<'a> {
+    // SAFETY: `launch` leaves the descriptors of the configuration open, and nothing in this process closes them.
+    unsafe { BorrowedFd::borrow_raw(number) }
 }

@@ -25,6 +25,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+/// The file with the number of directories that a user may watch.
+pub(crate) const MAX_WATCHES: &str = "/proc/sys/fs/inotify/max_user_watches";
+
 /// The time for which the guest may use what it has cached of watched files.
 pub(super) const WATCHED_CACHE_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -104,7 +107,7 @@ impl Changes {
     /// If the user has too many inotify instances.
     pub fn new() -> Answer<Self> {
         let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        let allowed = read_to_string("/proc/sys/fs/inotify/max_user_watches").ok();
+        let allowed = read_to_string(MAX_WATCHES).ok();
         let allowed: usize = allowed.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
         Ok(Self {
             inotify,

@@ -20,6 +20,7 @@ mod xattrs;
 mod tests;
 
 pub use changes::HostChange;
+pub(crate) use changes::MAX_WATCHES;
 pub use share::check_attributes;
 
 use crate::{Limits, Share, ShareError, lock};

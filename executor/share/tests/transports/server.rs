@@ -1,6 +1,6 @@
 //! What the launcher hands to the server's process, seen from inside one: a shell stands in for `msb share`.
 
-use executor_host::child::InternalCommand;
+use executor_jail::InternalCommand;
 use executor_share::server::ServerConfig;
 use executor_share::{Limits, ServerSpec, Share, SharePolicy, ShareProcess, Transport};
 use std::fs::File;
@@ -45,14 +45,14 @@ fn the_configuration_names_descriptors_that_are_open() {
     rustix::io::fcntl_setfd(&stray, rustix::io::FdFlags::empty()).unwrap();
     assert!(stray.as_raw_fd() > 2);
     let script =
-        "cat /proc/$$/fd/\"$0\" >&2; echo >&2; for f in /proc/$$/fd/*; do readlink $f; done >&2; env >&2";
+        "cat /proc/self/fd/\"$0\" >&2; echo >&2; for f in /proc/self/fd/*; do readlink $f; done >&2; env >&2";
     let (mut server, mut log, _socket) = start(script, vec![share("src", folder.path())]);
     let mut said = String::new();
     log.read_to_string(&mut said).unwrap();
     assert!(server.wait().unwrap().success());
     let (config, files) = said.split_once('\n').unwrap();
-    let config: ServerConfig = serde_json::from_str(config).unwrap();
-    assert_eq!(config.parent_pid, std::process::id().cast_signed());
+    let handed: serde_json::Value = serde_json::from_str(config).unwrap();
+    let config: ServerConfig = serde_json::from_value(handed["config"].clone()).unwrap();
     assert_eq!(config.transport, Transport::VhostUser);
     let [share] = config.shares.try_into().unwrap();
     assert_eq!(share.name, "src");

@@ -24,13 +24,14 @@ use crate::supervisor::state_store::StateStore;
 use crate::supervisor::{DRAIN_TIMEOUT, Describe};
 use executor_host::home::{Home, SandboxFolder};
 use executor_host::process::ProcessIdentity;
+use executor_jail::{JailReport, Report};
 use executor_log::Limits;
 use executor_share::ShareProcess;
 use executor_vm::{DeviceMap, Launched, NetworkLink, VmExit, VmProcess};
 use schemas::snapshot::Exit;
 pub use spawn::{Launcher, SelfLauncher};
 use spawn::{Spawned, watched};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -107,6 +108,8 @@ struct Boot<'a> {
     shares: &'a Shares,
     /// The socket on which the file server reports changes.
     reports: Option<&'a AsyncFd<OwnedFd>>,
+    /// The monitor's report of what is in force round it, until it has been read.
+    jail: &'a Cell<Option<JailReport>>,
 }
 
 /// Returns a failure with this message.
@@ -161,9 +164,11 @@ impl Machine<'_> {
         let spawned = Instant::now();
         let identity = ProcessIdentity::of(vmm.pid());
         let monitor = vmm.take_monitor();
+        let jail = Cell::new(vmm.take_report());
         let processes = Processes { vmm: vmm.pid(), server: server.as_ref().map(ShareProcess::pid) };
         self.store.change(|state| {
             (state.vmm, state.boot_ms, state.host_disk_full) = (identity, None, None);
+            state.jail = None;
         });
         let lived = {
             let boot = Boot {
@@ -172,6 +177,7 @@ impl Machine<'_> {
                 devices: &devices,
                 shares: &shares,
                 reports: reports.as_ref(),
+                jail: &jail,
             };
             let mut live = std::pin::pin!(self.live(stream, &boot));
             tokio::select! {
@@ -219,15 +225,30 @@ impl Machine<'_> {
         }
     }
 
+    /// Notes what is in force round the monitor.
+    fn note_jail(&self, report: Option<JailReport>) {
+        let Some(Report { confinement: jail, .. }) = report.and_then(JailReport::read) else {
+            return tracing::warn!("the virtual machine's process has not reported its jail");
+        };
+        tracing::info!("jail of the virtual machine's process: {}", jail.in_force().join(", "));
+        for gap in jail.gaps() {
+            tracing::warn!("not in force round the virtual machine's process: {gap}");
+        }
+        self.store.change(|state| state.jail = Some(jail));
+    }
+
     /// Boots the guest and runs its main process. Also ends when the link is lost, after all messages have been read.
     async fn live(&self, stream: UnixStream, boot: &Boot<'_>) -> LifeOutcome {
         let (events, mut events_in) = mpsc::channel(LINK_EVENTS);
         let link = Link::start(stream, self.exec_log.clone(), events);
         let lived = match self.boot(&link, &mut events_in, boot).await {
-            Ok(features) => tokio::select! {
-                lived = self.main(&link, &mut events_in) => lived,
-                never = changes::forward(&link, &features, boot.reports) => match never {},
-            },
+            Ok(features) => {
+                self.note_jail(boot.jail.take());
+                tokio::select! {
+                    lived = self.main(&link, &mut events_in) => lived,
+                    never = changes::forward(&link, &features, boot.reports) => match never {},
+                }
+            }
             Err(lived) => lived,
         };
         if let LifeOutcome::Lost(why) = &lived {

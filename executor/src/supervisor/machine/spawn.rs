@@ -4,8 +4,8 @@ use super::Machine;
 use crate::supervisor::devices::{BASE_DISK, WRITABLE_DISK};
 use crate::supervisor::logs::kernel::KernelLog;
 use crate::supervisor::logs::runtime::MonitorLog;
-use executor_host::child::{self, InternalCommand};
 use executor_host::disk::{self, DiskError};
+use executor_jail::InternalCommand;
 use executor_share::{ServerSpec, Share, ShareProcess, Transport};
 use executor_vm::{
     Backend, ConsolePort, Disk, DiskFormat, LaunchError, Launched, MountsLink, MountsTransport, NetworkLink,
@@ -26,7 +26,7 @@ pub trait Launcher {
     fn launch(&self, backend: &Backend, spec: VmSpec, log: OwnedFd) -> Result<Launched, LaunchError>;
 
     /// Starts a file server whose messages go to `log`.
-    fn serve(&self, spec: ServerSpec, log: OwnedFd) -> Result<ShareProcess, child::SpawnError>;
+    fn serve(&self, spec: ServerSpec, log: OwnedFd) -> Result<ShareProcess, executor_jail::SpawnError>;
 }
 
 /// Starts them as processes of this very program: `msb vmm` and `msb share`.
@@ -35,15 +35,29 @@ pub struct SelfLauncher;
 /// The path of this very program. Not its own path: a newer msb may be there by now, or none.
 const OWN_PROGRAM: &str = "/proc/self/exe";
 
-impl Launcher for SelfLauncher {
-    fn launch(&self, backend: &Backend, spec: VmSpec, log: OwnedFd) -> Result<Launched, LaunchError> {
-        let executable = PathBuf::from(OWN_PROGRAM);
-        executor_vm::launch(VmmCommand { executable, arguments: vec!["vmm".into()], log }, backend, spec)
+impl SelfLauncher {
+    /// Returns the command that becomes a virtual machine, with this file for its messages.
+    pub fn vmm(log: OwnedFd) -> VmmCommand {
+        Self::command("vmm", log)
     }
 
-    fn serve(&self, spec: ServerSpec, log: OwnedFd) -> Result<ShareProcess, child::SpawnError> {
-        let executable = PathBuf::from(OWN_PROGRAM);
-        executor_share::launch(InternalCommand { executable, arguments: vec!["share".into()], log }, spec)
+    /// Returns the command that becomes a file server, with this file for its messages.
+    pub fn share(log: OwnedFd) -> InternalCommand {
+        Self::command("share", log)
+    }
+
+    fn command(name: &str, log: OwnedFd) -> InternalCommand {
+        InternalCommand { executable: PathBuf::from(OWN_PROGRAM), arguments: vec![name.into()], log }
+    }
+}
+
+impl Launcher for SelfLauncher {
+    fn launch(&self, backend: &Backend, spec: VmSpec, log: OwnedFd) -> Result<Launched, LaunchError> {
+        executor_vm::launch(Self::vmm(log), backend, spec)
+    }
+
+    fn serve(&self, spec: ServerSpec, log: OwnedFd) -> Result<ShareProcess, executor_jail::SpawnError> {
+        executor_share::launch(Self::share(log), spec)
     }
 }
 
@@ -173,7 +187,7 @@ pub(super) enum SpawnError {
     #[error(transparent)]
     Disk(DiskError),
     #[error("cannot start the file server of the mounts")]
-    Server(#[source] child::SpawnError),
+    Server(#[source] executor_jail::SpawnError),
     #[error("cannot start the virtual machine")]
     Vm(#[source] executor_vm::LaunchError),
 }

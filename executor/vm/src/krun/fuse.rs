@@ -5,31 +5,25 @@
 //! device node that the guest has made is never a device of the host.
 #![allow(unsafe_code, reason = "namespaces have no safe interface")]
 
-use crate::config::VmConfig;
-use crate::krun::user_namespace;
 use crate::spec::MountsLink;
-use crate::vmm::{VmmError, tie};
+use crate::vmm::VmmError;
+use executor_jail::child::run_in;
+use executor_jail::{IdMapError, Namespace, Obtained, SpawnError, Users, Wish};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::process::{getegid, geteuid};
-use rustix::thread::{
-    CapabilitySet, CapabilitySets, LinkNameSpaceType, UnshareFlags, move_into_link_name_space,
-    set_capabilities, unshare_unsafe,
-};
 use serde::Serialize;
 use std::ffi::CStr;
 use std::io::{self, IoSlice, PipeReader, PipeWriter, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::process::CommandExt;
-use std::process::Command;
 
 /// The folder that the file system is mounted on. The VM's process uses no other file in it by its path.
 pub(super) const FOLDER: &str = "/tmp";
 /// The device of FUSE.
-const DEVICE: &str = "/dev/fuse";
+pub(super) const DEVICE: &str = "/dev/fuse";
 
 /// The reason for which libkrun cannot serve mounts on this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
@@ -88,6 +82,20 @@ impl FuseStep {
     pub(super) fn failed(self) -> impl FnOnce(Errno) -> FuseProblem {
         move |errno| FuseProblem { step: self, errno: errno.raw_os_error() }
     }
+
+    fn failed_with(self, error: &io::Error) -> FuseProblem {
+        FuseProblem { step: self, errno: error.raw_os_error().unwrap_or_default() }
+    }
+}
+
+impl From<&IdMapError> for FuseProblem {
+    fn from(error: &IdMapError) -> Self {
+        match error {
+            IdMapError::SubordinateIds { source } => FuseStep::SubordinateIds.failed_with(source),
+            IdMapError::Programs => FuseStep::IdMap.failed()(Errno::PERM),
+            IdMapError::Write { source } => FuseStep::Ids.failed_with(source),
+        }
+    }
 }
 
 impl FuseProblem {
@@ -122,24 +130,17 @@ impl FuseProblem {
 ///
 /// The step that fails.
 pub(crate) fn can_mount_fuse() -> Result<(), FuseProblem> {
-    let no_process = |error: io::Error| FuseProblem {
-        step: FuseStep::Process,
-        errno: error.raw_os_error().unwrap_or_default(),
-    };
-    let (reader, writer) = io::pipe().map_err(no_process)?;
-    let namespace = user_namespace::create()?;
-    // Never executed: the child ends as soon as it has reported.
-    let mut command = Command::new("/proc/self/exe");
-    let try_it = move || {
-        report(&writer, mount_privately(namespace.as_ref().map(AsFd::as_fd)).map(drop));
-        Err(Errno::CANCELED.into())
-    };
-    // SAFETY: between fork and exec only system calls are made, nothing is allocated and no lock is taken.
-    unsafe { command.pre_exec(try_it) };
-    let error = command.spawn().err().unwrap_or_else(|| Errno::CANCELED.into());
-    // The other end of the pipe.
-    drop(command);
-    read_report(reader).unwrap_or_else(|| Err(no_process(error)))
+    let (reader, writer) = io::pipe().map_err(|error| FuseStep::Process.failed_with(&error))?;
+    let try_it = |namespaces: &Obtained| report(&writer, mount_privately(namespaces).map(drop));
+    // SAFETY: only system calls are made, nothing is allocated and no lock is taken.
+    unsafe { run_in(Wish::All(Users::Guest), &try_it) }.map_err(|error| match error {
+        SpawnError::Users { source } => FuseProblem::from(&source),
+        SpawnError::Handover { source } | SpawnError::Spawn { source, .. } => {
+            FuseStep::Process.failed_with(&source)
+        }
+    })?;
+    drop(writer);
+    read_report(reader).unwrap_or_else(|| Err(FuseStep::Process.failed()(Errno::CANCELED)))
 }
 
 /// Writes an outcome in the child.
@@ -167,19 +168,11 @@ fn read_report(mut reader: PipeReader) -> Option<Result<(), FuseProblem>> {
 /// # Errors
 ///
 /// If this user may not, or the server has ended.
-pub(super) fn mount_for(link: &MountsLink<RawFd>, config: &VmConfig) -> Result<(), VmmError> {
-    // SAFETY: the configuration names open descriptors that nothing else in this process closes.
-    let borrow = |descriptor: RawFd| unsafe { BorrowedFd::borrow_raw(descriptor) };
-    let device = mount_privately(config.user_namespace.map(borrow))?;
-    if config.user_namespace.is_some() {
-        // The others were for the mount alone; an attacker in this process must not have them.
-        let kept = CapabilitySet::SETUID | CapabilitySet::SETGID;
-        let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
-        set_capabilities(None, sets).map_err(FuseStep::Ids.failed())?;
-        // New credentials may have cleared it.
-        tie(config.parent_pid)?;
-    }
-    send(borrow(link.socket), device.as_fd()).map_err(|error| VmmError::MountsServer { source: error.into() })
+pub(super) fn mount_for(link: &MountsLink<RawFd>, namespaces: &Obtained) -> Result<(), VmmError> {
+    // SAFETY: the configuration names an open descriptor that nothing else in this process closes.
+    let socket = unsafe { BorrowedFd::borrow_raw(link.socket) };
+    let device = mount_privately(namespaces)?;
+    send(socket, device.as_fd()).map_err(|error| VmmError::MountsServer { source: error.into() })
 }
 
 /// Sends a descriptor with one byte.
@@ -194,11 +187,13 @@ fn send(socket: BorrowedFd<'_>, descriptor: BorrowedFd<'_>) -> Result<(), Errno>
     if sent == 1 { Ok(()) } else { Err(Errno::PIPE) }
 }
 
-/// Mounts FUSE on [`FOLDER`] in a mount namespace of this process, and returns the device.
+/// Mounts FUSE on [`FOLDER`] in the mount namespace of this process, and returns the device.
 ///
-/// Only makes system calls, so it may be called between fork and exec.
-fn mount_privately(user_namespace: Option<BorrowedFd<'_>>) -> Result<OwnedFd, FuseProblem> {
-    enter_namespaces(user_namespace)?;
+/// Only makes system calls, so it may be called in a copy of a process with threads.
+fn mount_privately(namespaces: &Obtained) -> Result<OwnedFd, FuseProblem> {
+    if !namespaces.has(Namespace::Mount) {
+        return Err(FuseStep::Namespace.failed()(Errno::PERM));
+    }
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change("/", private).map_err(FuseStep::Private.failed())?;
     // In the new user namespace: FUSE refuses a device that another one has opened.
@@ -209,15 +204,6 @@ fn mount_privately(user_namespace: Option<BorrowedFd<'_>>) -> Result<OwnedFd, Fu
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount("msb-mounts", FOLDER, "fuse", flags, options).map_err(FuseStep::Mount.failed())?;
     Ok(device)
-}
-
-/// Enters the user namespace, if there is one, and a new mount namespace.
-fn enter_namespaces(user: Option<BorrowedFd<'_>>) -> Result<(), FuseProblem> {
-    if let Some(user) = user {
-        move_into_link_name_space(user, Some(LinkNameSpaceType::User)).map_err(FuseStep::Ids.failed())?;
-    }
-    // SAFETY: the table of descriptors stays shared.
-    unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.map_err(FuseStep::Namespace.failed())
 }
 
 /// Writes the options of the mount. All users may access it: libkrun acts as the guest's users, and the guest's kernel

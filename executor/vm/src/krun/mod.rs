@@ -2,17 +2,18 @@
 
 pub(crate) mod fuse;
 mod machine;
-mod user_namespace;
 
 use crate::config::{VmConfig, descriptor_path};
 use crate::devices::{DiskAddressing, MOUNTS_TAG};
 use crate::driver::{Driver, Features, MountsTransport};
+use crate::host::{KVM_DEVICE, NULL_DEVICE};
 use crate::spec::{ConsolePort, Disk, NetworkLink};
 use crate::vmm::VmmError;
-use fuse::FuseProblem;
+use executor_jail::syscalls::{self, SyscallList};
+use executor_jail::{Access, Files, Obtained, RootPlan, Users};
 use machine::Machine;
+use rustix::thread::CapabilitySet;
 use std::convert::Infallible;
-use std::os::fd::OwnedFd;
 
 /// The driver's own words of the kernel command line. libkrun appends the devices.
 const CMDLINE: &[&str] = &[
@@ -52,15 +53,44 @@ impl Driver for Krun {
         false
     }
 
-    fn user_namespace(&self) -> Result<Option<OwnedFd>, FuseProblem> {
-        user_namespace::create()
+    fn users(&self, mounts: bool) -> Users {
+        if mounts { Users::Guest } else { Users::Own }
+    }
+
+    fn root(&self, config: &VmConfig) -> RootPlan {
+        let mut plan = RootPlan { files: vec![NULL_DEVICE.into(), KVM_DEVICE.into()], ..Default::default() };
+        if config.mounts.is_some() {
+            plan.files.push(fuse::DEVICE.into());
+            plan.mount_points.push(fuse::FOLDER.into());
+        }
+        plan
+    }
+
+    fn mount(&self, config: &VmConfig, namespaces: &Obtained) -> Result<(), VmmError> {
+        config.mounts.as_ref().map_or(Ok(()), |link| fuse::mount_for(link, namespaces))
+    }
+
+    /// It makes the guest's files as the guest's users, also device nodes, which the file server keeps as regular files.
+    fn capabilities(&self, config: &VmConfig) -> CapabilitySet {
+        match config.mounts {
+            Some(_) => CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::MKNOD,
+            None => CapabilitySet::empty(),
+        }
+    }
+
+    fn allow_files(&self, config: &VmConfig, files: &mut Files<'_>) {
+        files.allow_path(NULL_DEVICE, Access::Write);
+        files.allow_path(KVM_DEVICE, Access::Write);
+        if config.mounts.is_some() {
+            files.allow_path(fuse::FOLDER, Access::VirtualTree);
+        }
+    }
+
+    fn syscalls(&self, config: &VmConfig) -> SyscallList {
+        syscalls::krun(config.mounts.is_some())
     }
 
     fn enter(&self, config: &VmConfig) -> Result<Infallible, VmmError> {
-        if let Some(link) = &config.mounts {
-            // Before libkrun starts threads, with which a process cannot enter a user namespace.
-            fuse::mount_for(link, config)?;
-        }
         let machine = Machine::new()?;
         machine.set_size(config.vcpus, config.memory_mib)?;
         let (kernel, initramfs) = (descriptor_path(config.kernel), descriptor_path(config.initramfs));

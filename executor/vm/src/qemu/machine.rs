@@ -149,7 +149,6 @@ mod tests {
     fn config() -> VmConfig {
         VmConfig {
             backend: Backend::Qemu { binary: "/usr/bin/qemu".into(), accelerator: Accelerator::Tcg },
-            parent_pid: 1,
             kernel: 10,
             initramfs: 11,
             cmdline: "console=ttyS0 a=b".to_owned(),
@@ -162,9 +161,10 @@ mod tests {
             ports: vec![ConsolePort { name: "msb.agent".to_owned(), socket: 14 }],
             network: Some(NetworkLink { socket: 15, mac: MacAddress([0x52, 0x54, 0, 1, 2, 3]) }),
             mounts: None,
-            user_namespace: None,
             console: 16,
             monitor: Some(17),
+            report: 18,
+            probe: None,
         }
     }
 

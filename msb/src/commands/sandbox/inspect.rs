@@ -12,6 +12,7 @@ use executor::observe::Observation;
 use executor_client::agent::AgentClient;
 use executor_host::home::Home;
 use executor_host::state::State;
+use executor_jail::Confinement;
 use protocol::latest::Ready;
 use sandboxfile::print;
 use schemas::name::full_volume_name;
@@ -71,6 +72,8 @@ struct Entry {
     started_unix_ms: Option<u64>,
     restarts: u32,
     last_exit: Option<Exit>,
+    /// What is in force round the process of a running virtual machine.
+    jail: Option<Confinement>,
     boot: Option<Boot>,
     /// Driver, kernel and initramfs.
     guest: Option<executor::launch::BootSettings>,
@@ -185,6 +188,7 @@ async fn entry(home: &Home, seen: &Observation, launch: Option<LaunchSpec>, rule
         started_unix_ms: state.as_ref().map(|state| state.started_unix_ms),
         restarts: state.as_ref().map_or(0, |state| state.restarts),
         last_exit: state.as_ref().and_then(last_exit),
+        jail: now.and_then(|state| state.jail.clone()),
         boot: state.as_ref().and_then(|state| state.boot_ms).map(|boot_ms| Boot { boot_ms, guest: ready }),
         guest: launch.map(|launch| launch.boot),
     }
@@ -216,6 +220,12 @@ fn describe(entry: &Entry, seen: &Observation, folder: Option<&Path>) -> String 
     }
     if let (Some(supervisor), Some(vmm)) = (entry.supervisor_pid, entry.vmm_pid) {
         line("processes", format!("supervisor {supervisor}, machine {vmm}"));
+    }
+    if let Some(jail) = &entry.jail {
+        line("jail", jail.in_force().join(", "));
+        for gap in jail.gaps() {
+            line("not in force", gap);
+        }
     }
     if let Some(Boot { boot_ms, guest }) = &entry.boot {
         let inside = guest.as_ref().map_or(String::new(), |times| {

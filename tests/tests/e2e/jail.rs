@@ -1,0 +1,86 @@
+//! The jail round the processes of a virtual machine, from inside and from outside.
+
+use serde_json::Value;
+use std::fs;
+use tests::Project;
+
+/// The attempts that a probe makes at least.
+const ATTEMPTS_MIN: u64 = 45;
+
+/// A process in the jail is refused all that a virtual machine does not need, and can do what it needs.
+#[test]
+fn attempts_from_inside_are_refused() {
+    let project = Project::new("");
+    let report = project.ok(&["doctor", "--json"]).json();
+    let jail = &report["jail"];
+    assert_eq!(jail["problem"], Value::Null, "{jail:#}");
+    assert_eq!(jail["unexpected"], serde_json::json!([]), "{jail:#}");
+    assert_eq!(jail["holds"], true, "{jail:#}");
+    assert!(jail["attempts"].as_u64().unwrap() >= ATTEMPTS_MIN, "{jail:#}");
+    assert!(!in_force(&jail["in_force"]).is_empty(), "{jail:#}");
+}
+
+/// What `inspect` says about a running one is what the kernel says.
+#[test]
+fn the_kernel_agrees_with_inspect() {
+    let project = Project::new(
+        r#"
+        project "jail"
+        sandbox "web" { image "@image"; start "sleep" "1000000"; mount "./src" to="/src" }
+        "#,
+    );
+    fs::create_dir(project.directory().join("src")).unwrap();
+    project.up();
+    let entry = project.inspect("web");
+    let pid = entry["vmm_pid"].as_i64().unwrap();
+    let jail = &entry["jail"];
+    let namespaces: Vec<&str> =
+        jail["namespaces"].as_array().unwrap().iter().map(|kind| kind.as_str().unwrap()).collect();
+    for (kind, file) in
+        [("user", "user"), ("mount", "mnt"), ("pid", "pid"), ("net", "net"), ("ipc", "ipc"), ("uts", "uts")]
+    {
+        let of = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/{file}")).unwrap();
+        let is_own = of(&pid.to_string()) != of("self");
+        assert_eq!(is_own, namespaces.contains(&kind), "{kind}: {jail:#}");
+    }
+    assert_eq!(jail["syscalls"]["state"], "in_force", "{jail:#}");
+    assert_eq!(jail["capabilities"]["state"], "in_force", "{jail:#}");
+    let status = status(pid);
+    assert_eq!(field(&status, "Seccomp"), "2", "{status}");
+    assert_eq!(field(&status, "NoNewPrivs"), "1", "{status}");
+    // libkrun makes files as the users of its guest: CAP_SETGID, CAP_SETUID and CAP_MKNOD.
+    let expected = if project.driver() == "krun" { "00000000080000c0" } else { "0000000000000000" };
+    assert_eq!((field(&status, "CapEff"), field(&status, "CapPrm")), (expected, expected), "{status}");
+    if jail["root"]["state"] == "in_force" {
+        let mut names: Vec<_> = fs::read_dir(format!("/proc/{pid}/root"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        for foreign in ["home", "root", "var", "work"] {
+            assert!(!names.iter().any(|name| name == foreign), "{names:?}");
+        }
+        assert!(names.iter().any(|name| name == "proc"), "{names:?}");
+    }
+    // The file server works with the host's files, and with few system calls.
+    let server = project.file_server("web");
+    let status = self::status(server.pid.into());
+    assert_eq!(field(&status, "Seccomp"), "2", "{status}");
+    assert_eq!(field(&status, "NoNewPrivs"), "1", "{status}");
+    project.ok(&["inspect", "web"]).prints_some("// jail ");
+    project.down();
+}
+
+fn in_force(value: &Value) -> Vec<&str> {
+    value.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+fn status(pid: i64) -> String {
+    fs::read_to_string(format!("/proc/{pid}/status")).expect("a process")
+}
+
+/// Returns a field of `/proc/PID/status`.
+fn field<'a>(status: &'a str, name: &str) -> &'a str {
+    let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    value.map_or("", str::trim)
+}
