@@ -6,7 +6,7 @@ use crate::spec::Disk;
 pub const MOUNTS_TAG: &str = "msb-mounts";
 /// The slots for devices: QEMU's `microvm` has eight, and libkrun more.
 const SLOTS: usize = 8;
-/// The slots of console ports, the network link and the random number generator. VMs without a network do not get
+/// The slots of console ports, the network link and the balloon. VMs without a network do not get
 /// another disk instead.
 const SLOTS_TAKEN: usize = 3;
 

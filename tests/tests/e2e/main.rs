@@ -31,6 +31,7 @@ mod jail;
 mod layers;
 mod lifecycle;
 mod logs;
+mod memory;
 mod metrics;
 mod mount_changes;
 mod mount_exercise;

@@ -15,6 +15,8 @@ const BASE: &[&str] = &[
     // Loop devices are created on demand.
     "loop.max_loop=0",
     "dummy.numdummies=0",
+    // There is no other source at boot. QEMU takes the random numbers of an emulated processor from the host's kernel.
+    "random.trust_cpu=on",
 ];
 
 /// Words that make a translated guest faster.
