@@ -5,6 +5,7 @@
 
 mod applying;
 mod attacks;
+mod boot_unit;
 mod bytes;
 mod capture;
 mod ci;
@@ -29,6 +30,7 @@ mod images;
 mod interception;
 mod layers;
 mod lifecycle;
+mod limits;
 mod logs;
 mod metrics;
 mod mount_changes;
@@ -38,6 +40,7 @@ mod mounts;
 mod network;
 mod not_started;
 mod own_file;
+mod pausing;
 mod peers;
 mod plan_file;
 mod proxies;
