@@ -7,6 +7,7 @@
 //! | `flags` | from flags that describe a sandbox to a model |
 //! | `project` | loading a project: Sandboxfile, trust, lock file, plan file, targets |
 //! | `apply` | planning and applying under the lock: consent, interrupts, lifecycle, creation |
+//! | `boot_unit` | the systemd unit that brings a project up at boot |
 //! | `session` | a command in a guest: streams, signals, terminal |
 //! | `logs`, `watch` | following logs; `up --watch` |
 //! | `progress` | progress of steps: bars, lines, event stream, records |
@@ -23,6 +24,7 @@
 mod apply;
 #[cfg(test)]
 mod arrows;
+mod boot_unit;
 mod cli;
 mod commands;
 mod error;

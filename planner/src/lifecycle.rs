@@ -7,7 +7,7 @@ use crate::decide::{Decision, SpecUpdate, TargetState, Teardown, TeardownKind, i
 use crate::{PlanError, Policy, graph};
 use schemas::name::{SandboxName, VolumeName};
 use schemas::plan::PlanGraph;
-use schemas::report::{Action, Reason, Report, VolumeReason};
+use schemas::report::{Action, DownState, Reason, Report, VolumeReason};
 use schemas::snapshot::{ObservedSandbox, ObservedVolume, Snapshot, Status};
 use schemas::spec::{HookEvent, VolumeSpec};
 use std::collections::BTreeSet;
@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 /// An action on recorded sandboxes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LifecycleAction {
-    /// Start them, unless they run.
+    /// Start them, unless they run; a paused one is resumed.
     Start,
     /// Stop them if they run, and start them.
     Restart,
@@ -125,7 +125,7 @@ fn decide<'a>(name: &SandboxName, sandbox: &'a ObservedSandbox, action: Lifecycl
     };
     let unchanged = |reason| Decision::left_alone(name, reason);
     let stopped = |reason| Decision { teardown: Some(stop()), ..Decision::new(name, Action::Stop, reason) };
-    let started = |action, reason| Decision {
+    let to_start = |action, reason| Decision {
         target: Some(started(name, sandbox)),
         ..Decision::new(name, action, reason)
     };
@@ -135,11 +135,19 @@ fn decide<'a>(name: &SandboxName, sandbox: &'a ObservedSandbox, action: Lifecycl
         // A sandbox whose supervisor is gone would come back with the next `up`: record that it must not run.
         LifecycleAction::Stop if sandbox.should_run => stopped(Reason::KeepStoppedRequested),
         LifecycleAction::Stop => unchanged(Reason::NotRunning),
-        LifecycleAction::Start if is_running => unchanged(Reason::AlreadyRunning),
-        LifecycleAction::Start => started(Action::Start, Reason::StartRequested),
-        LifecycleAction::Restart => {
-            Decision { teardown: is_running.then(stop), ..started(Action::Restart, Reason::RestartRequested) }
+        LifecycleAction::Start if sandbox.status == Status::Paused => {
+            let started = started(name, sandbox);
+            let post_start = started.post_start.filter(|_| sandbox.post_start_pending);
+            let resumed = TargetState { post_start, ..started };
+            let reason = Reason::Down { state: DownState::Paused };
+            Decision { target: Some(resumed), ..Decision::new(name, Action::Start, reason) }
         }
+        LifecycleAction::Start if is_running => unchanged(Reason::AlreadyRunning),
+        LifecycleAction::Start => to_start(Action::Start, Reason::StartRequested),
+        LifecycleAction::Restart => Decision {
+            teardown: is_running.then(stop),
+            ..to_start(Action::Restart, Reason::RestartRequested)
+        },
     }
 }
 

@@ -4,6 +4,7 @@ use crate::digest::Digest;
 use crate::name::{ProjectName, SandboxId, SandboxName, VolumeName};
 use crate::spec::limits::SECRET_BYTES_MAX;
 use crate::spec::{ImageReference, PortProtocol, SandboxSpec, ValueName, VolumeSpec};
+use rules::unit::format_duration_ms;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -193,6 +194,8 @@ pub enum Status {
         /// The result of its health check.
         health: Health,
     },
+    /// Its virtual machine is paused on request, and does nothing until it is resumed.
+    Paused,
     /// It ended by itself, and its restart policy does not start it again.
     Exited {
         /// How it ended.
@@ -200,6 +203,8 @@ pub enum Status {
     },
     /// It should run, but its supervisor has ended.
     Lost,
+    /// It should run, but the host has been rebooted since.
+    HostRebooted,
 }
 
 rules::words! {
@@ -211,6 +216,8 @@ rules::words! {
         Stopped = "stopped",
         /// It runs.
         Running = "running",
+        /// It is paused.
+        Paused = "paused",
         /// It exited with code 0.
         Completed = "completed",
         /// It ended otherwise.
@@ -227,9 +234,18 @@ impl Status {
             Self::Incomplete => State::Incomplete,
             Self::Stopped => State::Stopped,
             Self::Running { health: _ } => State::Running,
+            Self::Paused => State::Paused,
             Self::Exited { exit } if exit.is_success() => State::Completed,
             Self::Exited { exit: _ } => State::Failed,
-            Self::Lost => State::Lost,
+            Self::Lost | Self::HostRebooted => State::Lost,
+        }
+    }
+
+    /// Returns whether it has a virtual machine, or is about to get one: it runs or is paused.
+    pub fn is_up(&self) -> bool {
+        match self {
+            Self::Running { health: _ } | Self::Paused => true,
+            Self::Incomplete | Self::Stopped | Self::Exited { .. } | Self::Lost | Self::HostRebooted => false,
         }
     }
 }
@@ -268,10 +284,50 @@ pub enum Exit {
     },
     /// The virtual machine or the guest failed.
     Failure {
+        /// The kind of the failure.
+        #[serde(default)]
+        cause: FailureCause,
         /// The reason.
         message: String,
     },
+    /// It was stopped because a limit of its time was reached. No restart policy starts it again.
+    Limit {
+        /// The limit.
+        limit: TimeLimit,
+        /// Its value in milliseconds.
+        ms: u64,
+    },
 }
+
+/// The kind of a failure of a virtual machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureCause {
+    /// The guest's kernel panicked.
+    GuestPanic,
+    /// The guest's kernel panicked because no memory was left.
+    GuestOutOfMemory,
+    /// The guest did not answer for too long.
+    GuestHung,
+    /// The process of the virtual machine crashed or was killed.
+    VmCrash,
+    /// Anything else; the message says what.
+    #[default]
+    Other,
+}
+
+/// A limit of the time that a sandbox runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimeLimit {
+    /// The time since its start.
+    MaxDuration,
+    /// The time without activity.
+    IdleTimeout,
+}
+
+/// The exit code of a sandbox that was stopped by a limit of its time, as of the program `timeout`.
+pub const EXIT_CODE_OF_LIMIT: i32 = 124;
 
 impl Exit {
     /// Returns whether the exit code is 0.
@@ -279,10 +335,11 @@ impl Exit {
         matches!(self, Self::Code { code: 0 })
     }
 
-    /// Returns the exit code; `None` if the virtual machine or the guest failed.
+    /// Returns the exit code, [`EXIT_CODE_OF_LIMIT`] after a limit; `None` if the virtual machine or the guest failed.
     pub fn code(&self) -> Option<i32> {
         match self {
             Self::Code { code } | Self::NotStarted { code, .. } => Some(*code),
+            Self::Limit { .. } => Some(EXIT_CODE_OF_LIMIT),
             Self::Failure { .. } => None,
         }
     }
@@ -294,7 +351,13 @@ impl fmt::Display for Exit {
         match self {
             Self::Code { code } => write!(f, "exited with code {code}"),
             Self::NotStarted { message, .. } => write!(f, "did not start: {message}"),
-            Self::Failure { message } => write!(f, "failed: {message}"),
+            Self::Failure { cause: _, message } => write!(f, "failed: {message}"),
+            Self::Limit { limit: TimeLimit::MaxDuration, ms } => {
+                write!(f, "was stopped: its max-duration of {} is over", format_duration_ms(*ms))
+            }
+            Self::Limit { limit: TimeLimit::IdleTimeout, ms } => {
+                write!(f, "was stopped: it was idle for {}", format_duration_ms(*ms))
+            }
         }
     }
 }

@@ -45,6 +45,11 @@ pub enum Request {
         #[serde(default)]
         kill: bool,
     },
+    /// Pause or resume the virtual machine; answered when it is so.
+    Pause {
+        /// Whether it is to be paused.
+        paused: bool,
+    },
     /// Run a detached command: its session is the supervisor's, and its output goes to the log.
     Exec {
         /// The command.
@@ -260,6 +265,24 @@ impl ControlClient {
     /// As [`ControlClient::ask`].
     pub async fn kill(&mut self) -> io::Result<()> {
         self.ask(&Request::Stop { timeout_ms: 0, kill: true }).await
+    }
+
+    /// Pauses the sandbox's virtual machine, and returns when it does not run any more.
+    ///
+    /// # Errors
+    ///
+    /// As [`ControlClient::ask`].
+    pub async fn pause(&mut self) -> io::Result<()> {
+        self.ask(&Request::Pause { paused: true }).await
+    }
+
+    /// Resumes the sandbox's virtual machine, and returns when it runs and its clock has been corrected.
+    ///
+    /// # Errors
+    ///
+    /// As [`ControlClient::ask`].
+    pub async fn resume(&mut self) -> io::Result<()> {
+        self.ask(&Request::Pause { paused: false }).await
     }
 
     /// Starts a detached command: returns its pid, or an exit code and the reason for which it does not run.

@@ -50,6 +50,14 @@ pub enum SandboxEvent {
     HostDiskFreed,
     /// The running sandbox follows another spec.
     Changed,
+    /// The guest does not answer, for no known reason.
+    Silent,
+    /// The guest answers again.
+    Answers,
+    /// Its virtual machine is paused on request.
+    Paused,
+    /// Its virtual machine goes on after a pause.
+    Resumed,
     /// The sandbox has ended by itself.
     Exited {
         /// The exit.
@@ -153,6 +161,17 @@ impl SandboxEvent {
             (Some(_), None) if new.vmm == old.vmm => events.push(Self::HostDiskFreed),
             _ => {}
         }
+        match (old.silent, new.silent) {
+            (false, true) => events.push(Self::Silent),
+            (true, false) if !new.main_ended && !new.paused => events.push(Self::Answers),
+            _ => {}
+        }
+        match (old.paused, new.paused) {
+            (false, true) => events.push(Self::Paused),
+            // A paused machine may also have ended.
+            (true, false) if !new.main_ended => events.push(Self::Resumed),
+            _ => {}
+        }
         if new.health != old.health {
             let probe = new.last_probe.as_ref();
             match new.health {
@@ -207,6 +226,10 @@ impl fmt::Display for SandboxEvent {
             }
             Self::HostDiskFreed => f.write_str("the host's disk has space again"),
             Self::Changed => f.write_str("changed while it runs"),
+            Self::Silent => f.write_str("the guest does not answer"),
+            Self::Answers => f.write_str("the guest answers again"),
+            Self::Paused => f.write_str("paused"),
+            Self::Resumed => f.write_str("resumed"),
             Self::Exited { exit } => exit.fmt(f),
             Self::Restarting { restarts } => write!(f, "restarting (restart {restarts})"),
             Self::Stopped => f.write_str("stopped"),

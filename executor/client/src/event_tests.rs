@@ -1,6 +1,7 @@
 use super::*;
 use executor_host::process::ProcessIdentity;
 use executor_host::state::Probe;
+use schemas::snapshot::FailureCause;
 
 fn state() -> State {
     let supervisor = ProcessIdentity::current().unwrap();
@@ -55,7 +56,7 @@ fn a_life_is_reported_in_its_order() {
             "stopped",
         ]
     );
-    let failure = Exit::Failure { message: "no disk".to_owned() };
+    let failure = Exit::Failure { cause: FailureCause::Other, message: "no disk".to_owned() };
     let end = |state: &mut State| state.phase = Phase::Exited { exit: failure.clone() };
     assert_eq!(self::events(&[&end]), ["failed: no disk"]);
 }

@@ -49,6 +49,11 @@ impl ProcessIdentity {
         Self::of(self.pid) == Some(*self)
     }
 
+    /// Whether the host has been rebooted since the process was identified; false if that is unknown.
+    pub fn is_of_earlier_boot(&self) -> bool {
+        self.boot != 0 && this_boot() != 0 && self.boot != this_boot()
+    }
+
     /// Sends SIGKILL to the process unless it has ended; never to another process that reuses its pid.
     pub fn kill(&self) {
         let Some(pid) = Pid::from_raw(self.pid) else { return };
@@ -83,7 +88,9 @@ mod tests {
         assert!(me.is_alive());
         assert!(!ProcessIdentity { start_ticks: me.start_ticks + 1, ..me }.is_alive());
         // The same pid and ticks before a reboot mean another process.
-        assert!(!ProcessIdentity { boot: me.boot ^ 1, ..me }.is_alive());
+        let earlier = ProcessIdentity { boot: me.boot ^ 1, ..me };
+        assert!(!earlier.is_alive() && earlier.is_of_earlier_boot() && !me.is_of_earlier_boot());
+        assert!(!ProcessIdentity { boot: 0, ..me }.is_of_earlier_boot());
         let mut child = std::process::Command::new("true").spawn().unwrap();
         child.wait().unwrap();
         assert_eq!(ProcessIdentity::of(child.id() as i32), None);

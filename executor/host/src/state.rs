@@ -32,10 +32,19 @@ pub struct State {
     /// Whether the main process or the guest has ended, while `phase` stays `running` until the virtual machine has.
     #[serde(default)]
     pub main_ended: bool,
+    /// Whether its virtual machine is paused on request.
+    #[serde(default)]
+    pub paused: bool,
+    /// Whether the guest has not answered for a while, for no known reason.
+    #[serde(default)]
+    pub silent: bool,
     /// The verdict of the health check.
     pub health: Health,
     /// The last probe; `None` before the first one.
     pub last_probe: Option<Probe>,
+    /// Whether the guest's kernel killed a process in the last run because memory was exhausted.
+    #[serde(default)]
+    pub oom_killed: bool,
     /// The restarts by its restart policy.
     pub restarts: u32,
     /// The exit before the last restart; `None` without one.
@@ -69,8 +78,11 @@ impl State {
             vmm: None,
             phase: Phase::Booting,
             main_ended: false,
+            paused: false,
+            silent: false,
             health: Health::Booting,
             last_probe: None,
+            oom_killed: false,
             restarts: 0,
             last_exit: None,
             started_unix_ms: 0,

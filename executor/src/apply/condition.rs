@@ -158,8 +158,8 @@ pub(super) fn judge(state: &State, condition: Condition) -> Verdict {
         }
         (Phase::Exited { exit }, _) => Verdict::Never(exit.to_string()),
         (Phase::Stopped, _) => Verdict::Never("was stopped".to_owned()),
-        // It is ending, or about to restart.
-        (Phase::Running, _) if state.main_ended => Verdict::NotYet,
+        // It is ending, or about to restart, or is resumed later.
+        (Phase::Running, _) if state.main_ended || state.paused => Verdict::NotYet,
         (Phase::Running, Condition::Started) => Verdict::Met,
         (Phase::Running, Condition::Healthy) => match state.health {
             Health::Healthy => Verdict::Met,
@@ -177,8 +177,10 @@ pub(super) fn judge(state: &State, condition: Condition) -> Verdict {
 fn restarted(state: &State) -> String {
     let times = if state.restarts == 1 { "once".to_owned() } else { format!("{} times", state.restarts) };
     let how = match &state.last_exit {
-        Some(exit @ (Exit::Code { .. } | Exit::NotStarted { .. })) => format!(", and last {exit}"),
-        Some(Exit::Failure { message }) => format!(", and last ended because {message}"),
+        Some(exit @ (Exit::Code { .. } | Exit::NotStarted { .. } | Exit::Limit { .. })) => {
+            format!(", and last {exit}")
+        }
+        Some(Exit::Failure { cause: _, message }) => format!(", and last ended because {message}"),
         None => String::new(),
     };
     format!("was restarted {times}{how}")
@@ -203,6 +205,9 @@ pub async fn not_yet(home: &Home, project: &ProjectName, identity: &Identity) ->
             output => format!(", and printed: {output}"),
         };
         known.push(format!("the last probe of {name} {}{printed}", how(probe)));
+    }
+    if state.paused {
+        known.push(format!("{name} is paused, and `msb resume {name}` resumes it"));
     }
     if known.is_empty() {
         known.push(match state.phase {
@@ -233,6 +238,7 @@ fn with_last_probe(failure: StepFailure, state: &State) -> StepFailure {
 mod tests {
     use super::*;
     use executor_host::process::ProcessIdentity;
+    use schemas::snapshot::FailureCause;
 
     fn state(phase: Phase, health: Health) -> State {
         State { phase, health, ..State::booting(None, ProcessIdentity { pid: 1, start_ticks: 1, boot: 1 }) }
@@ -250,7 +256,8 @@ mod tests {
         assert!(matches!(judge(&running(Health::Unhealthy), Condition::Healthy), Verdict::Never(_)));
         assert_eq!(judge(&running(Health::Unhealthy), Condition::Started), Verdict::Met);
         let ended = |phase| state(phase, Health::Booting);
-        let failed = Phase::Exited { exit: Exit::Failure { message: "the guest panicked".into() } };
+        let (cause, message) = (FailureCause::GuestPanic, "the guest panicked".into());
+        let failed = Phase::Exited { exit: Exit::Failure { cause, message } };
         for condition in [Condition::Started, Condition::Healthy, Condition::Completed] {
             assert_eq!(judge(&ended(Phase::Stopped), condition), Verdict::Never("was stopped".into()));
             assert_eq!(
@@ -266,6 +273,8 @@ mod tests {
         for condition in [Condition::Started, Condition::Healthy, Condition::Completed] {
             assert_eq!(judge(&ending, condition), Verdict::NotYet);
         }
+        let paused = State { paused: true, ..running(Health::Unhealthy) };
+        assert_eq!(judge(&paused, Condition::Healthy), Verdict::NotYet);
         // It has recovered: how often it was restarted before does not matter.
         let recovered = State { restarts: 7, ..running(Health::Healthy) };
         assert_eq!(judge(&recovered, Condition::Healthy), Verdict::Met);

@@ -1,8 +1,10 @@
 //! Hooks: commands that run inside a sandbox after its start or before its stop, by its agent as `exec` does.
 
+use super::start::not_resumed;
 use super::{Applier, Outcome, StepFailure};
 use crate::reporter::Event;
 use executor_client::agent::{AgentClient, CONNECT_TIMEOUT, Ended, Output};
+use executor_client::control::ControlClient;
 use executor_client::guest_text::{GuestText, keep_end};
 use protocol::latest::ExecRequest;
 use schemas::name::{ProjectName, full_name};
@@ -41,9 +43,21 @@ impl Applier {
                 if self.settings.kill || !folder.agent_socket().exists() {
                     return Ok(Outcome::NotNeeded);
                 }
+                // The stop of a paused sandbox begins with its resumption.
+                let mut resumed = Ok(());
+                if let Ok((mut control, state)) =
+                    ControlClient::connect_to(&folder.control_socket(), &identity.id).await
+                    && state.paused
+                {
+                    resumed = control.resume().await.map_err(|error| not_resumed(&identity.name, &error));
+                }
                 // The stop goes on without the hook.
                 let time = self.settings.stop_timeout;
-                if let Err(failure) = self.run_hook(project, identity, hook, time).await {
+                let ended = match resumed {
+                    Ok(()) => self.run_hook(project, identity, hook, time).await,
+                    Err(failure) => Err(failure),
+                };
+                if let Err(failure) = ended {
                     self.reporter.event(&Event::Warned { step, failure: &failure });
                 }
             }

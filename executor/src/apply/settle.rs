@@ -253,7 +253,10 @@ impl Settling {
         {
             let how = match exit {
                 Exit::Code { code } => format!("exits with code {code}"),
-                Exit::NotStarted { message, .. } | Exit::Failure { message } => format!("fails ({message})"),
+                Exit::NotStarted { message, .. } | Exit::Failure { cause: _, message } => {
+                    format!("fails ({message})")
+                }
+                Exit::Limit { .. } => exit.to_string(),
             };
             return Some(format!("{how} after every start; its restart policy goes on"));
         }

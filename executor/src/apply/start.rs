@@ -12,7 +12,7 @@ use executor_host::state::{Phase, STATE_VERSION, State, read_state, write_json};
 use executor_log::{RUNTIME_LOG, Source};
 use executor_net::{Addresses, Family, Pools};
 use schemas::digest::Digest;
-use schemas::name::{ProjectName, SandboxId, VolumeName, full_name};
+use schemas::name::{ProjectName, SandboxId, SandboxName, VolumeName, full_name};
 use schemas::plan::Identity;
 use schemas::snapshot::Exit;
 use schemas::spec::{Definition, HookEvent, MountSource, Network, Role, ValueName, VolumeSpec};
@@ -46,6 +46,10 @@ impl Applier {
         self.catalog.set_should_run(&identity.id, true)?;
 
         let (outcome, watcher) = match attach(&folder, &run_folder, &identity.id).await? {
+            Some(mut watcher) if watcher.first.as_ref().is_some_and(|state| state.paused) => {
+                watcher.client.resume().await.map_err(|error| not_resumed(name, &error))?;
+                (Outcome::Updated, watcher)
+            }
             Some(watcher) => (Outcome::NotNeeded, watcher),
             None => {
                 // Before the start, so that a crash from here on leaves the hook due. Without a hook none is due,
@@ -95,7 +99,7 @@ impl Applier {
                     .last_output(&folder)
                     .hint(format!("msb logs {name}")))
             }
-            Phase::Exited { exit: Exit::Failure { message } } => {
+            Phase::Exited { exit: Exit::Failure { cause: _, message } } => {
                 Err(StepFailure::new(format!("{name}: {message}"))
                     .hint(format!("msb logs {name} --source system")))
             }
@@ -219,7 +223,7 @@ impl Applier {
                 && state.restarts >= STARTS_BEFORE_GIVING_UP
             {
                 let how = match exit {
-                    Exit::Failure { message } => format!(": {message}"),
+                    Exit::Failure { cause: _, message } => format!(": {message}"),
                     exit => format!(" {exit}"),
                 };
                 let message =
@@ -279,6 +283,12 @@ async fn attach(
         }
         tokio::time::sleep(RETRY).await;
     }
+}
+
+/// Returns the failure to resume a sandbox.
+pub(super) fn not_resumed(name: &SandboxName, error: &io::Error) -> StepFailure {
+    StepFailure::new(format!("{name} cannot be resumed: {error}"))
+        .hint(format!("`msb restart {name}` starts it again"))
 }
 
 fn supervisor_failed(folder: &SandboxFolder) -> StepFailure {

@@ -67,7 +67,7 @@ pub fn observe(
             let status = planned_status(status, state.as_ref());
             let SandboxRow { id, project: _, name, generation, spec, created, should_run, hook_done } = row;
             let has_hook = spec.definition.hooks.contains_key(&HookEvent::PostStart);
-            let post_start_pending = has_hook && !hook_done && matches!(status, Status::Running { .. });
+            let post_start_pending = has_hook && !hook_done && status.is_up();
             (name, ObservedSandbox { id, generation, spec, status, post_start_pending, created, should_run })
         })
         .collect();
@@ -117,8 +117,7 @@ fn changed(
     project: &ProjectName,
     sandboxes: &BTreeMap<SandboxName, ObservedSandbox>,
 ) -> BTreeMap<SandboxName, BTreeSet<ValueName>> {
-    let running =
-        sandboxes.iter().filter(|(_, sandbox)| matches!(sandbox.status, Status::Running { health: _ }));
+    let running = sandboxes.iter().filter(|(_, sandbox)| sandbox.status.is_up());
     let running = running.map(|(name, sandbox)| Running {
         key: name.clone(),
         id: sandbox.id.clone(),
@@ -191,7 +190,7 @@ fn running(
     project: Option<&ProjectName>,
 ) -> Result<Vec<(SandboxRow, State)>, CatalogError> {
     let observed = observe_sandboxes(home, catalog, project)?.into_iter();
-    let running = observed.filter(|observation| matches!(observation.status, Status::Running { .. }));
+    let running = observed.filter(|observation| observation.status.is_up());
     Ok(running.filter_map(|Observation { row, status: _, state }| Some((row, state?))).collect())
 }
 
@@ -251,14 +250,17 @@ fn status(row: &SandboxRow, state: Option<&State>, disk: &Path) -> Status {
         && !state.is_final()
         && state.supervisor.is_alive()
     {
-        return Status::Running { health: state.health };
+        return if state.paused { Status::Paused } else { Status::Running { health: state.health } };
     }
     if !row.created || !disk.exists() {
         return Status::Incomplete;
     }
     match state.map(|state| &state.phase) {
         Some(Phase::Exited { exit }) => Status::Exited { exit: exit.clone() },
-        Some(Phase::Booting | Phase::Running | Phase::Backoff { .. }) if row.should_run => Status::Lost,
+        Some(Phase::Booting | Phase::Running | Phase::Backoff { .. }) if row.should_run => {
+            let rebooted = state.is_some_and(|state| state.supervisor.is_of_earlier_boot());
+            if rebooted { Status::HostRebooted } else { Status::Lost }
+        }
         Some(_) | None => Status::Stopped,
     }
 }

@@ -7,6 +7,7 @@ use crate::supervisor::logs::broadcast::Subscriber;
 use crate::supervisor::machine::with_causes;
 use crate::supervisor::state_store::StateStore;
 use executor_client::control::{Event, LineReader, Request, write_line};
+use executor_host::state::{Phase, State};
 use executor_log::Entry;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -15,6 +16,9 @@ use std::time::Duration;
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
+
+/// The timeout of pausing or resuming a machine. Requests to disks that are under way are waited for.
+const PAUSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The guest; `None` while it is not up.
 pub type Guests = watch::Receiver<Option<ReadyGuest>>;
@@ -108,6 +112,10 @@ async fn serve_session(
                 stopping = true;
                 states.mark_changed();
             }
+            Some(Request::Pause { paused }) => {
+                let answer = pause(store, paused).await;
+                write_line(writer, &answer).await?;
+            }
             Some(Request::Exec { command }) => {
                 let guest = guests.borrow().clone();
                 match guest {
@@ -135,6 +143,26 @@ async fn serve_session(
                 };
                 write_line(writer, &answer).await?;
             }
+        }
+    }
+}
+
+/// Pauses or resumes the machine, and waits until that is done.
+async fn pause(store: &StateStore, paused: bool) -> Event {
+    let refused = |message: &str| Event::Refused { message: message.to_owned() };
+    let is_up = |state: &State| state.phase == Phase::Running && !state.main_ended;
+    if paused && (!is_up(&store.state()) || store.is_stopping()) {
+        return refused("only a running sandbox can be paused");
+    }
+    store.request_pause(paused);
+    let mut states = store.states();
+    let reached = states.wait_for(|state| state.paused == paused || !is_up(state));
+    match tokio::time::timeout(PAUSE_TIMEOUT, reached).await {
+        Ok(Ok(state)) if state.paused == paused => Event::Done,
+        Ok(_) => refused("the sandbox has ended"),
+        Err(_) => {
+            store.request_pause(false);
+            refused(&format!("the virtual machine did not obey within {} s", PAUSE_TIMEOUT.as_secs()))
         }
     }
 }

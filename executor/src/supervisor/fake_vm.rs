@@ -10,7 +10,7 @@ use executor_vm::{Backend, ConsolePort, LaunchError, Launched, VmSpec, VmmComman
 use protocol::frame::{Flags, Frame, FrameDecoder, LINK_ID};
 use protocol::latest::{
     BootAssembler, BootDocument, BootFailed, BootProgress, ExecExited, ExecFailed, ExecStarted, FailureKind,
-    Message, Ready, Shutdown,
+    Message, Pong, Ready, Shutdown,
 };
 use std::cell::{Cell, RefCell};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -52,6 +52,8 @@ pub struct Guest {
     pub main: Main,
     /// Whether it ignores the request to shut down.
     pub ignores_shutdown: bool,
+    /// Whether it ignores pings.
+    pub ignores_pings: bool,
     /// The exit code of its monitor, if that ends right after its start.
     pub monitor_exits: Option<i32>,
     /// The exit code of its file server, if that ends right after its start.
@@ -153,6 +155,9 @@ async fn serve(mut agent: UnixStream, power: OwnedFd, guest: &Guest, received: &
                 Message::ExecRequest(_) => {
                     received.mains.set(received.mains.get() + 1);
                     main_process(frame.id(), &guest.main)
+                }
+                Message::Ping(_) if !guest.ignores_pings => {
+                    vec![Message::from(Pong {}).encode(frame.id()).unwrap()]
                 }
                 Message::Shutdown(Shutdown { timeout_ms }) => {
                     received.shutdowns.borrow_mut().push(timeout_ms);

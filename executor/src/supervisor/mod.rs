@@ -4,7 +4,7 @@
 //! ```text
 //!             ┌────────────── restart policy ──────────────┐
 //!             ▼                                            │
-//!  spawned ─► Booting ─► Running ─► (main process or VM ends) ─► Exited
+//!  spawned ─► Booting ─► Running ─► (main process or VM ends, or a limit is reached) ─► Exited
 //!             │            │
 //!             └── stop ────┴──────────────────────────────────► Stopped
 //! ```
@@ -17,6 +17,7 @@ mod devices;
 #[cfg(test)]
 pub(crate) mod fake_vm;
 mod interception;
+mod limits;
 mod logs;
 mod machine;
 mod memory;
@@ -49,7 +50,7 @@ use machine::{ExitCause, Launcher, Machine};
 use metrics::Metrics;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use schemas::name::SandboxId;
-use schemas::snapshot::{Exit, Health};
+use schemas::snapshot::{Exit, FailureCause, Health};
 use schemas::spec::{RestartPolicy, SandboxSpec};
 use state_store::StateStore;
 use std::cell::RefCell;
@@ -251,7 +252,7 @@ impl Supervisor<'_> {
                 Err(error) => {
                     let message = machine::with_causes(&error);
                     exec_log.borrow_mut().system(&message);
-                    Phase::Exited { exit: Exit::Failure { message } }
+                    Phase::Exited { exit: Exit::Failure { cause: FailureCause::Other, message } }
                 }
             };
             // Sockets are removed before the final state is sent, so that its receivers find nothing of this run.
@@ -268,8 +269,21 @@ impl Supervisor<'_> {
     }
 }
 
-/// Runs the machine and restarts it by the restart policy; returns the final phase.
+/// Runs the machine until it is stopped, reaches a limit of its time, or ends for good; returns the final phase.
 async fn keep(machine: &Machine<'_>) -> Phase {
+    let store = machine.store;
+    let limits = async {
+        store.reach_limit(limits::reached(store, machine.guest).await);
+        std::future::pending().await
+    };
+    tokio::select! {
+        last = run_again(machine) => last,
+        last = limits => last,
+    }
+}
+
+/// Runs the machine and restarts it by the restart policy; returns the final phase.
+async fn run_again(machine: &Machine<'_>) -> Phase {
     let store = machine.store;
     let mut pause = RESTART_PAUSE_FIRST;
     loop {
@@ -290,6 +304,7 @@ async fn keep(machine: &Machine<'_>) -> Phase {
         }
         let restarts = store.state().restarts;
         let again = match store.spec().definition.restart {
+            _ if matches!(exit, Exit::Limit { .. }) => false,
             RestartPolicy::No => false,
             RestartPolicy::OnFailure { max } => !exit.is_success() && max.is_none_or(|max| restarts < max),
             RestartPolicy::Always => true,
@@ -307,6 +322,7 @@ async fn keep(machine: &Machine<'_>) -> Phase {
         });
         tokio::select! {
             _ = store.stop_requested() => return Phase::Stopped,
+            exit = store.limit_reached() => return Phase::Exited { exit },
             () = tokio::time::sleep(pause) => {}
         }
         pause = (pause * 2).min(RESTART_PAUSE_MAX);
@@ -316,8 +332,8 @@ async fn keep(machine: &Machine<'_>) -> Phase {
 
 fn describe(exit: &Exit) -> String {
     match exit {
-        Exit::Code { .. } | Exit::NotStarted { .. } => exit.to_string(),
-        Exit::Failure { message } => message.clone(),
+        Exit::Code { .. } | Exit::NotStarted { .. } | Exit::Limit { .. } => exit.to_string(),
+        Exit::Failure { cause: _, message } => message.clone(),
     }
 }
 

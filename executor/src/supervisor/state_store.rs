@@ -14,7 +14,7 @@ use executor_host::process::ProcessIdentity;
 use executor_host::state::{DiskFull, Probe, State, prepare_state, write_state};
 use executor_image::ImageConfig;
 use schemas::report::ChangeKind;
-use schemas::snapshot::Health;
+use schemas::snapshot::{Exit, Health};
 use schemas::spec::diff::{changes, strongest};
 use schemas::spec::{SandboxSpec, ValueName};
 use std::cell::RefCell;
@@ -32,6 +32,10 @@ pub struct StateStore {
     state: watch::Sender<State>,
     stop: watch::Sender<Option<Duration>>,
     kill: watch::Sender<bool>,
+    /// Whether the machine is to be paused.
+    pause: watch::Sender<bool>,
+    /// The end that a limit of its time implies.
+    limit: watch::Sender<Option<Exit>>,
     /// Has one receiver for each control client.
     clients: watch::Sender<()>,
     logs: Logs,
@@ -74,6 +78,8 @@ impl StateStore {
             state: watch::Sender::new(state),
             stop: watch::Sender::new(None),
             kill: watch::Sender::new(false),
+            pause: watch::Sender::new(false),
+            limit: watch::Sender::new(None),
             clients: watch::Sender::new(()),
             logs,
             values: Rc::default(),
@@ -226,6 +232,11 @@ impl StateStore {
         timeout.ok().and_then(|timeout| *timeout).unwrap_or_default()
     }
 
+    /// Returns whether a shutdown or a kill has been requested.
+    pub fn is_stopping(&self) -> bool {
+        self.stop.borrow().is_some() || *self.kill.borrow()
+    }
+
     /// Requests that the sandbox is killed.
     pub fn request_kill(&self) {
         self.kill.send_replace(true);
@@ -235,6 +246,45 @@ impl StateStore {
     pub async fn kill_requested(&self) {
         // The sender lives as long as `self`.
         let _ = self.kill.subscribe().wait_for(|kill| *kill).await;
+    }
+
+    /// Requests a shutdown with this end, as a limit of the sandbox's time is reached.
+    pub fn reach_limit(&self, exit: Exit) {
+        self.limit.send_replace(Some(exit));
+    }
+
+    /// Waits until a limit of the sandbox's time is reached; returns the end that it implies.
+    pub async fn limit_reached(&self) -> Exit {
+        let mut limit = self.limit.subscribe();
+        let reached = limit.wait_for(Option::is_some).await;
+        match reached.ok().and_then(|exit| exit.clone()) {
+            Some(exit) => exit,
+            // The sender lives as long as `self`.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Returns the bytes that the network has carried both ways; 0 without one.
+    pub fn network_bytes(&self) -> u64 {
+        let network = self.network.borrow();
+        let counters = network.as_ref().map(|network| network.counters());
+        counters.map_or(0, |counters| counters.received_bytes().wrapping_add(counters.sent_bytes()))
+    }
+
+    /// Requests that the machine is paused or resumed.
+    pub fn request_pause(&self, paused: bool) {
+        self.pause.send_replace(paused);
+    }
+
+    /// Subscribes to requests to pause the machine.
+    pub fn pause_requests(&self) -> watch::Receiver<bool> {
+        self.pause.subscribe()
+    }
+
+    /// Waits until the machine is paused, or is not.
+    pub async fn until_paused(&self, paused: bool) {
+        // The sender lives as long as `self`.
+        let _ = self.state.subscribe().wait_for(|state| state.paused == paused).await;
     }
 
     /// Waits until the guest is paused for lack of space on the host.

@@ -47,8 +47,8 @@ fn failed_boots_count_as_failures() {
         let sandbox = sandbox(RestartPolicy::OnFailure { max: Some(1) });
         let driver = FakeDriver::new(Guest { boot: Boot::Fails("no disk"), ..Guest::default() });
         let (machines, last) = lives(&sandbox, &driver).await;
-        let message = "the guest could not come up: no disk".to_owned();
-        assert_eq!((machines, last), (2, Phase::Exited { exit: Exit::Failure { message } }));
+        let (cause, message) = (FailureCause::Other, "the guest could not come up: no disk".to_owned());
+        assert_eq!((machines, last), (2, Phase::Exited { exit: Exit::Failure { cause, message } }));
         assert_eq!(sandbox.events()[..2], ["started", "failed: the guest could not come up: no disk"]);
     });
 }

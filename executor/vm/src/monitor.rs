@@ -10,6 +10,8 @@ use std::os::unix::net::UnixStream;
 pub enum VmEvent {
     /// A disk's file cannot grow because the host's file system is full. The VM is paused until it is resumed.
     OutOfSpace,
+    /// The VM has been paused by [`MonitorProtocol::pause`].
+    Paused,
     /// The VM has been resumed.
     Resumed,
 }

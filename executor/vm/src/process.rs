@@ -2,6 +2,7 @@
 
 use crate::monitor::Monitor;
 use executor_jail::{ChildProcess, JailReport};
+use rustix::process::{Signal, pidfd_send_signal};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::os::unix::process::ExitStatusExt;
@@ -83,6 +84,24 @@ impl VmProcess {
     /// If the kernel refuses.
     pub fn wait(&mut self) -> io::Result<VmExit> {
         self.child.wait().map(VmExit::from)
+    }
+
+    /// Stops the process where it is, for a driver without a monitor; the guest does not notice.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses.
+    pub fn freeze(&self) -> io::Result<()> {
+        Ok(pidfd_send_signal(self.pidfd(), Signal::STOP)?)
+    }
+
+    /// Continues a frozen process.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses.
+    pub fn thaw(&self) -> io::Result<()> {
+        Ok(pidfd_send_signal(self.pidfd(), Signal::CONT)?)
     }
 
     /// Sends SIGKILL. The VM has ended when [`VmProcess::wait`] returns.

@@ -7,11 +7,12 @@ use crate::error::CliError;
 use crate::host::{self, Machine};
 use crate::output::words;
 use crate::output::{OutputOptions, eprintln_lossy, escape_controls, print};
-use crate::project::find;
+use crate::project::{self, find, load};
 use executor::apply::Settings;
 use executor::observe::Observation;
 use planner::LifecycleAction;
 use schemas::name::SandboxName;
+use schemas::report::Action;
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -61,6 +62,52 @@ impl LifecycleOp {
     /// If a signal interrupts it.
     pub fn run(&self, global: &Global, names: &[String]) -> Result<ExitCode, CliError> {
         self.run_if(global, names, |_| Ok(()))
+    }
+
+    /// Runs the operation on all sandboxes of the current project at once, in the order of their dependencies.
+    ///
+    /// # Errors
+    ///
+    /// If there is no project, a step fails or a signal interrupts it.
+    pub fn run_project(&self, global: &Global) -> Result<ExitCode, CliError> {
+        let output = OutputOptions::of(global);
+        let machine = Machine::open()?;
+        let project = match project::current(global, &machine.catalog)? {
+            Some(project) => project,
+            // Fails with the reason.
+            None => load::load(global)?.model.project().clone(),
+        };
+        let locked = LockedProject {
+            output: output.silent(),
+            ..LockedProject::acquire(&machine, &project, self.command, self.lock_timeout)?
+        };
+        let converged = apply::converge(
+            &locked,
+            |snapshot| {
+                let targets = snapshot.sandboxes.keys().cloned().collect();
+                planner::plan_lifecycle(snapshot, &targets, self.action).map_err(CliError::from)
+            },
+            || {
+                let settings = apply::settings(&machine.home, self.stop_timeout)?;
+                Ok(Settings { kill: self.kill, ..settings })
+            },
+            ApplyOptions::default(),
+        )?;
+        let Converged { plan, report, applied, rolled_back: _ } = converged;
+        if let Some(applied) = applied {
+            applied.into_result(&plan)?;
+        }
+        for change in &report.changes {
+            let done = if change.action == Action::Unchanged {
+                words::reason(&change.reason)
+            } else {
+                self.done.to_owned()
+            };
+            if !output.quiet {
+                print(&format!("{}: {done}\n", change.name));
+            }
+        }
+        Ok(ExitCode::SUCCESS)
     }
 
     /// Runs the operation on each sandbox that `admit` accepts. See [`Self::run`].
@@ -169,7 +216,7 @@ fn run_locked(
 }
 
 /// Formats a failure on one line.
-fn one_line(name: &str, failure: &CliError) -> String {
+pub fn one_line(name: &str, failure: &CliError) -> String {
     let mut text = format!("error: {name}: {}", failure.message);
     for cause in &failure.causes {
         text.push_str(": ");

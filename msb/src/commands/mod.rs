@@ -14,7 +14,9 @@ use crate::error::{CliError, Context};
 use clap::Subcommand;
 use internal::{share, supervise, vmm};
 use project::{config, down, graph, init, lock, plan, trust, up, validate};
-use sandbox::{cp, create, events, exec, inspect, logs, metrics, net, ps, rm, run, start, stop, top, wait};
+use sandbox::{
+    cp, create, events, exec, inspect, logs, metrics, net, pause, ps, rm, run, start, stop, top, wait,
+};
 use std::process::ExitCode;
 
 /// The commands of msb.
@@ -54,6 +56,10 @@ pub enum Command {
     Stop(stop::Args),
     /// Stop sandboxes and start them again.
     Restart(start::RestartArgs),
+    /// Pause sandboxes: nothing runs in them until they are resumed.
+    Pause(pause::Args),
+    /// Resume paused sandboxes and correct their clocks.
+    Resume(pause::Args),
     /// Stop sandboxes immediately, without a shutdown.
     Kill(start::Args),
     /// Remove sandboxes and their disks.
@@ -116,6 +122,8 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Start(arguments) => start::run(&global, &arguments),
         Command::Stop(arguments) => stop::run(&global, &arguments),
         Command::Restart(arguments) => start::restart(&global, &arguments),
+        Command::Pause(arguments) => pause::run(&global, &arguments),
+        Command::Resume(arguments) => pause::resume(&global, &arguments),
         Command::Kill(arguments) => stop::kill(&global, &arguments),
         Command::Rm(arguments) => rm::run(&global, &arguments),
         Command::Wait(arguments) => wait::run(&global, &arguments),

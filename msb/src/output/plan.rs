@@ -211,7 +211,7 @@ pub mod tests {
     use schemas::name::{ProjectName, SandboxName, VolumeName};
     use schemas::plan::PLAN_VERSION;
     use schemas::report::{BlockReason, DownState, Drift, Effect, OrphanCause, Reason};
-    use schemas::snapshot::{Exit, SecretProblem};
+    use schemas::snapshot::{Exit, FailureCause, SecretProblem};
     use schemas::spec::VolumeSpec;
     use std::collections::BTreeMap;
 
@@ -401,7 +401,7 @@ pub mod tests {
     #[test]
     fn values_and_reasons_are_escaped() {
         let fields = [("env.X\x1b", "a\x1b[31m\u{202E}b", "", ChangeKind::Restart)];
-        let exit = Exit::Failure { message: "\x1b[2Jgone".to_owned() };
+        let exit = Exit::Failure { cause: FailureCause::Other, message: "\x1b[2Jgone".to_owned() };
         let failed = Reason::Down { state: DownState::Exited { exit } };
         let changes = vec![change("a", Action::Start, failed, &fields)];
         let reason = BlockReason::SecretUnusable { name: "no\x07".to_owned(), problem: SecretProblem::Empty };

@@ -73,6 +73,8 @@ fn down_state(state: &DownState) -> String {
     match state {
         DownState::Stopped => "stopped".to_owned(),
         DownState::SupervisorGone => "its supervisor has ended".to_owned(),
+        DownState::HostRebooted => "the host was rebooted".to_owned(),
+        DownState::Paused => "paused".to_owned(),
         DownState::Exited { exit } => exit.to_string(),
     }
 }
@@ -92,13 +94,16 @@ pub fn drift(drift: &Drift) -> String {
         Drift::DiskMissing => "has lost its disk".to_owned(),
         Drift::Stopped => "was stopped, though it should run".to_owned(),
         Drift::SupervisorGone => "has lost its supervisor, though it should run".to_owned(),
+        Drift::HostRebooted => "was stopped by a reboot of the host".to_owned(),
+        Drift::Paused => "is paused, though it should run".to_owned(),
+        Drift::Exited { exit: exit @ Exit::Limit { .. } } => exit.to_string(),
         Drift::Exited { exit: Exit::Code { code } } => {
             format!("exited with code {code}, though it should keep running")
         }
         Drift::Exited { exit: Exit::NotStarted { message, .. } } => {
             format!("did not start, though it should run: {message}")
         }
-        Drift::Exited { exit: Exit::Failure { message } } => {
+        Drift::Exited { exit: Exit::Failure { cause: _, message } } => {
             format!("failed, though it should keep running: {message}")
         }
     }
@@ -286,6 +291,7 @@ fn state(state: State) -> &'static str {
         State::Incomplete => "incomplete",
         State::Stopped => "stopped",
         State::Running => "running",
+        State::Paused => "paused",
         State::Completed => "completed",
         State::Failed => "failed",
         State::Lost => "without its supervisor",

@@ -27,14 +27,28 @@ pub fn full_name_of(observation: &Observation) -> String {
 ///
 /// # Errors
 ///
-/// Those of [`sandbox`], or if it is not running.
+/// Those of [`sandbox`], or if it is paused or not running.
 pub fn running(global: &Global, machine: &Machine, name: &str) -> Result<Observation, CliError> {
-    let seen = sandbox(global, machine, name)?;
+    let seen = up(global, machine, name)?;
     match seen.status {
-        Status::Running { .. } => Ok(seen),
-        _ => {
-            Err(CliError::new(format!("{name} is not running")).hint(format!("`msb start {name}` starts it")))
+        Status::Paused => {
+            Err(CliError::new(format!("{name} is paused")).hint(format!("`msb resume {name}` resumes it")))
         }
+        _ => Ok(seen),
+    }
+}
+
+/// Returns a sandbox that runs or is paused.
+///
+/// # Errors
+///
+/// Those of [`sandbox`], or if it is not running.
+pub fn up(global: &Global, machine: &Machine, name: &str) -> Result<Observation, CliError> {
+    let seen = sandbox(global, machine, name)?;
+    if seen.status.is_up() {
+        Ok(seen)
+    } else {
+        Err(CliError::new(format!("{name} is not running")).hint(format!("`msb start {name}` starts it")))
     }
 }
 

@@ -47,6 +47,15 @@ impl Selection {
         trust::load(global, catalog, self.trust)
     }
 
+    /// Returns the arguments that select the same sandboxes again.
+    pub fn arguments(&self) -> Vec<String> {
+        let Self { names, profile, keep_orphans, frozen, trust: _, pull: _ } = self;
+        let profiles = profile.iter().map(|profile| format!("--profile={profile}"));
+        let flags = [(*keep_orphans, "--keep-orphans"), (*frozen, "--frozen")];
+        let flags = flags.into_iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag.to_owned());
+        names.iter().cloned().chain(profiles).chain(flags).collect()
+    }
+
     /// Returns the policy for a plan of the selected sandboxes.
     ///
     /// # Errors

@@ -37,6 +37,10 @@ pub async fn failure(error: &(dyn Error + 'static), folder: &RunFolder, name: &s
 /// Returns the failure of a sandbox that does not answer, with the reason if its supervisor knows it.
 pub async fn explain(folder: &RunFolder, name: &str) -> CliError {
     let state = within(SUPERVISOR_TIMEOUT, current_state(&folder.control_socket())).await.ok().flatten();
+    if state.as_ref().is_some_and(|state| state.paused) {
+        return CliError::new(format!("{name} does not answer: it is paused"))
+            .hint(format!("`msb resume {name}` resumes it"));
+    }
     match state.and_then(|state| state.host_disk_full) {
         Some(DiskFull::GuestWaits) => {
             CliError::new(format!("{name} does not answer: the host's disk is full, and it waits for space"))

@@ -85,9 +85,9 @@ fn starts(sandbox: &Sandbox, model: &Model, observed: &Snapshot, policy: &Policy
     let Some(recorded) = observed.sandboxes.get(sandbox.name()) else { return true };
     let ObservedSandbox { spec: SandboxSpec { image, definition }, status, .. } = recorded;
     let is_up = match status {
-        Status::Running { health: _ } => true,
+        Status::Running { health: _ } | Status::Paused => true,
         Status::Exited { exit } => sandbox.definition().role == Role::Job && exit.is_success(),
-        Status::Incomplete | Status::Stopped | Status::Lost => false,
+        Status::Incomplete | Status::Stopped | Status::Lost | Status::HostRebooted => false,
     };
     // A missing image is reported by itself.
     let digest = observed.image(sandbox.image()).map_or(&image.digest, |image| &image.digest).clone();

@@ -12,6 +12,8 @@ pub fn drift(
         Status::Incomplete if *created => Some(Drift::DiskMissing),
         Status::Stopped if *should_run => Some(Drift::Stopped),
         Status::Lost => Some(Drift::SupervisorGone),
+        Status::HostRebooted => Some(Drift::HostRebooted),
+        Status::Paused => Some(Drift::Paused),
         Status::Exited { exit } if spec.definition.role == Role::Service => {
             Some(Drift::Exited { exit: exit.clone() })
         }

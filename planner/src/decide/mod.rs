@@ -7,6 +7,7 @@
 //! incomplete  create again under the same id ──────────────────────────► remove, create again
 //! running     nothing (hook) live                 stop, update, start    remove, create again
 //! job, done   nothing        live                 update, start          remove, create again
+//! paused      resume         live, resume         stop, update, start    remove, create again
 //! any other   start          update, start        update, start          remove, create again
 //! ```
 
@@ -354,11 +355,12 @@ impl<'a> SandboxPlanner<'a, '_> {
                 let target = created.target.map(|target| TargetState { identity, ..target });
                 return Decision { target, ..created };
             }
-            Status::Running { health: _ } => None,
+            Status::Running { health: _ } | Status::Paused => None,
             Status::Exited { exit } if role == Role::Job && exit.is_success() => None,
             Status::Exited { exit } => Some(DownState::Exited { exit: exit.clone() }),
             Status::Stopped => Some(DownState::Stopped),
             Status::Lost => Some(DownState::SupervisorGone),
+            Status::HostRebooted => Some(DownState::HostRebooted),
         };
         let is_due = |start: bool| start || (self.start && is_running && recorded.post_start_pending);
         let target = |update, start| {
@@ -407,8 +409,26 @@ impl<'a> SandboxPlanner<'a, '_> {
                 self.decision(Action::Start, reason, target(SpecUpdate::Offline, true))
             }
         };
+        if recorded.status == Status::Paused {
+            self.resume(&mut decision);
+        }
         decision.fields = changed;
         decision
+    }
+
+    /// Adds the resumption of a paused sandbox to a decision that neither stops nor removes it.
+    fn resume(&self, decision: &mut Decision<'a>) {
+        let Some(target) = decision.target.as_mut().filter(|_| decision.teardown.is_none()) else { return };
+        // A started sandbox is not paused.
+        target.start = self.start;
+        match &mut decision.reason {
+            Reason::FieldsChanged { down, .. } => *down = Some(DownState::Paused),
+            Reason::RecordOnly if !self.start => {}
+            reason => *reason = Reason::Down { state: DownState::Paused },
+        }
+        if self.start && decision.action == Action::Unchanged {
+            decision.action = Action::Start;
+        }
     }
 }
 

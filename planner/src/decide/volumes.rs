@@ -321,5 +321,5 @@ impl<'a> Claims<'a> {
 
 /// Returns whether a sandbox runs, and so uses its volumes and ports.
 pub fn runs(status: &Status) -> bool {
-    matches!(status, Status::Running { health: _ })
+    status.is_up()
 }

@@ -323,7 +323,9 @@ fn holds(status: &Status, condition: Condition) -> bool {
         (Status::Exited { exit }, Condition::Started | Condition::Completed) => exit.is_success(),
         (Status::Running { .. }, Condition::Completed)
         | (Status::Exited { .. }, Condition::Healthy)
-        | (Status::Incomplete | Status::Stopped | Status::Lost, _) => false,
+        | (Status::Incomplete | Status::Stopped | Status::Paused | Status::Lost | Status::HostRebooted, _) => {
+            false
+        }
     }
 }
 

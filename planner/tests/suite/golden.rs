@@ -11,7 +11,9 @@ use crate::text::text;
 use planner::check::check;
 use planner::{Policy, plan};
 use schemas::name::{ProjectName, VolumeName};
-use schemas::snapshot::{Exit, Health, HeldPort, MountObstacle, PortHolder, SecretProblem, Snapshot, Status};
+use schemas::snapshot::{
+    Exit, FailureCause, Health, HeldPort, MountObstacle, PortHolder, SecretProblem, Snapshot, Status,
+};
 use schemas::spec::{Port, ValueName, VolumeSpec};
 use std::collections::BTreeMap;
 use std::fs;
@@ -102,13 +104,16 @@ impl Scene {
                     ["incomplete"] | ["without", "disk"] => Status::Incomplete,
                     ["stopped"] | ["stopped", "on-purpose"] => Status::Stopped,
                     ["lost"] => Status::Lost,
+                    ["rebooted"] => Status::HostRebooted,
+                    ["paused"] => Status::Paused,
                     ["running", "booting"] => Status::Running { health: Health::Booting },
                     ["running", "starting"] => Status::Running { health: Health::Starting },
                     ["running", "unhealthy"] => Status::Running { health: Health::Unhealthy },
                     ["running"] => Status::Running { health: Health::Unchecked },
                     ["exited", code] => Status::Exited { exit: Exit::Code { code: code.parse().unwrap() } },
                     ["failed", ref message @ ..] => {
-                        Status::Exited { exit: Exit::Failure { message: message.join(" ") } }
+                        let (cause, message) = (FailureCause::Other, message.join(" "));
+                        Status::Exited { exit: Exit::Failure { cause, message } }
                     }
                     _ => panic!("{line}"),
                 };

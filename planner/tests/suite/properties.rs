@@ -368,7 +368,7 @@ proptest! {
                 continue;
             };
             prop_assert_eq!((&was.id, &was.spec), (&is.id, &is.spec));
-            let runs = |status: &Status| matches!(status, Status::Running { .. });
+            let runs = Status::is_up;
             // The rollback has not ended it, so it does not start it again.
             prop_assert!(by_itself.as_ref() != Some(name) || is.status == now.sandboxes[name].status, "{}", name);
             // A job that ran on by itself to its end is not run again.

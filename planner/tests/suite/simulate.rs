@@ -65,7 +65,7 @@ fn instance<'a>(world: &'a mut Snapshot, identity: &Identity, id: &StepId) -> &'
 }
 
 fn running(status: &Status) -> bool {
-    matches!(status, Status::Running { .. })
+    status.is_up()
 }
 
 /// The volumes that a sandbox mounts.
@@ -111,7 +111,7 @@ fn carry_out(step: &Step, world: &mut Snapshot, id: &StepId) {
             }
             if let Some(before) = world.sandboxes.insert(identity.name.clone(), made) {
                 assert_eq!(before.id, identity.id, "{id}: the old generation is still there");
-                assert!(!matches!(before.status, Status::Running { .. }), "{id}: it runs");
+                assert!(!running(&before.status), "{id}: it runs");
             }
         }
         Ensure::Started { identity, spec } => {
@@ -123,9 +123,11 @@ fn carry_out(step: &Step, world: &mut Snapshot, id: &StepId) {
             let sandbox = instance(world, identity, id);
             assert_eq!(sandbox.spec.digest(), *spec, "{id}");
             assert_ne!(sandbox.status, Status::Incomplete, "{id}");
-            assert!(!running(&sandbox.status), "{id}: it runs already");
+            let is_paused = sandbox.status == Status::Paused;
+            assert!(is_paused || !running(&sandbox.status), "{id}: it runs already");
             sandbox.should_run = true;
-            sandbox.post_start_pending = sandbox.spec.definition.hooks.contains_key(&HookEvent::PostStart);
+            let has_hook = sandbox.spec.definition.hooks.contains_key(&HookEvent::PostStart);
+            sandbox.post_start_pending = has_hook && (!is_paused || sandbox.post_start_pending);
             let (mut disks, own) = (volumes(&sandbox.spec.definition), sandbox.spec.definition.clone());
             let healthcheck = sandbox.spec.definition.health_check().is_some();
             sandbox.status = match sandbox.spec.definition.role {
@@ -151,7 +153,8 @@ fn carry_out(step: &Step, world: &mut Snapshot, id: &StepId) {
                 let status = &world.sandboxes[&dependency].status;
                 let holds = match condition {
                     Condition::Started => {
-                        !matches!(status, Status::Stopped | Status::Lost | Status::Incomplete)
+                        let is_down = [Status::Stopped, Status::Lost, Status::Incomplete, Status::Paused];
+                        !is_down.contains(status)
                     }
                     Condition::Healthy => *status == Status::Running { health: Health::Healthy },
                     Condition::Completed => *status == Status::Exited { exit: Exit::Code { code: 0 } },

@@ -144,6 +144,7 @@ fn status() -> impl Strategy<Value = Option<Status>> {
         1 => Just(Some(Status::Incomplete)),
         1 => Just(Some(Status::Stopped)),
         1 => Just(Some(Status::Lost)),
+        1 => Just(Some(Status::Paused)),
         1 => Just(Some(Status::Running { health: Health::Starting })),
         1 => Just(Some(Status::Exited { exit: Exit::Code { code: 1 } })),
         1 => Just(Some(Status::Exited { exit: Exit::Code { code: 0 } })),

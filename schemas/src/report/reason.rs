@@ -102,6 +102,10 @@ pub enum DownState {
     Stopped,
     /// Its supervisor is gone.
     SupervisorGone,
+    /// The host has been rebooted since it ran.
+    HostRebooted,
+    /// It is paused.
+    Paused,
     /// It ended by itself.
     Exited {
         /// How.
@@ -142,6 +146,10 @@ pub enum Drift {
     Stopped,
     /// Its supervisor is gone, though it should run.
     SupervisorGone,
+    /// The host has been rebooted since it ran.
+    HostRebooted,
+    /// It is paused, though it should run.
+    Paused,
     /// It is a service that ended by itself.
     Exited {
         /// How.

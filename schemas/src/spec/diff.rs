@@ -139,6 +139,11 @@ pub(super) fn duration(changes: &mut Changes, field: Field<'_>, old: &u64, new: 
     changes.value(field, [*old, *new], format_duration_ms);
 }
 
+/// Compares two limits of time in ms of which either may be absent.
+pub(super) fn time_limit(changes: &mut Changes, field: Field<'_>, old: &Option<u64>, new: &Option<u64>) {
+    changes.optional(field, [*old, *new], format_duration_ms);
+}
+
 /// Compares two sizes in bytes of which either may be absent.
 pub(super) fn size(changes: &mut Changes, field: Field<'_>, old: &Option<u64>, new: &Option<u64>) {
     changes.optional(field, [*old, *new], format_size_bytes);

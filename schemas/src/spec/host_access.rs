@@ -31,6 +31,7 @@ macro_rules! none {
 
 none!(
     u32,
+    u64,
     String,
     Vec<String>,
     Condition,

@@ -221,6 +221,25 @@ macro_rules! sandbox_properties {
                     flags: [Flag::new("restart", "POLICY", FlagKind::Text)],
                     instead: ["restart_policy"],
                 };
+                /// The time after its start at which it is stopped, without pauses; a job has failed then.
+                #[serde(skip_serializing_if = "Option::is_none")]
+                max_duration_ms: Option<u64> = None => MaxDuration {
+                    names: one("max-duration", "max_duration"),
+                    like: false,
+                    change: Live, differ: time_limit,
+                    flags: [Flag::new("max-duration", "TIME", FlagKind::Text)],
+                    instead: ["timeout", "max_runtime", "deadline", "active_deadline_seconds"],
+                };
+                /// The time without activity after which it is stopped: no command in it, no network traffic, and no output
+                /// of a job.
+                #[serde(skip_serializing_if = "Option::is_none")]
+                idle_timeout_ms: Option<u64> = None => IdleTimeout {
+                    names: one("idle-timeout", "idle_timeout"),
+                    like: false,
+                    change: Live, differ: time_limit,
+                    flags: [Flag::new("idle-timeout", "TIME", FlagKind::Text)],
+                    instead: ["idle", "auto_stop", "stop_when_idle"],
+                };
                 /// Whether its output is written to log files, and how much of it is kept.
                 #[serde(skip_serializing_if = "Logs::is_default")]
                 logs: Logs = Logs::default() => LogSettings {

@@ -5,6 +5,7 @@
 
 mod applying;
 mod attacks;
+mod boot_unit;
 mod bytes;
 mod capture;
 mod ci;
@@ -30,6 +31,7 @@ mod interception;
 mod jail;
 mod layers;
 mod lifecycle;
+mod limits;
 mod logs;
 mod memory;
 mod metrics;
@@ -40,6 +42,7 @@ mod mounts;
 mod network;
 mod not_started;
 mod own_file;
+mod pausing;
 mod peers;
 mod plan_file;
 mod proxies;

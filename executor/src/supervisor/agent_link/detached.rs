@@ -42,8 +42,17 @@ pub async fn start(link: &Rc<Link>, request: ExecRequest) -> Event {
         Err(Unresponsive { .. }) => (Event::Unresponsive, None),
     };
     if let (Event::Started { .. }, Some(mut session)) = (&event, session) {
-        // Its id is in use until it ends.
-        tokio::task::spawn_local(async move { while session.recv().await.is_some() {} });
+        // Its id is in use until it ends. A reference to the link would keep that open.
+        let used = Rc::downgrade(link);
+        tokio::task::spawn_local(async move {
+            if let Some(link) = used.upgrade() {
+                link.add_use();
+            }
+            while session.recv().await.is_some() {}
+            if let Some(link) = used.upgrade() {
+                link.end_use();
+            }
+        });
     }
     event
 }

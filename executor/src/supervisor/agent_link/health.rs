@@ -2,16 +2,18 @@
 //!
 //! Until the first success it probes at once and again after 50 ms, 100 ms, … up to 2 s, so that dependents wait no longer
 //! than necessary; from then on at `interval`. Failures only count after the start period, and at most once per
-//! `interval`, so that quick first probes make nothing unhealthy early.
+//! `interval`, so that quick first probes make nothing unhealthy early. A paused guest is not probed, and the time of a pause
+//! is no part of the start period.
 
 use crate::supervisor::agent_link::link::Link;
 use executor_client::deadline::within;
 use executor_client::guest_text::{GuestText, keep_end};
-use executor_host::state::Probe;
+use executor_host::state::{Probe, State};
 use protocol::latest::{ExecRequest, ExecSignal, Message};
 use schemas::snapshot::Health;
 use schemas::spec::HealthCheck;
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// The first pause between two probes.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -24,14 +26,31 @@ const KILL_TIMEOUT: Duration = Duration::from_secs(1);
 /// `SIGKILL`, for a probe at its timeout.
 const SIGKILL: i32 = 9;
 
-/// Probes forever; reports each result with the resulting health.
-pub async fn watch(link: &Link, check: &HealthCheck, report: impl Fn(Health, Probe)) {
+/// Probes forever, except while the sandbox is paused; reports each result with the resulting health.
+pub async fn watch(
+    link: &Link,
+    check: &HealthCheck,
+    mut states: watch::Receiver<State>,
+    report: impl Fn(Health, Probe),
+) {
     let interval = Duration::from_millis(check.interval_ms);
     let counting_from = Instant::now() + Duration::from_millis(check.start_period_ms);
     let mut tally = Tally::new(check, counting_from);
     let mut pause = FIRST_PAUSE;
     loop {
-        let (code, output) = probe(link, check).await;
+        // The result of a probe during which the guest is paused says nothing.
+        let probed = tokio::select! {
+            biased;
+            _ = states.wait_for(|state| state.paused) => None,
+            probed = probe(link, check) => Some(probed),
+        };
+        let Some((code, output)) = probed else {
+            let paused = Instant::now();
+            // The sender lives as long as the supervisor.
+            let _ = states.wait_for(|state| !state.paused).await;
+            tally.counts_from += paused.elapsed();
+            continue;
+        };
         let health = tally.count(code == Some(0), Instant::now());
         report(health, Probe { code, output, failures: tally.failures });
         if tally.ever_passed {

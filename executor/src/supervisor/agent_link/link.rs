@@ -65,8 +65,19 @@ pub struct Link {
     said: (Cell<bool>, Cell<bool>),
     /// The guest has handled a report of changed files since the last wait.
     refreshed: Notify,
+    /// The current uses by clients and detached commands, and all so far.
+    uses: (Cell<u64>, Cell<u64>),
     /// The reason for the end of the link, after all frames have been routed; `None` before.
     lost: watch::Sender<Option<String>>,
+}
+
+/// A use of the guest.
+pub struct InUse<'a>(&'a Link);
+
+impl Drop for InUse<'_> {
+    fn drop(&mut self) {
+        self.0.end_use();
+    }
 }
 
 #[derive(Default)]
@@ -94,6 +105,7 @@ impl Link {
             leaving,
             said: Default::default(),
             refreshed: Notify::new(),
+            uses: Default::default(),
             lost: watch::Sender::new(None),
         });
         tokio::task::spawn_local(async move {
@@ -150,6 +162,34 @@ impl Link {
     /// Waits until the guest has handled a report of changed files. Several ends since the last wait count as one.
     pub async fn refreshed(&self) {
         self.refreshed.notified().await;
+    }
+
+    /// Marks the guest as used until the guard is dropped: what counts as activity of the sandbox.
+    pub fn in_use(&self) -> InUse<'_> {
+        self.add_use();
+        InUse(self)
+    }
+
+    /// Counts a use until [`Link::end_use`].
+    pub fn add_use(&self) {
+        let (current, all) = &self.uses;
+        current.set(current.get() + 1);
+        all.set(all.get().wrapping_add(1));
+    }
+
+    /// Ends a use.
+    pub fn end_use(&self) {
+        self.uses.0.set(self.uses.0.get().saturating_sub(1));
+    }
+
+    /// Returns whether the guest is being used.
+    pub fn is_used(&self) -> bool {
+        self.uses.0.get() > 0
+    }
+
+    /// Counts the uses so far.
+    pub fn uses(&self) -> u64 {
+        self.uses.1.get()
     }
 
     /// Sends a frame to the guest; waits while the queue is full.

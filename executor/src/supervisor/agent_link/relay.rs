@@ -38,6 +38,8 @@ pub struct ReadyGuest {
     pub link: Rc<Link>,
     /// The frame of its `core.ready`.
     pub ready: Frame,
+    /// Whether its clock can be corrected.
+    pub has_clock: bool,
 }
 
 /// Accepts clients forever.
@@ -129,7 +131,8 @@ async fn serve_client(
     let ClientSlot { index: slot, ids } = slot;
     let first = ids.start;
     let (mut reader, mut writer) = stream.into_split();
-    let Some(ReadyGuest { link, ready }) = greet(&mut reader, &mut writer, &mut guest).await else {
+    let Some(ReadyGuest { link, ready, has_clock: _ }) = greet(&mut reader, &mut writer, &mut guest).await
+    else {
         return first;
     };
     let mut hello = Vec::with_capacity(8 + ready.as_bytes().len());
@@ -203,10 +206,13 @@ async fn copy_to_guest(
     (ids, unused): (&Range<u32>, &Cell<u32>),
     link: &Link,
 ) -> End {
+    // A client that only connects does not use the guest.
+    let mut in_use = None;
     loop {
         match frames.next().await {
             Ok(Some(frame)) if ids.contains(&frame.id()) => {
                 unused.set(unused.get().max(frame.id() + 1));
+                in_use.get_or_insert_with(|| link.in_use());
                 if link.send(frame).await.is_err() {
                     return End::GuestEnded;
                 }

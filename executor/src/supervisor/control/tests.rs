@@ -41,7 +41,7 @@ fn with_server(test: impl AsyncFnOnce(World) + Send + 'static) {
             let (events, _events) = mpsc::channel(LINK_EVENTS);
             let link = Link::start(ours, Rc::new(RefCell::new(exec_log)), events);
             let ready = Frame::new(LINK_ID, Flags::NONE, b"").unwrap();
-            let (guest, guests) = watch::channel(Some(ReadyGuest { link, ready }));
+            let (guest, guests) = watch::channel(Some(ReadyGuest { link, ready, has_clock: false }));
             let listener = UnixListener::bind(&socket).unwrap();
             tokio::task::spawn_local(serve(listener, store.clone(), guests));
             test(World { socket, store, guest, stream }).await;

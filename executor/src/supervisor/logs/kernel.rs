@@ -27,6 +27,7 @@ const READ_BYTES: usize = 4096;
 /// The console of one machine.
 pub struct KernelLog {
     end: Rc<RefCell<Vec<u8>>>,
+    kills: Rc<RefCell<OomKills>>,
     copying: JoinHandle<()>,
 }
 
@@ -44,37 +45,50 @@ impl KernelLog {
         let mut receiver = pipe::Receiver::from_owned_fd(console)?;
         let end = Rc::new(RefCell::new(Vec::new()));
         let kept = Rc::clone(&end);
+        let kills = Rc::<RefCell<OomKills>>::default();
+        let found = Rc::clone(&kills);
         let copying = tokio::task::spawn_local(async move {
             let mut buffer = [0; READ_BYTES];
-            let mut kills = OomKills::default();
+            let kills = found;
             let report = |event: Option<SandboxEvent>| {
                 if let Some(event) = event {
                     events.borrow_mut().write(&event);
                 }
             };
             loop {
+                let due = kills.borrow().due();
                 let count = tokio::select! {
                     count = receiver.read(&mut buffer) => count,
-                    () = until(kills.due().map(Into::into)) => {
-                        report(kills.take_due(Instant::now()));
+                    () = until(due.map(Into::into)) => {
+                        report(kills.borrow_mut().take_due(Instant::now()));
                         continue;
                     }
                 };
                 let Ok(count @ 1..) = count else { break };
                 keep_end(&mut kept.borrow_mut(), &buffer[..count], TAIL_BYTES);
                 let _ = log.write(&buffer[..count]);
-                report(kills.scan(&buffer[..count], Instant::now()));
+                report(kills.borrow_mut().scan(&buffer[..count], Instant::now()));
                 // A flood of output must not starve other tasks.
                 tokio::task::yield_now().await;
             }
-            report(kills.finish());
+            report(kills.borrow_mut().finish());
         });
-        Ok(Self { end, copying })
+        Ok(Self { end, kills, copying })
     }
 
     /// Waits a short time until a closed console has been read.
     pub async fn drain(&mut self) {
         let _ = tokio::time::timeout(DRAIN_TIMEOUT, &mut self.copying).await;
+    }
+
+    /// Returns the reason of the kernel's panic; `None` without one.
+    pub fn panic(&self) -> Option<String> {
+        self.kills.borrow().panic().map(str::to_owned)
+    }
+
+    /// Returns whether the kernel has killed any process because memory was exhausted.
+    pub fn has_oom_kill(&self) -> bool {
+        self.kills.borrow().any()
     }
 
     /// Returns the last lines of the console.

@@ -1,12 +1,16 @@
-//! Detects in the guest kernel's output that a process was killed because memory was exhausted.
+//! Detects in the guest kernel's output that a process was killed because memory was exhausted, and why the kernel panicked.
 //!
-//! Root in the guest can print the same line, so it only causes an event, at a limited rate.
+//! Root in the guest can print the same lines, so they only cause events, at a limited rate, and the wording of an end.
 
 use executor_client::event::SandboxEvent;
 use std::time::{Duration, Instant};
 
 /// The kernel's message before the pid and the name in brackets.
 const KILLED: &str = "ut of memory: Killed process ";
+/// The kernel's message before the reason of its panic.
+const PANICKED: &str = "Kernel panic - not syncing: ";
+/// The longest reason of a panic in characters.
+const PANIC_CHARS_MAX: usize = 200;
 /// The part of a line that is searched, in bytes.
 const LINE_BYTES_MAX: usize = 512;
 /// The longest name of a process in characters.
@@ -20,6 +24,9 @@ pub struct OomKills {
     line: Vec<u8>,
     reported: Option<Instant>,
     waiting: Option<(String, u64)>,
+    /// Whether any process was killed.
+    any: bool,
+    panic: Option<String>,
 }
 
 impl OomKills {
@@ -30,13 +37,28 @@ impl OomKills {
             self.line.extend_from_slice(&piece[..room]);
             if piece.ends_with(b"\n") {
                 let line = std::mem::take(&mut self.line);
-                if let Some(process) = killed(&String::from_utf8_lossy(&line)) {
+                let line = String::from_utf8_lossy(&line);
+                if let Some((_, reason)) = line.split_once(PANICKED) {
+                    self.panic = Some(reason.trim_end().chars().take(PANIC_CHARS_MAX).collect());
+                }
+                if let Some(process) = killed(&line) {
+                    self.any = true;
                     let count = self.waiting.take().map_or(0, |(_, count)| count);
                     self.waiting = Some((process, count + 1));
                 }
             }
         }
         self.take_due(now)
+    }
+
+    /// Returns whether any process was killed.
+    pub fn any(&self) -> bool {
+        self.any
+    }
+
+    /// Returns the reason of the kernel's panic; `None` without one.
+    pub fn panic(&self) -> Option<&str> {
+        self.panic.as_deref()
     }
 
     /// Returns the time of the next event, if kills have been counted.
@@ -95,6 +117,18 @@ mod tests {
         assert_eq!(kills.scan(LINE, start + QUIET), None);
         assert_eq!(kills.finish(), oom("python3", 1));
         assert_eq!(kills.finish(), None);
+    }
+
+    #[test]
+    fn the_reason_of_a_panic_is_found() {
+        let mut kills = OomKills::default();
+        let now = Instant::now();
+        assert_eq!(kills.scan(b"[    9.1] Kernel panic - not syncing: sysrq trig", now), None);
+        assert_eq!((kills.panic(), kills.any()), (None, false));
+        assert_eq!(kills.scan(b"gered crash\r\n[    9.2] CPU: 0\r\n", now), None);
+        assert_eq!((kills.panic(), kills.any()), (Some("sysrq triggered crash"), false));
+        kills.scan(LINE, now);
+        assert!(kills.any());
     }
 
     #[test]

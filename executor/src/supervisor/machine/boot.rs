@@ -94,7 +94,8 @@ impl Machine<'_> {
         let boot_ms = u64::try_from(boot.spawned.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.exec_log.borrow_mut().system(&format!("guest ready after {boot_ms} ms"));
         self.store.change(|state| state.boot_ms = Some(boot_ms));
-        if ready.features.iter().any(|known| known == FEATURE_CLOCK) {
+        let has_clock = ready.features.iter().any(|known| known == FEATURE_CLOCK);
+        if has_clock {
             // The time in the document is old after the kernel's boot. No process of the sandbox runs yet.
             let clock = Message::from(Clock { unix_ns: unix_ns() });
             let frame = clock.encode(LINK_ID).map_err(|error| failure_of(&error))?;
@@ -103,7 +104,7 @@ impl Machine<'_> {
         }
         let features = ready.features.clone();
         let ready = Message::from(ready).encode(LINK_ID).map_err(|error| failure_of(&error))?;
-        self.guest.send_replace(Some(ReadyGuest { link: link.clone(), ready }));
+        self.guest.send_replace(Some(ReadyGuest { link: link.clone(), ready, has_clock }));
         Ok(features)
     }
 
@@ -183,7 +184,8 @@ fn boot_file((path, file): (&String, &GuestFile)) -> BootFile {
     BootFile { destination: path.clone(), contents: contents.bytes().to_vec(), mode, uid, gid }
 }
 
-fn unix_ns() -> u64 {
+/// Returns the time in nanoseconds since 1970.
+pub(super) fn unix_ns() -> u64 {
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(clock.as_nanos()).unwrap_or(u64::MAX)
 }

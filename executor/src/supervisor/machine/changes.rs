@@ -1,6 +1,7 @@
 //! Changes of shared files, from the file server to the guest.
 
 use crate::supervisor::agent_link::link::Link;
+use crate::supervisor::state_store::StateStore;
 use executor_client::deadline::within;
 use executor_share::{Change, ChangeKind, receive_change};
 use protocol::frame::LINK_ID;
@@ -20,7 +21,12 @@ const REFRESH_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Forwards the reports of the file server to a guest with these features, one at a time; the caller drops it when the
 /// link is lost.
-pub async fn forward(link: &Link, features: &[String], reports: Option<&AsyncFd<OwnedFd>>) -> Infallible {
+pub async fn forward(
+    link: &Link,
+    features: &[String],
+    reports: Option<&AsyncFd<OwnedFd>>,
+    store: &StateStore,
+) -> Infallible {
     if let Some(reports) = reports
         && features.iter().any(|known| known == FEATURE_MOUNT_CHANGES)
     {
@@ -35,8 +41,12 @@ pub async fn forward(link: &Link, features: &[String], reports: Option<&AsyncFd<
             if link.send(frame).await.is_err() {
                 break;
             }
-            if within(REFRESH_TIMEOUT, link.refreshed()).await.is_err() {
+            while within(REFRESH_TIMEOUT, link.refreshed()).await.is_err() {
+                if store.state().paused {
+                    continue;
+                }
                 tracing::warn!("the guest has not refreshed changed files for {REFRESH_TIMEOUT:?}");
+                break;
             }
         }
     }

@@ -1,9 +1,12 @@
 //! Reacts to a full disk of the host: reports it, and resumes the guest when there is space.
+//!
+//! A guest may wait for space and be paused on request at the same time. Each reason is kept by itself, and it runs again
+//! when neither is left.
 
 use super::Machine;
 use executor_fs::space::space;
 use executor_host::state::DiskFull;
-use executor_vm::{Monitor, MonitorProtocol, VmEvent};
+use executor_vm::{Monitor, MonitorProtocol, VmEvent, VmProcess};
 use std::convert::Infallible;
 use std::future::pending;
 use std::io;
@@ -29,8 +32,8 @@ const RESUMED_AFTER: Duration = Duration::from_secs(30);
 const READ_BYTES: usize = 4096;
 
 impl Machine<'_> {
-    /// Reports when the host's disk is full or has space again, and resumes the guest.
-    pub(super) async fn watch_host_disk(&self, monitor: Option<Monitor>) -> Infallible {
+    /// Reports when the host's disk is full or has space again, and resumes the guest. Pauses and resumes it on request.
+    pub(super) async fn watch_machine(&self, vmm: &VmProcess, monitor: Option<Monitor>) -> Infallible {
         match monitor {
             Some(monitor) => {
                 if let Err(error) = self.follow_monitor(monitor).await {
@@ -38,7 +41,10 @@ impl Machine<'_> {
                 }
                 pending().await
             }
-            None => self.poll_space().await,
+            None => tokio::select! {
+                never = self.poll_space() => never,
+                never = self.freeze_on_request(vmm) => never,
+            },
         }
     }
 
@@ -48,6 +54,9 @@ impl Machine<'_> {
         let mut stream = UnixStream::from_std(stream)?;
         let mut buffer = [0; READ_BYTES];
         let mut guest = Guest::Running { since: Instant::now() };
+        let mut pauses = self.pauses();
+        // Whether a request to pause or to resume has yet to be confirmed.
+        let mut is_pending = false;
         loop {
             tokio::select! {
                 count = stream.read(&mut buffer) => {
@@ -56,16 +65,48 @@ impl Machine<'_> {
                         return Ok(());
                     }
                     let received = protocol.receive(&buffer[..count])?;
-                    for event in received.events {
-                        guest = match event {
-                            VmEvent::OutOfSpace => Guest::Waiting { since: Instant::now() },
-                            VmEvent::Resumed => Guest::Running { since: Instant::now() },
-                        };
-                    }
                     stream.write_all(&received.replies).await?;
+                    for event in received.events {
+                        match event {
+                            VmEvent::OutOfSpace => guest = Guest::Waiting { since: Instant::now() },
+                            VmEvent::Paused if is_pending => {
+                                is_pending = false;
+                                pauses.paused();
+                            }
+                            VmEvent::Paused => {}
+                            VmEvent::Resumed => {
+                                guest = Guest::Running { since: Instant::now() };
+                                if self.store.state().paused {
+                                    is_pending = false;
+                                    pauses.resumed().await;
+                                }
+                            }
+                        }
+                    }
+                    if guest.waits() && is_pending && !self.store.state().paused {
+                        // It had stopped for lack of space before the request arrived.
+                        is_pending = false;
+                        pauses.paused();
+                    }
                 }
+                is_wanted = pauses.next(), if !is_pending => match (is_wanted, guest.waits()) {
+                    (true, false) => {
+                        is_pending = true;
+                        stream.write_all(protocol.pause()).await?;
+                    }
+                    (false, false) => {
+                        is_pending = true;
+                        stream.write_all(protocol.resume()).await?;
+                    }
+                    // It does not run anyway, and goes on when there is space.
+                    (true, true) => pauses.paused(),
+                    (false, true) => pauses.resumed().await,
+                },
                 () = tokio::time::sleep(MEASURED_EVERY), if self.is_reported_full() || guest.waits() => {
-                    self.look_after(&mut guest, &mut stream, &protocol).await?;
+                    let is_paused = self.store.state().paused || pauses.is_wanted();
+                    if !(guest.waits() && is_paused) {
+                        self.look_after(&mut guest, &mut stream, &protocol).await?;
+                    }
                 }
             }
             if guest.waits() && !self.is_reported_full() {

@@ -3,12 +3,13 @@
 use super::{BOOT_TIMEOUT, ExitCause, LifeOutcome, Machine, SHUTDOWN_MARGIN, failure};
 use crate::supervisor::agent_link::health;
 use crate::supervisor::agent_link::link::Link;
+use executor_client::deadline::within;
 use executor_client::guest_text::GuestText;
 use executor_host::state::Phase;
 use protocol::frame::{Flags, LINK_ID};
 use protocol::latest::{ExecRequest, ExecSignal, ExecStdin, Message, Shutdown};
 use schemas::snapshot::{Exit, Health};
-use schemas::spec::SandboxSpec;
+use schemas::spec::{HealthCheck, HookEvent, Role, SandboxSpec};
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -44,8 +45,10 @@ impl Machine<'_> {
             (state.phase, state.health, state.last_probe) = (Phase::Running, health, None);
             state.main_ended = false;
         });
+        let prints =
+            if self.store.spec().definition.role == Role::Job { Prints::Use } else { Prints::Nothing };
         let (ended, timeout) = tokio::select! {
-            exit = main_exit(link, main.as_mut()) => match exit {
+            exit = main_exit(link, main.as_mut(), prints) => match exit {
                 Some(exit) => {
                     // The shutdown takes time, during which the sandbox must not count as up.
                     self.store.change(|state| state.main_ended = true);
@@ -54,11 +57,24 @@ impl Machine<'_> {
                 None => return LifeOutcome::Lost(link.lost().await),
             },
             timeout = self.store.stop_requested() => (ExitCause::Stopped, timeout),
+            exit = self.store.limit_reached() => {
+                self.store.change(|state| state.main_ended = true);
+                (ExitCause::Exited(exit), END_TIMEOUT)
+            }
+            // It could not shut down.
+            hung = self.hangs(link) => return hung.into(),
             never = self.check_health(link) => match never {},
         };
         let in_order = async {
-            let timeout = match (&ended, main) {
-                (ExitCause::Stopped, Some(main)) => self.ask_to_stop(link, main, timeout).await,
+            self.resume_to_stop().await;
+            let is_limit = matches!(ended, ExitCause::Exited(Exit::Limit { .. }));
+            if is_limit {
+                self.run_pre_stop(link).await;
+            }
+            let timeout = match main {
+                Some(main) if is_limit || matches!(ended, ExitCause::Stopped) => {
+                    self.ask_to_stop(link, main, timeout).await
+                }
                 _ => timeout,
             };
             shut_down(link, events, timeout).await;
@@ -74,6 +90,22 @@ impl Machine<'_> {
         ended.into()
     }
 
+    /// Runs the `pre-stop` hook, which a stop on request leaves to the client.
+    async fn run_pre_stop(&self, link: &Link) {
+        let hook = self.store.spec().definition.hooks.get(&HookEvent::PreStop).cloned();
+        let Some(command) = hook else { return };
+        let ended = within(END_TIMEOUT, async {
+            let mut process = self.start_main(link, &command).await.ok()?;
+            main_exit(link, Some(&mut process), Prints::Nothing).await
+        });
+        match ended.await {
+            Ok(Some(exit)) if exit.is_success() => {}
+            Ok(Some(exit)) => tracing::warn!("the pre-stop hook {exit}"),
+            Ok(None) => tracing::warn!("the pre-stop hook could not be run"),
+            Err(late) => tracing::warn!("the pre-stop hook: {late}"),
+        }
+    }
+
     /// Sends the image's stop signal to the main process first, if it is not SIGTERM. Returns the rest of the timeout.
     async fn ask_to_stop(&self, link: &Link, mut main: MainProcess, timeout: Duration) -> Duration {
         let signal = self.store.image().stop_signal_number().filter(|signal| *signal != SIGTERM);
@@ -81,7 +113,7 @@ impl Machine<'_> {
         let asked = Instant::now();
         let Ok(frame) = Message::from(ExecSignal { signal }).encode(main.id) else { return timeout };
         if link.send(frame).await.is_ok() {
-            let _ = tokio::time::timeout(timeout, main_exit(link, Some(&mut main))).await;
+            let _ = tokio::time::timeout(timeout, main_exit(link, Some(&mut main), Prints::Nothing)).await;
         }
         timeout.saturating_sub(asked.elapsed())
     }
@@ -113,6 +145,11 @@ impl Machine<'_> {
         }
     }
 
+    async fn probe(&self, link: &Link, check: &HealthCheck) {
+        let states = self.store.states();
+        health::watch(link, check, states, |health, probe| self.store.probed(health, probe)).await;
+    }
+
     /// Runs the health check, and starts over when it is changed.
     async fn check_health(&self, link: &Link) -> Infallible {
         let mut specs = self.store.specs();
@@ -120,7 +157,7 @@ impl Machine<'_> {
             let check = specs.borrow_and_update().definition.health_check().cloned();
             match &check {
                 Some(check) => tokio::select! {
-                    () = health::watch(link, check, |health, probe| self.store.probed(health, probe)) => {}
+                    () = self.probe(link, check) => {}
                     () = changed_check(&mut specs, Some(check)) => {}
                 },
                 None => changed_check(&mut specs, None).await,
@@ -142,23 +179,33 @@ struct MainProcess {
 /// The signal of a shutdown.
 const SIGTERM: i32 = 15;
 
-async fn changed_check(
-    specs: &mut watch::Receiver<Rc<SandboxSpec>>,
-    known: Option<&schemas::spec::HealthCheck>,
-) {
+async fn changed_check(specs: &mut watch::Receiver<Rc<SandboxSpec>>, known: Option<&HealthCheck>) {
     // The sender lives as long as the supervisor.
     let _ = specs.wait_for(|spec| spec.definition.health_check() != known).await;
 }
 
+/// What output of a process means.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Prints {
+    /// The sandbox is in use.
+    Use,
+    /// Nothing.
+    Nothing,
+}
+
 /// Waits for the main process; `None` if the link is lost before its exit.
-async fn main_exit(link: &Link, main: Option<&mut MainProcess>) -> Option<Exit> {
+async fn main_exit(link: &Link, main: Option<&mut MainProcess>, prints: Prints) -> Option<Exit> {
     let Some(main) = main else {
         link.lost().await;
         return None;
     };
     while let Some(message) = main.session.recv().await {
-        if let Message::ExecExited(exited) = message {
-            return Some(Exit::Code { code: exited.code });
+        match message {
+            Message::ExecExited(exited) => return Some(Exit::Code { code: exited.code }),
+            Message::ExecStdout(_) | Message::ExecStderr(_) if prints == Prints::Use => {
+                drop(link.in_use());
+            }
+            _ => {}
         }
     }
     None

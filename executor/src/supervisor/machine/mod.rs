@@ -5,10 +5,12 @@ mod changes;
 mod disk_space;
 pub mod effective_spec;
 mod live;
+mod pausing;
 mod server;
 mod spawn;
 #[cfg(test)]
 mod tests;
+mod watchdog;
 
 use crate::launch::LaunchSpec;
 use crate::supervisor::agent_link::exec_logger::ExecLogger;
@@ -22,13 +24,14 @@ use crate::supervisor::metrics::{Metrics, Processes};
 use crate::supervisor::network::{Network, NetworkError};
 use crate::supervisor::state_store::StateStore;
 use crate::supervisor::{DRAIN_TIMEOUT, Describe};
+use executor_client::guest_text::GuestText;
 use executor_host::home::{Home, SandboxFolder};
 use executor_host::process::ProcessIdentity;
 use executor_jail::{JailReport, Report};
 use executor_log::Limits;
 use executor_share::ShareProcess;
 use executor_vm::{DeviceMap, Launched, NetworkLink, VmExit, VmProcess};
-use schemas::snapshot::Exit;
+use schemas::snapshot::{Exit, FailureCause};
 pub use spawn::{Launcher, SelfLauncher};
 use spawn::{Spawned, watched};
 use std::cell::{Cell, RefCell};
@@ -45,6 +48,9 @@ use tokio::sync::{mpsc, watch};
 pub const BOOT_TIMEOUT: Duration = Duration::from_secs(120);
 /// The time for a guest's answer after its processes' timeout, and for the end of a monitor whose link is lost.
 const SHUTDOWN_MARGIN: Duration = Duration::from_secs(5);
+
+/// Parts of the reasons of panics that mean exhausted memory.
+const PANICS_OF_MEMORY: [&str; 2] = ["ut of memory", "deadlocked on memory"];
 
 /// Everything that a run of a machine needs.
 pub struct Machine<'a> {
@@ -114,7 +120,12 @@ struct Boot<'a> {
 
 /// Returns a failure with this message.
 fn failure(message: impl Into<String>) -> ExitCause {
-    ExitCause::Exited(Exit::Failure { message: message.into() })
+    failure_by(FailureCause::Other, message)
+}
+
+/// Returns a failure of this kind.
+fn failure_by(cause: FailureCause, message: impl Into<String>) -> ExitCause {
+    ExitCause::Exited(Exit::Failure { cause, message: message.into() })
 }
 
 /// Returns a failure with the message of an error and its causes.
@@ -169,6 +180,7 @@ impl Machine<'_> {
         self.store.change(|state| {
             (state.vmm, state.boot_ms, state.host_disk_full) = (identity, None, None);
             state.jail = None;
+            state.oom_killed = false;
         });
         let lived = {
             let boot = Boot {
@@ -191,12 +203,13 @@ impl Machine<'_> {
                 why = server::failed(server.as_mut()) => failure(why).into(),
                 why = failed(network) => failure(format!("the network of the sandbox failed: {why}")).into(),
                 () = self.store.kill_requested() => ExitCause::Stopped.into(),
-                never = self.watch_host_disk(monitor) => match never {},
+                never = self.watch_machine(&vmm, monitor) => match never {},
                 never = self.metrics.measure(self.store, processes, network.map(|network| &**network)) => match never {},
             }
         };
         // What follows takes time, and clients that lose the guest must not find that the sandbox is up.
-        self.store.change(|state| state.main_ended = true);
+        self.store.change(|state| (state.main_ended, state.paused, state.silent) = (true, false, false));
+        self.store.request_pause(false);
         self.guest.send_replace(None);
         // If the guest has not reported its end, the monitor's exit explains it.
         let exited = match lived {
@@ -212,12 +225,15 @@ impl Machine<'_> {
         // The output of monitor and kernel is in the logs before the end is reported.
         monitor_log.drain().await;
         kernel_log.drain().await;
+        if kernel_log.has_oom_kill() {
+            self.store.change(|state| state.oom_killed = true);
+        }
         match (lived, exited) {
             (LifeOutcome::Ended(ended), _) => ended,
             (LifeOutcome::Lost(_), _) if server_failure.is_some() => {
                 failure(server_failure.unwrap_or_default())
             }
-            (LifeOutcome::Lost(_), Some(Ok(()))) => failure(explain_exit(&mut vmm, &kernel_log)),
+            (LifeOutcome::Lost(_), Some(Ok(()))) => explain_exit(&mut vmm, &kernel_log),
             (LifeOutcome::Lost(_), Some(Err(error))) => {
                 failure(format!("cannot watch the virtual machine: {error}"))
             }
@@ -246,7 +262,7 @@ impl Machine<'_> {
                 self.note_jail(boot.jail.take());
                 tokio::select! {
                     lived = self.main(&link, &mut events_in) => lived,
-                    never = changes::forward(&link, &features, boot.reports) => match never {},
+                    never = changes::forward(&link, &features, boot.reports, self.store) => match never {},
                 }
             }
             Err(lived) => lived,
@@ -266,24 +282,36 @@ async fn failed(network: Option<&Rc<Network>>) -> String {
     }
 }
 
-fn explain_exit(vmm: &mut VmProcess, kernel_log: &KernelLog) -> String {
-    let how = match vmm.wait() {
-        Ok(VmExit::Guest) => "the guest rebooted, or its kernel panicked".to_owned(),
-        Ok(VmExit::Failed { code }) => {
-            format!("its monitor exited with code {code}, runtime.log says more")
+/// Explains the end of a machine whose guest has not reported one.
+fn explain_exit(vmm: &mut VmProcess, kernel_log: &KernelLog) -> ExitCause {
+    let panic = kernel_log.panic();
+    let (cause, how) = match (vmm.wait(), panic) {
+        (Ok(VmExit::Guest), Some(reason)) => {
+            let is_memory = PANICS_OF_MEMORY.iter().any(|text| reason.contains(text));
+            let cause = if is_memory { FailureCause::GuestOutOfMemory } else { FailureCause::GuestPanic };
+            (cause, format!("the guest's kernel panicked: {}", GuestText::message(reason)))
         }
-        Ok(VmExit::Signalled { signal }) => format!("its monitor was ended by signal {signal}"),
-        Err(error) => error.to_string(),
+        (Ok(VmExit::Guest), None) => {
+            (FailureCause::Other, "the guest rebooted, or its kernel panicked".to_owned())
+        }
+        (Ok(VmExit::Failed { code }), _) => {
+            (FailureCause::VmCrash, format!("its monitor exited with code {code}, runtime.log says more"))
+        }
+        (Ok(VmExit::Signalled { signal }), _) => {
+            (FailureCause::VmCrash, format!("its monitor was ended by signal {signal}"))
+        }
+        (Err(error), _) => (FailureCause::Other, error.to_string()),
     };
     let lines = kernel_log.tail();
-    if lines.is_empty() {
+    let message = if lines.is_empty() {
         format!("the virtual machine ended unexpectedly ({how})")
     } else {
         format!(
             "the virtual machine ended unexpectedly ({how}); its kernel last said:\n  {}",
             lines.join("\n  ")
         )
-    }
+    };
+    failure_by(cause, message)
 }
 
 async fn wait_for_exit(pidfd: BorrowedFd<'_>) -> io::Result<()> {

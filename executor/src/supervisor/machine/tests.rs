@@ -14,7 +14,7 @@ fn with_main(guest: Guest) -> (Sandbox, FakeDriver) {
 
 fn failure_of(ended: &ExitCause) -> &str {
     match ended {
-        ExitCause::Exited(Exit::Failure { message }) => message,
+        ExitCause::Exited(Exit::Failure { message, .. }) => message,
         _ => panic!("no failure"),
     }
 }

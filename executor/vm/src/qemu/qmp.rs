@@ -12,10 +12,14 @@ const LINE_BYTES_MAX: usize = 64 * 1024;
 pub(crate) const ENABLE: &[u8] = b"{\"execute\":\"qmp_capabilities\"}\n";
 /// Queries the reason for which the virtual processors are stopped.
 const QUERY_STATUS: &[u8] = b"{\"execute\":\"query-status\"}\n";
+/// Stops the virtual processors after the requests to disks that are under way.
+const STOP: &[u8] = b"{\"execute\":\"stop\"}\n";
 /// Resumes the virtual processors; requests that failed for lack of space are issued again.
 const CONTINUE: &[u8] = b"{\"execute\":\"cont\"}\n";
 /// The state of a VM that stopped at a write error, which means a full disk with `werror=enospc`.
 const STATUS_IO_ERROR: &str = "io-error";
+/// The state of a VM that was stopped on request.
+const STATUS_PAUSED: &str = "paused";
 
 /// The protocol on a connection to a monitor, without the connection.
 #[derive(Debug, Default)]
@@ -39,6 +43,12 @@ enum Answer {
 }
 
 impl MonitorProtocol {
+    /// Returns the request that pauses a running VM, which reports [`VmEvent::Paused`] then. It has no effect on one that
+    /// waits for space.
+    pub fn pause(&self) -> &'static [u8] {
+        STOP
+    }
+
     /// Returns the request that resumes a paused VM. It reports [`VmEvent::OutOfSpace`] again if there is no space.
     pub fn resume(&self) -> &'static [u8] {
         CONTINUE
@@ -66,10 +76,12 @@ impl MonitorProtocol {
                 Some("RESUME") => received.events.push(VmEvent::Resumed),
                 _ => {}
             }
-            if let Some(Answer::Status { status }) = answer
-                && status == STATUS_IO_ERROR
-            {
-                received.events.push(VmEvent::OutOfSpace);
+            if let Some(Answer::Status { status }) = answer {
+                match status.as_str() {
+                    STATUS_IO_ERROR => received.events.push(VmEvent::OutOfSpace),
+                    STATUS_PAUSED => received.events.push(VmEvent::Paused),
+                    _ => {}
+                }
             }
         }
         Ok(received)
@@ -100,6 +112,8 @@ mod tests {
         assert_eq!(qmp.receive(second).unwrap().events, [VmEvent::OutOfSpace]);
         let resumed = qmp.receive(b"{\"event\": \"RESUME\"}\r\n{\"return\": {}}\r\n").unwrap();
         assert_eq!(resumed.events, [VmEvent::Resumed]);
+        let paused = b"{\"return\": {\"status\": \"paused\", \"running\": false}}\n";
+        assert_eq!(qmp.receive(paused).unwrap().events, [VmEvent::Paused]);
         // Other reasons for a stop are ignored.
         let other = b"{\"return\": {\"status\": \"internal-error\", \"running\": false}}\n";
         assert_eq!(qmp.receive(other).unwrap().events, []);

@@ -2,6 +2,7 @@
 
 use crate::apply::confirm::{Consent, ConsentTo};
 use crate::apply::{self, ApplyOptions, Converged, LockedProject};
+use crate::boot_unit::Units;
 use crate::cli::{self, Global, LockTimeout};
 use crate::error::CliError;
 use crate::host::Machine;
@@ -11,6 +12,7 @@ use crate::project::load;
 use crate::project::targets;
 use crate::report::{Reports, RunReport};
 use planner::Policy;
+use schemas::name::ProjectName;
 use schemas::report::{Action, Report, VolumeReason};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -82,6 +84,9 @@ fn take_down(
     let Converged { plan, report, applied, rolled_back: _ } = converged;
     let removed = removed(&report);
     let kept = kept(&report);
+    if arguments.names.is_empty() {
+        remove_boot_unit(&project, &output)?;
+    }
     run_report.report = Some(report);
     let Some(applied) = applied else {
         output.say(&format!("{project}: nothing to remove{kept}"));
@@ -97,6 +102,17 @@ fn take_down(
     let took = apply::seconds(began.elapsed());
     output.say(&format!("{project}: removed {removed} in {took}{kept}"));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Removes the systemd unit that starts the project at boot, if there is one.
+fn remove_boot_unit(project: &ProjectName, output: &OutputOptions) -> Result<(), CliError> {
+    // A user without a home has none.
+    let Ok(units) = Units::own() else { return Ok(()) };
+    if let Some(path) = units.disable(project)? {
+        units.reload(output);
+        output.say(&format!("removed {}: it does not start at boot any more", path.display()));
+    }
+    Ok(())
 }
 
 /// Counts what was removed.

@@ -2,8 +2,9 @@
 
 use crate::apply::confirm::Consent;
 use crate::apply::{self, ApplyOptions, ApplyResult, Converged, LockedProject, RolledBack};
+use crate::boot_unit::{BootUnit, Units};
 use crate::cli::{self, Global, LockTimeout};
-use crate::error::{CliError, Exit};
+use crate::error::{CliError, Context, Exit};
 use crate::host::{self, Machine};
 use crate::logs::{self, LogOptions};
 use crate::output::{OutputOptions, words};
@@ -52,6 +53,10 @@ pub struct Args {
     /// Keep watching: apply the Sandboxfile again when it changes, and copy changes in `sync` folders.
     #[arg(long, conflicts_with_all = ["detach", "wait", "wait_timeout", "no_start", "json"])]
     watch: bool,
+    /// Bring the project up whenever the host boots: writes and enables a systemd unit, of the system for root, else of the
+    /// user. `msb down` removes it.
+    #[arg(long, conflicts_with_all = ["no_start", "plan"])]
+    on_boot: bool,
     /// Maximum number of parallel steps. Default: one per processor, with as many starts as fit into free memory.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     parallel: Option<u16>,
@@ -94,7 +99,13 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         None => up.load().and_then(|loaded| {
             // Watch before the first plan is applied, so that no change is missed.
             let begun = arguments.watch.then(|| Watch::begin(global, &loaded)).transpose()?;
+            if arguments.on_boot && loaded.from_standard_input {
+                return Err(CliError::usage("--on-boot needs a Sandboxfile that is there at the next boot"));
+            }
             let brought_up = up.bring_up(&loaded, &mut run_report, || ())?;
+            if arguments.on_boot {
+                up.enable_on_boot(&loaded, &brought_up)?;
+            }
             watch = begun.map(|watch| (watch, loaded));
             Ok(brought_up)
         }),
@@ -220,6 +231,47 @@ impl Up<'_> {
         self.conclude(home, &converged, began, run_report)?;
         let targets = targets::expand(model, &policy.targets);
         Ok(BroughtUp { home: machine.home, project: project.clone(), targets })
+    }
+
+    /// Writes and enables the systemd unit of a project.
+    fn enable_on_boot(&self, loaded: &Loaded, brought_up: &BroughtUp) -> Result<(), CliError> {
+        let Self { global, arguments, output } = self;
+        let absolute = |path: &Path| std::path::absolute(path).context("cannot tell the current folder");
+        let program = std::env::current_exe().context("cannot tell the path of msb")?;
+        let text = |path: PathBuf| {
+            path.into_os_string()
+                .into_string()
+                .map_err(|path| CliError::new(format!("the path {} is not UTF-8", path.display())))
+        };
+        let mut words = Vec::new();
+        for file in &loaded.named {
+            words.extend(["-f".to_owned(), file.clone()]);
+        }
+        for file in &global.env_files {
+            words.extend(["--env-file".to_owned(), text(absolute(file)?)?]);
+        }
+        words.extend(["--project-directory".to_owned(), text(loaded.folder.clone())?]);
+        if !loaded.is_named_after_folder {
+            words.extend(["-p".to_owned(), brought_up.project.to_string()]);
+        }
+        if let Some(driver) = global.driver {
+            words.extend(["--driver".to_owned(), driver.to_string()]);
+        }
+        let units = Units::own()?;
+        let path = units.enable(&BootUnit {
+            project: &brought_up.project,
+            folder: &loaded.folder,
+            program: &program,
+            home: &absolute(brought_up.home.root())?,
+            global: &words,
+            selection: &arguments.selection.arguments(),
+        })?;
+        units.reload(output);
+        output.say(&format!("{} starts it at boot; `msb down` removes that unit", path.display()));
+        if !units.start_with_the_host() {
+            output.say("it starts at your first login: `loginctl enable-linger` lets it start with the host");
+        }
+        Ok(())
     }
 
     /// Applies the plan of a file.

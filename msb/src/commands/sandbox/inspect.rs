@@ -74,6 +74,8 @@ struct Entry {
     last_exit: Option<Exit>,
     /// What is in force round the process of a running virtual machine.
     jail: Option<Confinement>,
+    /// Whether the guest's kernel killed a process in the last run because memory was exhausted.
+    oom_killed: bool,
     boot: Option<Boot>,
     /// Driver, kernel and initramfs.
     guest: Option<executor::launch::BootSettings>,
@@ -161,8 +163,7 @@ async fn entry(home: &Home, seen: &Observation, launch: Option<LaunchSpec>, rule
     let Observation { row, status, state } = seen;
     let full_name = full_name_of(seen);
     let (folder, run_folder) = (home.sandbox(&row.id), home.sandbox_run(&full_name));
-    let running = matches!(status, Status::Running { .. });
-    let now = state.as_ref().filter(|_| running);
+    let now = state.as_ref().filter(|_| status.is_up());
     let mut ready = None;
     if now.is_some() {
         let client = AgentClient::connect_with_timeout(&run_folder.agent_socket(), AGENT_TIMEOUT).await;
@@ -189,6 +190,7 @@ async fn entry(home: &Home, seen: &Observation, launch: Option<LaunchSpec>, rule
         restarts: state.as_ref().map_or(0, |state| state.restarts),
         last_exit: state.as_ref().and_then(last_exit),
         jail: now.and_then(|state| state.jail.clone()),
+        oom_killed: state.as_ref().is_some_and(|state| state.oom_killed),
         boot: state.as_ref().and_then(|state| state.boot_ms).map(|boot_ms| Boot { boot_ms, guest: ready }),
         guest: launch.map(|launch| launch.boot),
     }

@@ -8,6 +8,7 @@ pub mod inspect;
 pub mod logs;
 pub mod metrics;
 pub mod net;
+pub mod pause;
 pub mod ps;
 pub mod rm;
 pub mod run;

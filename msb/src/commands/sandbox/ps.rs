@@ -11,14 +11,17 @@ use crate::project::find::full_name_of;
 use executor::catalog::UnreadableRow;
 use executor::observe::{Observation, Observed, observe_all};
 use executor_host::state::{DiskFull, PublishedPort};
+use rules::unit::format_duration_ms;
 use schemas::excerpt::excerpt;
 use schemas::name::full_name;
-use schemas::snapshot::{Exit, Health, Status};
+use schemas::snapshot::{Exit, FailureCause, Health, Status, TimeLimit};
 use schemas::spec::{Port, Role};
 use serde::Serialize;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+/// The exit code of a process that was killed: 128 + SIGKILL.
+const KILLED: i32 = 137;
 /// Maximum characters of a reason in the table.
 const REASON_CHARS_MAX: usize = 60;
 
@@ -84,6 +87,10 @@ struct Row {
     ports: Vec<String>,
     /// The effect of a full disk of the host, if it is full.
     host_disk_full: Option<DiskFull>,
+    /// Whether its guest has not answered for a while.
+    silent: bool,
+    /// Whether the guest's kernel killed a process in the last run because memory was exhausted.
+    oom_killed: bool,
 }
 
 /// Lists recorded sandboxes with their states.
@@ -95,8 +102,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let rows: Vec<Row> = observed
         .iter()
         .map(|seen| {
-            let running = matches!(seen.status, Status::Running { .. });
-            let state = seen.state.as_ref().filter(|_| running);
+            let state = seen.state.as_ref().filter(|_| seen.status.is_up());
             let full_name = full_name_of(seen);
             Row {
                 name: seen.row.name.to_string(),
@@ -112,6 +118,8 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
                 vmm_pid: state.and_then(|state| state.vmm).map(|vmm| vmm.pid),
                 uptime_ms: state.map(|state| since(state.started_unix_ms)),
                 host_disk_full: state.and_then(|state| state.host_disk_full),
+                silent: state.is_some_and(|state| state.silent),
+                oom_killed: seen.state.as_ref().is_some_and(|state| state.oom_killed),
                 ports: state.map(|state| state.published.iter().map(port_text).collect()).unwrap_or_default(),
             }
         })
@@ -148,13 +156,20 @@ fn port_text(PublishedPort { port, host }: &PublishedPort) -> String {
 pub fn status_text(seen: &Observation) -> String {
     let job = seen.row.spec.definition.role == Role::Job;
     let host_disk_full = seen.state.as_ref().and_then(|state| state.host_disk_full);
+    let oom_killed = seen.state.as_ref().is_some_and(|state| state.oom_killed);
+    let is_silent = seen.state.as_ref().is_some_and(|state| state.silent);
     match &seen.status {
+        Status::Paused if host_disk_full == Some(DiskFull::GuestWaits) => {
+            "paused (the host's disk is full)".to_owned()
+        }
+        Status::Paused => "paused".to_owned(),
         Status::Running { .. } if host_disk_full == Some(DiskFull::GuestWaits) => {
             "waiting (the host's disk is full)".to_owned()
         }
         Status::Running { .. } if host_disk_full == Some(DiskFull::WritesFail) => {
             "running (the host's disk is full)".to_owned()
         }
+        Status::Running { .. } if is_silent => "running (does not answer)".to_owned(),
         Status::Incomplete => "incomplete".to_owned(),
         Status::Stopped => "stopped".to_owned(),
         Status::Running { health: Health::Booting } => "starting".to_owned(),
@@ -163,14 +178,28 @@ pub fn status_text(seen: &Observation) -> String {
         Status::Running { health: Health::Healthy } => "running (healthy)".to_owned(),
         Status::Running { health: Health::Unhealthy } => "running (unhealthy)".to_owned(),
         Status::Exited { exit } if exit.is_success() && job => "completed".to_owned(),
+        Status::Exited { exit: Exit::Code { code: code @ KILLED } } if oom_killed => {
+            format!("exited ({code}, out of memory)")
+        }
         Status::Exited { exit: Exit::Code { code } } => format!("exited ({code})"),
+        Status::Exited { exit: Exit::Limit { limit: TimeLimit::MaxDuration, ms } } => {
+            format!("stopped (max-duration of {} is over)", format_duration_ms(*ms))
+        }
+        Status::Exited { exit: Exit::Limit { limit: TimeLimit::IdleTimeout, ms } } => {
+            format!("stopped (idle for {})", format_duration_ms(*ms))
+        }
         Status::Exited { exit: Exit::NotStarted { message, .. } } => {
             format!("not started: {}", excerpt(message, REASON_CHARS_MAX))
         }
-        Status::Exited { exit: Exit::Failure { message } } => {
-            format!("failed: {}", excerpt(message, REASON_CHARS_MAX))
-        }
+        Status::Exited { exit: Exit::Failure { cause, message } } => match cause {
+            FailureCause::GuestPanic => "failed (its kernel panicked)".to_owned(),
+            FailureCause::GuestOutOfMemory => "failed (its kernel ran out of memory)".to_owned(),
+            FailureCause::GuestHung => "failed (it did not answer)".to_owned(),
+            FailureCause::VmCrash => "failed (the VM's process crashed)".to_owned(),
+            FailureCause::Other => format!("failed: {}", excerpt(message, REASON_CHARS_MAX)),
+        },
         Status::Lost => "lost".to_owned(),
+        Status::HostRebooted => "stopped (the host was rebooted)".to_owned(),
     }
 }
 

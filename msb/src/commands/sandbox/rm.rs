@@ -36,6 +36,9 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         ..LifecycleOp::new("rm", LifecycleAction::Remove, "removed", *lock)
     };
     operation.run_if(global, names, |seen| match seen.status {
+        Status::Paused if !force => {
+            Err(CliError::new("it is paused").hint("-f stops and removes it; `msb stop` keeps its disk"))
+        }
         Status::Running { .. } if !force => {
             Err(CliError::new("it is running").hint("-f stops and removes it; `msb stop` keeps its disk"))
         }

@@ -1,16 +1,26 @@
 //! `msb run`.
 
 use super::create::Creation;
+use super::wait::last_state_of;
 use crate::apply::create;
 use crate::apply::ephemeral::{self, Lease};
 use crate::cli::Global;
+use crate::commands::event_loop;
 use crate::error::CliError;
 use crate::flags::SandboxFlags;
 use crate::host;
-use crate::output::print;
+use crate::output::{print, print_error};
 use crate::session::terminal;
 use crate::session::{self, Command};
+use executor_host::home::Home;
+use executor_host::state::{Phase, read_state};
+use schemas::model::Model;
+use schemas::name::{SandboxId, full_name};
+use schemas::snapshot::{EXIT_CODE_OF_LIMIT, Exit};
 use std::process::ExitCode;
+
+/// The generation of a new sandbox.
+const GENERATION: u32 = 1;
 
 /// Arguments of `msb run`.
 #[derive(Debug, clap::Args)]
@@ -59,15 +69,42 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     // The command runs in a session, which has this process's streams, instead of a main process.
     let model = flags.model(global, &name, None)?.idle();
     let home = host::open_home()?;
-    let ended = options.run(global, &model).and_then(|folder| {
+    let created = options.run(global, &model);
+    let is_created = created.is_ok();
+    let ended = created.and_then(|folder| {
         let words = command.clone();
         let command = Command { words, tty: *tty, no_stdin: *no_stdin, ..Command::default() };
         session::run(&folder, name.as_str(), &command)
     });
     terminal::restore();
+    let ended = match limit(&home, &model).filter(|_| is_created) {
+        Some(exit) => {
+            print_error(&format!("{name} {exit}"));
+            Ok(EXIT_CODE_OF_LIMIT)
+        }
+        None => ended,
+    };
     let removed = if is_ephemeral { ephemeral::remove_own(&home, &name) } else { Ok(()) };
     let code = ended?;
     removed?;
     // Exits here, because a thread may still be reading standard input.
     std::process::exit(code)
+}
+
+/// Returns the limit of its time that has ended the only sandbox of a model; `None` if it has ended otherwise, or runs.
+fn limit(home: &Home, model: &Model) -> Option<Exit> {
+    let sandbox = model.sandboxes().first()?;
+    let id = SandboxId::derive(model.project(), sandbox.name(), GENERATION);
+    let state = read_state(&home.sandbox(&id))?;
+    // The guest has ended the command, and its machine is about to end.
+    let state = if state.main_ended && !state.is_final() {
+        let full_name = full_name(model.project(), sandbox.name());
+        event_loop().ok()?.block_on(last_state_of(home, &full_name, &id))?
+    } else {
+        state
+    };
+    match state.phase {
+        Phase::Exited { exit: exit @ Exit::Limit { .. } } => Some(exit),
+        _ => None,
+    }
 }

@@ -13,8 +13,11 @@ use std::time::Duration;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The sandboxes.
-    #[arg(required = true, value_name = "NAME")]
+    #[arg(required_unless_present = "all", value_name = "NAME")]
     names: Vec<String>,
+    /// Stop all sandboxes of the project, those that depend on others first.
+    #[arg(short, long, conflicts_with = "names")]
+    all: bool,
     /// Time for a guest to shut down before it is killed.
     #[arg(short, long, value_name = "TIME", value_parser = cli::duration, default_value = STOP_TIMEOUT)]
     timeout: Duration,
@@ -30,14 +33,14 @@ pub struct Args {
 
 /// Stops sandboxes: their processes end, and their synced disks stay.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
-    let Args { names, timeout, force, files: _, lock } = arguments;
+    let Args { names, all, timeout, force, files: _, lock } = arguments;
     let operation = if *force {
         LifecycleOp::kill("stop", *lock)
     } else {
         let operation = LifecycleOp::new("stop", LifecycleAction::Stop, "stopped", *lock);
         LifecycleOp { stop_timeout: *timeout, ..operation }
     };
-    operation.run(global, names)
+    if *all { operation.run_project(global) } else { operation.run(global, names) }
 }
 
 /// Ends sandboxes without a shutdown.

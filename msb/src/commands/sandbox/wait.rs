@@ -9,7 +9,8 @@ use executor::observe::Observation;
 use executor_client::control::ControlClient;
 use executor_host::home::Home;
 use executor_host::state::{Phase, State, read_state};
-use schemas::snapshot::Exit;
+use schemas::name::SandboxId;
+use schemas::snapshot::{EXIT_CODE_OF_LIMIT, Exit};
 use std::process::ExitCode;
 
 /// Arguments of `msb wait`.
@@ -30,7 +31,11 @@ pub fn run(global: &Global, Args { name }: &Args) -> Result<ExitCode, CliError> 
             print_error(&format!("{name} did not start: {message}"));
             Ok(exit_code(code))
         }
-        Some(Phase::Exited { exit: Exit::Failure { message } }) => {
+        Some(Phase::Exited { exit: exit @ Exit::Limit { .. } }) => {
+            print_error(&format!("{name} {exit}"));
+            Ok(exit_code(EXIT_CODE_OF_LIMIT))
+        }
+        Some(Phase::Exited { exit: Exit::Failure { cause: _, message } }) => {
             Err(CliError::new(format!("{name} failed: {message}"))
                 .hint(format!("see `msb logs {name} --source system`")))
         }
@@ -54,7 +59,12 @@ fn exit_code(code: i32) -> ExitCode {
 
 /// Follows the supervisor until it ends. Returns the last known state.
 async fn last_state(home: &Home, seen: &Observation) -> Option<State> {
-    let socket = home.sandbox_run(&full_name_of(seen)).control_socket();
+    last_state_of(home, &full_name_of(seen), &seen.row.id).await
+}
+
+/// Follows the supervisor of a sandbox with this full name until it ends. Returns the last known state.
+pub async fn last_state_of(home: &Home, full_name: &str, id: &SandboxId) -> Option<State> {
+    let socket = home.sandbox_run(full_name).control_socket();
     let mut last = None;
     if let Ok(mut control) = ControlClient::watch(&socket).await {
         while !last.as_ref().is_some_and(State::is_final)
@@ -66,6 +76,6 @@ async fn last_state(home: &Home, seen: &Observation) -> Option<State> {
     // The final state may be lost with the socket; the file has it.
     match last {
         Some(state) if state.is_final() => Some(state),
-        last => read_state(&home.sandbox(&seen.row.id)).or(last),
+        last => read_state(&home.sandbox(id)).or(last),
     }
 }

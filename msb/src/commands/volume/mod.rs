@@ -17,7 +17,6 @@ use executor::observe::{Observation, observe_sandboxes};
 use executor_host::home::Home;
 use rules::suggest::nearest;
 use schemas::name::{ProjectName, SandboxName, full_name, full_volume_name};
-use schemas::snapshot::Status;
 use schemas::spec::{MountSource, VolumeKind, VolumeSpec};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -114,7 +113,7 @@ fn mounted(home: &Home, catalog: &Catalog, project: Option<&ProjectName>) -> Res
     }
     for Observation { row, status, state: _ } in observe_sandboxes(home, catalog, None)? {
         let sandbox = full_name(&row.project, &row.name);
-        let is_running = matches!(status, Status::Running { .. });
+        let is_running = status.is_up();
         for mount in row.spec.definition.mounts.values() {
             let volume = match &mount.source {
                 MountSource::Host { path: _ } | MountSource::Disk { path: _ } => continue,

@@ -97,6 +97,20 @@ values! {
     Grace: Spanned<String> => u64 {
         read: read_time, check: check_grace, print: print_time, schema: schema::duration(),
     }
+    /// The longest time that a sandbox runs, in milliseconds.
+    MaxDuration: Spanned<String> => u64 {
+        read: |context, item| quantity(context, item, "2h"),
+        check: check_time,
+        print: print_time,
+        schema: schema::with(schema::duration(), "examples", ["30m", "2h"]),
+    }
+    /// The longest time that a sandbox is idle, in milliseconds.
+    IdleTimeout: Spanned<String> => u64 {
+        read: |context, item| quantity(context, item, "15m"),
+        check: check_time,
+        print: print_time,
+        schema: schema::with(schema::duration(), "examples", ["15m", "1h"]),
+    }
     /// A number of failures in a row.
     Failures: Spanned<i128> => u32 {
         read: |context, item| integer(context, item, "3"),

@@ -88,7 +88,7 @@ fn boot(
         Rc::new(RefCell::new(ExecLogger::open(folder, executor_log::Rotation::default()).unwrap()));
     let (events, _) = mpsc::channel(16);
     let link = Link::start(ours, exec_log, events);
-    ready.send_replace(Some(ReadyGuest { link, ready: ready_frame() }));
+    ready.send_replace(Some(ReadyGuest { link, ready: ready_frame(), has_clock: false }));
     (guest, task)
 }
 

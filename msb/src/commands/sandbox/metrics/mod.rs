@@ -9,7 +9,7 @@ use crate::error::CliError;
 use crate::host::{Machine, open_home};
 use crate::output::{self, OutputOptions, print, print_json, print_raw};
 use crate::project;
-use crate::project::find::{full_name_of, running};
+use crate::project::find::{full_name_of, up};
 use executor::observe::{Observation, observe_all};
 use rows::Row;
 use schemas::snapshot::Status;
@@ -166,12 +166,15 @@ fn measure(
     let mut found: Vec<Observation> = if names.is_empty() {
         observe_all(&machine.home, &machine.catalog, project.as_ref())?.sandboxes
     } else {
-        names.iter().map(|name| running(global, machine, name)).collect::<Result<_, _>>()?
+        names.iter().map(|name| up(global, machine, name)).collect::<Result<_, _>>()?
     };
-    found.retain(|seen| matches!(seen.status, Status::Running { .. }));
+    found.retain(|seen| seen.status.is_up());
     let ids: BTreeSet<&str> = found.iter().map(|seen| seen.row.id.as_str()).collect();
     let mut sandboxes = rows::all(&machine.home)?;
     sandboxes.retain(|row| ids.contains(row.id.as_str()));
+    let is_paused = |seen: &&Observation| seen.status == Status::Paused;
+    let paused: BTreeSet<&str> = found.iter().filter(is_paused).map(|seen| seen.row.id.as_str()).collect();
+    sandboxes.iter_mut().for_each(|row| row.paused = paused.contains(row.id.as_str()));
     let measured: BTreeSet<&str> = sandboxes.iter().map(|row| row.id.as_str()).collect();
     let missing =
         found.iter().filter(|seen| !measured.contains(seen.row.id.as_str())).map(full_name_of).collect();

@@ -11,10 +11,11 @@ pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 type Family = (&'static str, &'static str, &'static str, fn(&Row) -> Option<f64>);
 
 /// Counters begin at 0 with each start of a sandbox's VM.
-const FAMILIES: [Family; 12] = [
+const FAMILIES: [Family; 13] = [
     ("up", "gauge", "Whether the VM runs, or waits for its restart.", |row| {
         Some(if row.uptime_ms.is_some() { 1.0 } else { 0.0 })
     }),
+    ("paused", "gauge", "Whether the VM is paused.", |row| Some(if row.paused { 1.0 } else { 0.0 })),
     ("start_time_seconds", "gauge", "The start of the VM, in seconds since 1970.", |row| {
         row.started_unix_ms.map(|ms| ms as f64 / 1000.0)
     }),

@@ -20,6 +20,8 @@ pub struct Row {
     pub full_name: String,
     /// The id.
     pub id: String,
+    /// Whether its VM is paused.
+    pub paused: bool,
     /// The time since its VM was started.
     pub uptime_ms: Option<u64>,
     /// The start of its VM, in milliseconds since 1970.
@@ -58,6 +60,7 @@ impl Row {
         let runs = sample.vmm_pid.is_some();
         Some(Self {
             full_name: full_name(&project, &name),
+            paused: false,
             cpu_percent: (sample.cpu_use() * 1000.0).round() / 10.0,
             uptime_ms: runs.then(|| milliseconds(now.saturating_sub(sample.started))),
             started_unix_ms: runs.then_some(sample.started_unix_ms),
@@ -111,7 +114,11 @@ pub fn table(rows: &[Row], of_one: bool) -> String {
                 both(row.net_received_bytes, row.net_sent_bytes),
                 row.refusals.map_or("-".to_owned(), |count| count.to_string()),
                 row.restarts.to_string(),
-                row.uptime_ms.map_or("-".to_owned(), |ms| age(Duration::from_millis(ms))),
+                match row.uptime_ms {
+                    _ if row.paused => "paused".to_owned(),
+                    Some(ms) => age(Duration::from_millis(ms)),
+                    None => "-".to_owned(),
+                },
             ]
         })
         .collect();
@@ -132,6 +139,7 @@ pub mod tests {
             project: "shop".to_owned(),
             full_name: format!("shop-{name}"),
             id: "0123".to_owned(),
+            paused: false,
             uptime_ms: Some(62_000),
             started_unix_ms: Some(1_700_000_000_500),
             age_ms: 10,

@@ -17,7 +17,6 @@ use executor_net::Addresses;
 use executor_net::policy::plain;
 use rules::rule::Protocol;
 use schemas::name::SandboxName;
-use schemas::snapshot::Status;
 use std::process::ExitCode;
 use syntax::RuleSyntax;
 use why::{Answer, Query, Sandbox, Target};
@@ -153,6 +152,6 @@ fn recorded(Records { global, machine, projects }: &mut Records<'_>, seen: &Obse
         name: seen.row.name.clone(),
         rules: Rules::of(global, &machine.catalog, projects, seen),
         addresses: addresses(&machine.home, seen),
-        runs: matches!(seen.status, Status::Running { .. }),
+        runs: seen.status.is_up(),
     }
 }
