@@ -94,6 +94,12 @@ impl State {
         }
     }
 
+    /// Whether its main process, guest or virtual machine has ended, while its phase does not say so yet. Looks at the process
+    /// of the virtual machine, which may have been killed a moment ago.
+    pub fn is_ending(&self) -> bool {
+        self.main_ended || self.vmm.is_some_and(|vmm| !vmm.is_alive())
+    }
+
     /// Whether the phase only changes with another start.
     pub fn is_final(&self) -> bool {
         matches!(self.phase, Phase::Exited { .. } | Phase::Stopped)

@@ -159,7 +159,7 @@ pub(super) fn judge(state: &State, condition: Condition) -> Verdict {
         (Phase::Exited { exit }, _) => Verdict::Never(exit.to_string()),
         (Phase::Stopped, _) => Verdict::Never("was stopped".to_owned()),
         // It is ending, or about to restart, or is resumed later.
-        (Phase::Running, _) if state.main_ended || state.paused => Verdict::NotYet,
+        (Phase::Running, _) if state.is_ending() || state.paused => Verdict::NotYet,
         (Phase::Running, Condition::Started) => Verdict::Met,
         (Phase::Running, Condition::Healthy) => match state.health {
             Health::Healthy => Verdict::Met,
@@ -270,8 +270,16 @@ mod tests {
         assert_eq!(judge(&running(Health::Healthy), Condition::Completed), Verdict::NotYet);
         // The guest shuts down: what it last was it is no longer.
         let ending = State { main_ended: true, ..running(Health::Healthy) };
+        // Its machine has been killed, and its supervisor has not noticed yet.
+        let mut machine = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+        let vmm = ProcessIdentity::of(machine.id().cast_signed());
+        let killed = State { vmm, ..running(Health::Healthy) };
+        assert_eq!(judge(&killed, Condition::Healthy), Verdict::Met);
+        machine.kill().unwrap();
+        machine.wait().unwrap();
         for condition in [Condition::Started, Condition::Healthy, Condition::Completed] {
             assert_eq!(judge(&ending, condition), Verdict::NotYet);
+            assert_eq!(judge(&killed, condition), Verdict::NotYet);
         }
         let paused = State { paused: true, ..running(Health::Unhealthy) };
         assert_eq!(judge(&paused, Condition::Healthy), Verdict::NotYet);

@@ -72,7 +72,7 @@ impl Applier {
                     }
                 }
                 // Its restart policy is about to decide.
-                if !state.main_ended || state.phase != Phase::Running || Instant::now() > deadline {
+                if !state.is_ending() || state.phase != Phase::Running || Instant::now() > deadline {
                     break None;
                 }
                 tokio::time::sleep(RETRY).await;
@@ -261,7 +261,7 @@ impl Settling {
             return Some(format!("{how} after every start; its restart policy goes on"));
         }
         // A health check may fail and pass again: only the main process counts.
-        let is_up = state.phase == Phase::Running && !state.main_ended;
+        let is_up = state.phase == Phase::Running && !state.is_ending();
         let is_up = is_up
             && (self.is_up
                 || match judge(state, self.condition) {

@@ -238,7 +238,7 @@ fn observe_external(
 /// Returns the status that a plan is made from: one that is ending is not up, so that the plan waits for what follows.
 fn planned_status(status: Status, state: Option<&State>) -> Status {
     match status {
-        Status::Running { health: _ } if state.is_some_and(|state| state.main_ended) => {
+        Status::Running { health: _ } if state.is_some_and(State::is_ending) => {
             Status::Running { health: Health::Booting }
         }
         status => status,
