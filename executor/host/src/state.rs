@@ -14,6 +14,9 @@ use std::path::Path;
 /// The version of [`State`] and of a supervisor's launch spec.
 pub const STATE_VERSION: u32 = 1;
 
+/// The feature in [`State`] of a supervisor that supports jobs: listing them, and attaching to them.
+pub const FEATURE_JOBS: &str = "jobs";
+
 /// The state of a sandbox.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
@@ -53,6 +56,9 @@ pub struct State {
     /// The effect of a full disk of the host; `None` while there is space.
     #[serde(default)]
     pub host_disk_full: Option<DiskFull>,
+    /// What the supervisor supports besides the requests of its first version: `jobs`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<String>,
 }
 
 impl State {
@@ -74,6 +80,7 @@ impl State {
             published: Vec::new(),
             capture: Capture::default(),
             host_disk_full: None,
+            features: Vec::new(),
         }
     }
 

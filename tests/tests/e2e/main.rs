@@ -27,6 +27,7 @@ mod full_disk;
 mod hooks;
 mod images;
 mod interception;
+mod jobs;
 mod layers;
 mod lifecycle;
 mod logs;

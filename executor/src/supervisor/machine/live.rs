@@ -2,11 +2,11 @@
 
 use super::{BOOT_TIMEOUT, ExitCause, LifeOutcome, Machine, SHUTDOWN_MARGIN, failure};
 use crate::supervisor::agent_link::health;
+use crate::supervisor::agent_link::jobs::{Job, JobKind, Life};
 use crate::supervisor::agent_link::link::Link;
-use executor_client::guest_text::GuestText;
 use executor_host::state::Phase;
 use protocol::frame::{Flags, LINK_ID};
-use protocol::latest::{ExecRequest, ExecSignal, ExecStdin, Message, Shutdown};
+use protocol::latest::{ExecRequest, ExecSignal, Message, Shutdown};
 use schemas::snapshot::{Exit, Health};
 use schemas::spec::SandboxSpec;
 use std::convert::Infallible;
@@ -21,7 +21,7 @@ impl Machine<'_> {
     /// Runs the main process, if there is one, until it exits or the sandbox is stopped.
     pub(super) async fn main(&self, link: &Rc<Link>, events: &mut mpsc::Receiver<Message>) -> LifeOutcome {
         let start = self.store.spec().definition.start.clone();
-        let mut main = match start {
+        let main = match start {
             None => None,
             Some(argv) => {
                 let started = tokio::select! {
@@ -45,7 +45,7 @@ impl Machine<'_> {
             state.main_ended = false;
         });
         let (ended, timeout) = tokio::select! {
-            exit = main_exit(link, main.as_mut()) => match exit {
+            exit = main_exit(link, main.as_deref()) => match exit {
                 Some(exit) => {
                     // The shutdown takes time, during which the sandbox must not count as up.
                     self.store.change(|state| state.main_ended = true);
@@ -57,7 +57,7 @@ impl Machine<'_> {
             never = self.check_health(link) => match never {},
         };
         let in_order = async {
-            let timeout = match (&ended, main) {
+            let timeout = match (&ended, &main) {
                 (ExitCause::Stopped, Some(main)) => self.ask_to_stop(link, main, timeout).await,
                 _ => timeout,
             };
@@ -75,41 +75,30 @@ impl Machine<'_> {
     }
 
     /// Sends the image's stop signal to the main process first, if it is not SIGTERM. Returns the rest of the timeout.
-    async fn ask_to_stop(&self, link: &Link, mut main: MainProcess, timeout: Duration) -> Duration {
+    async fn ask_to_stop(&self, link: &Link, main: &Job, timeout: Duration) -> Duration {
         let signal = self.store.image().stop_signal_number().filter(|signal| *signal != SIGTERM);
         let Some(signal) = signal else { return timeout };
         let asked = Instant::now();
-        let Ok(frame) = Message::from(ExecSignal { signal }).encode(main.id) else { return timeout };
+        let Ok(frame) = Message::from(ExecSignal { signal }).encode(main.session()) else { return timeout };
         if link.send(frame).await.is_ok() {
-            let _ = tokio::time::timeout(timeout, main_exit(link, Some(&mut main))).await;
+            let _ = tokio::time::timeout(timeout, main_exit(link, Some(main))).await;
         }
         timeout.saturating_sub(asked.elapsed())
     }
 
-    async fn start_main(&self, link: &Link, argv: &[String]) -> Result<MainProcess, LifeOutcome> {
-        let request = ExecRequest::command(argv);
-        let Ok((id, mut session)) = link.own_session(request.into(), true).await else {
+    async fn start_main(&self, link: &Link, argv: &[String]) -> Result<Rc<Job>, LifeOutcome> {
+        let Ok((job, frames)) = link.begin_job(ExecRequest::command(argv), JobKind::Main) else {
             return Err(LifeOutcome::Lost(link.lost().await));
         };
-        // An empty chunk is the end of input: a main process has none.
-        let end_of_input = Message::from(ExecStdin { data: Vec::new() });
-        if let Ok(frame) = end_of_input.encode(id) {
-            let _ = link.send(frame).await;
-        }
-        loop {
-            match session.recv().await {
-                Some(Message::ExecStarted(_)) => return Ok(MainProcess { id, session }),
-                Some(Message::ExecFailed(failed)) => {
-                    let message = GuestText::message(failed.message);
-                    let code = failed.kind.exit_code();
-                    return Err(ExitCause::Exited(Exit::NotStarted { code, message: message.into() }).into());
-                }
-                Some(Message::Error(report)) => {
-                    return Err(failure(GuestText::message(report.message)).into());
-                }
-                Some(_) => {}
-                None => return Err(LifeOutcome::Lost(link.lost().await)),
+        // A closed link ends the wait.
+        let _ = link.send_all(frames).await;
+        match job.started().await {
+            Life::Running | Life::Ended { .. } => Ok(job),
+            Life::NotStarted { code, message } => {
+                Err(ExitCause::Exited(Exit::NotStarted { code, message }).into())
             }
+            Life::Refused { message } => Err(failure(message).into()),
+            Life::Starting | Life::Lost => Err(LifeOutcome::Lost(link.lost().await)),
         }
     }
 
@@ -132,13 +121,6 @@ impl Machine<'_> {
     }
 }
 
-/// A running main process.
-struct MainProcess {
-    /// The id of its session.
-    id: u32,
-    session: mpsc::Receiver<Message>,
-}
-
 /// The signal of a shutdown.
 const SIGTERM: i32 = 15;
 
@@ -151,17 +133,15 @@ async fn changed_check(
 }
 
 /// Waits for the main process; `None` if the link is lost before its exit.
-async fn main_exit(link: &Link, main: Option<&mut MainProcess>) -> Option<Exit> {
+async fn main_exit(link: &Link, main: Option<&Job>) -> Option<Exit> {
     let Some(main) = main else {
         link.lost().await;
         return None;
     };
-    while let Some(message) = main.session.recv().await {
-        if let Message::ExecExited(exited) = message {
-            return Some(Exit::Code { code: exited.code });
-        }
+    match main.ended().await {
+        Life::Ended { exited, .. } => Some(Exit::Code { code: exited.code }),
+        _ => None,
     }
-    None
 }
 
 /// Requests the guest's shutdown, and waits for its answer, its end or the timeout.
