@@ -263,6 +263,11 @@ impl Agent {
                 let text = format!("this agent does not know '{message_type}'");
                 self.send_error(id, ErrorKind::UnsupportedType, text, Some(message_type));
             }
+            // Jobs are the host's.
+            Message::JobAttach(_) => {
+                let text = format!("'{message_type}' is for the relay of a host that supports jobs");
+                self.send_error(id, ErrorKind::UnsupportedType, text, Some(message_type));
+            }
             Message::BootFailed(_)
             | Message::BootProgress(_)
             | Message::Ready(_)
@@ -275,7 +280,9 @@ impl Agent {
             | Message::ExecStderr(_)
             | Message::ExecExited(_)
             | Message::ExecFailed(_)
-            | Message::FileResponse(_) => {
+            | Message::FileResponse(_)
+            | Message::JobAttached(_)
+            | Message::JobOutputSkipped(_) => {
                 let text = format!("'{message_type}' goes from the guest to the host");
                 self.send_error(id, ErrorKind::UnsupportedType, text, Some(message_type));
             }

@@ -1,13 +1,15 @@
 //! Reaps processes, and signals them by group and by session.
 #![allow(unsafe_code)] // rustix sends named signals only; programs use the real-time ones as well.
 
-use rustix::process::{Pid, WaitOptions, WaitStatus, wait};
+use rustix::process::{Pid, WaitOptions, wait};
 
 /// An ended child process.
 pub struct Ended {
     pub pid: i32,
     /// The exit code, or 128 + signal.
     pub code: i32,
+    /// The signal that ended it, if one did.
+    pub signal: Option<i32>,
 }
 
 pub enum Reaped {
@@ -21,19 +23,18 @@ pub enum Reaped {
 pub fn reap() -> Reaped {
     loop {
         match wait(WaitOptions::NOHANG) {
-            Ok(Some((pid, status))) => match exit_code(status) {
-                Some(code) => return Reaped::Ended(Ended { pid: pid.as_raw_pid(), code }),
-                None => continue,
-            },
+            Ok(Some((pid, status))) => {
+                let signal = status.terminating_signal();
+                match status.exit_status().or(signal.map(|signal| 128 + signal)) {
+                    Some(code) => return Reaped::Ended(Ended { pid: pid.as_raw_pid(), code, signal }),
+                    None => continue,
+                }
+            }
             Ok(None) => return Reaped::Running,
             Err(rustix::io::Errno::INTR) => {}
             Err(_) => return Reaped::NoProcess,
         }
     }
-}
-
-fn exit_code(status: WaitStatus) -> Option<i32> {
-    status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal))
 }
 
 /// Signals a process group. Its leader must not be reaped yet, as the number could be reused. Returns whether the group

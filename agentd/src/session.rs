@@ -20,7 +20,7 @@ use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::failure::errno_name;
 use crate::link::Link;
-use crate::processes::{foreground_group, signal_group};
+use crate::processes::{Ended, foreground_group, signal_group};
 use crate::spawn::Spawned;
 use crate::watch::Watch;
 
@@ -89,7 +89,9 @@ pub struct Session {
     link_takes: bool,
     /// Unacknowledged output; `None` if the client sends no acknowledgements.
     unacknowledged: Option<Unacknowledged>,
-    exit_code: Option<i32>,
+    exited: Option<ExecExited>,
+    /// Whether the client asks for the signal that ended the command.
+    reports_signal: bool,
     quiet_at: Option<Instant>,
 }
 
@@ -118,7 +120,8 @@ impl Session {
             outputs,
             link_takes: false,
             unacknowledged: request.output_acks.then(Unacknowledged::default),
-            exit_code: None,
+            exited: None,
+            reports_signal: request.report_signal,
             quiet_at: None,
         }
     }
@@ -289,8 +292,9 @@ impl Session {
     }
 
     /// Handles the command's end. Returns the outputs that other processes may still write to.
-    pub fn ended(&mut self, exit_code: i32) -> Vec<Watch> {
-        self.exit_code = Some(exit_code);
+    pub fn ended(&mut self, ended: &Ended) -> Vec<Watch> {
+        let signal = ended.signal.filter(|_| self.reports_signal);
+        self.exited = Some(ExecExited { code: ended.code, signal });
         self.close_input();
         if self.terminal {
             self.quiet_at = Some(Instant::now() + TERMINAL_QUIET);
@@ -313,17 +317,17 @@ impl Session {
 
     /// Sends `exited` once the command has ended and all its output is sent; returns whether it did.
     pub fn finish(&self, now: Instant, link: &mut Link) -> bool {
-        let Some(code) = self.exit_code else { return false };
+        let Some(exited) = &self.exited else { return false };
         let silent = self.quiet_at.is_some_and(|at| at <= now);
         if !self.outputs.is_empty() && !silent {
             return false;
         }
-        link.send(self.id, ExecExited { code });
+        link.send(self.id, exited.clone());
         true
     }
 
     pub fn runs(&self) -> bool {
-        self.exit_code.is_none()
+        self.exited.is_none()
     }
 
     pub fn resize(&self, rows: u16, cols: u16) {

@@ -158,7 +158,7 @@ impl Sessions {
             .sessions
             .iter_mut()
             .find(|(_, session)| session.pid == ended.pid && session.runs())
-            .map(|(serial, session)| (*serial, session.ended(ended.code)));
+            .map(|(serial, session)| (*serial, session.ended(ended)));
         if let Some((serial, leftovers)) = found {
             self.keep(leftovers);
             self.finish(serial, link);

@@ -18,6 +18,7 @@ pub mod model;
 pub mod name;
 pub mod plan;
 pub mod report;
+pub mod signal;
 pub mod snapshot;
 pub mod spec;
 pub mod terminal;

@@ -83,7 +83,7 @@ impl Fixture {
     fn ends(&mut self) {
         // End of file of stderr.
         self.on_readable(STDERR);
-        self.sessions.reaped(&Ended { pid: PID, code: 3 }, &mut self.link);
+        self.sessions.reaped(&Ended { pid: PID, code: 3, signal: None }, &mut self.link);
     }
 
     fn acknowledge(&mut self, bytes: u64) {
@@ -257,6 +257,6 @@ fn nothing_is_sent_for_a_disconnected_client() {
     assert!(fixture.sessions.contains(ID));
     fixture.sessions.disconnect(ID..ID + 1);
     fixture.on_readable(STDOUT);
-    fixture.sessions.reaped(&Ended { pid: PID, code: 0 }, &mut fixture.link);
+    fixture.sessions.reaped(&Ended { pid: PID, code: 0, signal: None }, &mut fixture.link);
     assert!(fixture.sent().is_empty());
 }

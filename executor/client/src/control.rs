@@ -7,6 +7,7 @@
 
 mod descriptor;
 
+use crate::jobs::{JobReport, JobState};
 use descriptor::DescriptorReader;
 use executor_host::state::State;
 use executor_log::Entry;
@@ -54,6 +55,23 @@ pub enum Request {
     Exec {
         /// The command.
         command: Box<ExecRequest>,
+        /// Whether its standard input stays open for attached clients.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        stdin: bool,
+    },
+    /// List the jobs of the guest.
+    Jobs,
+    /// Wait for the end of a job.
+    WaitJob {
+        /// Its number.
+        job: u64,
+    },
+    /// Send a signal to the processes of a job.
+    SignalJob {
+        /// Its number.
+        job: u64,
+        /// The number of the signal in Linux, 1 to 64.
+        signal: i32,
     },
     /// Follow another spec; it may differ only in properties that change live.
     Update {
@@ -81,6 +99,19 @@ pub enum Event {
     Started {
         /// Its pid in the guest.
         pid: u32,
+        /// Its number; `None` from a supervisor of an earlier version.
+        #[serde(default)]
+        job: Option<u64>,
+    },
+    /// The jobs of the guest.
+    Jobs {
+        /// The jobs, by number.
+        jobs: Vec<JobReport>,
+    },
+    /// A job has ended.
+    JobEnded {
+        /// Its last state.
+        state: JobState,
     },
     /// A detached command cannot run.
     NotStarted {
@@ -283,20 +314,6 @@ impl ControlClient {
     /// As [`ControlClient::ask`].
     pub async fn resume(&mut self) -> io::Result<()> {
         self.ask(&Request::Pause { paused: false }).await
-    }
-
-    /// Starts a detached command: returns its pid, or an exit code and the reason for which it does not run.
-    ///
-    /// # Errors
-    ///
-    /// As [`ControlClient::ask`].
-    pub async fn ask_for_pid(&mut self, request: &Request) -> io::Result<Result<u32, (i32, String)>> {
-        self.answer(request, |event| match event {
-            Event::Started { pid } => Some(Ok(pid)),
-            Event::NotStarted { code, message } => Some(Err((code, message))),
-            _ => None,
-        })
-        .await
     }
 }
 

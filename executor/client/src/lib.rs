@@ -12,5 +12,6 @@ pub mod deadline;
 pub mod event;
 pub mod frame_reader;
 pub mod guest_text;
+pub mod jobs;
 pub mod sync;
 pub mod watch;

@@ -15,6 +15,9 @@ use std::path::Path;
 /// The version of [`State`] and of a supervisor's launch spec.
 pub const STATE_VERSION: u32 = 1;
 
+/// The feature in [`State`] of a supervisor that supports jobs: listing them, and attaching to them.
+pub const FEATURE_JOBS: &str = "jobs";
+
 /// The state of a sandbox.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
@@ -66,6 +69,9 @@ pub struct State {
     /// What is in force round the virtual machine monitor; `None` until the guest is up.
     #[serde(default)]
     pub jail: Option<Confinement>,
+    /// What the supervisor supports besides the requests of its first version: `jobs`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<String>,
 }
 
 impl State {
@@ -91,6 +97,7 @@ impl State {
             capture: Capture::default(),
             host_disk_full: None,
             jail: None,
+            features: Vec::new(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The execution parameters in an image's config (OCI image specification, "Image Configuration"), for hostile input.
 
 use crate::oci::{IMAGE_CONFIG, OciError, parse_json};
+use schemas::signal::parse_signal;
 use schemas::spec::HealthCheck;
 use schemas::spec::defaults::HEALTH_RETRIES;
 use serde::de::IgnoredAny;
@@ -111,7 +112,7 @@ impl ImageConfig {
 
     /// The number of the stop signal; `None` if it is unset or not a signal of Linux.
     pub fn stop_signal_number(&self) -> Option<i32> {
-        signal_number(self.stop_signal.as_deref()?)
+        parse_signal(self.stop_signal.as_deref()?)
     }
 
     /// All texts that are passed to a command of the guest.
@@ -165,34 +166,6 @@ fn absolute(path: &str) -> String {
     if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
 }
 
-/// Linux signals from number 1 on, without those whose number depends on the processor.
-const SIGNALS: [&str; 31] = [
-    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
-    "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
-    "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
-];
-/// The first real-time signal that glibc and musl leave to programs; [`RTMAX`] is the last.
-const RTMIN: i32 = 34;
-const RTMAX: i32 = 64;
-
-fn signal_number(text: &str) -> Option<i32> {
-    if let Ok(number) = text.parse::<i32>() {
-        return (1..=RTMAX).contains(&number).then_some(number);
-    }
-    let upper = text.to_ascii_uppercase();
-    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let named = (1..).zip(SIGNALS).find(|(_, known)| *known == name);
-    named.map(|(number, _)| number).or_else(|| {
-        let (base, rest) = match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
-            (Some(rest), _) => (RTMIN, rest),
-            (_, Some(rest)) => (RTMAX, rest),
-            (None, None) => return None,
-        };
-        let offset: i32 = if rest.is_empty() { 0 } else { rest.parse().ok()? };
-        base.checked_add(offset).filter(|number| (RTMIN..=RTMAX).contains(number))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,17 +217,6 @@ mod tests {
         ] {
             let bytes = json!({ "config": config }).to_string();
             assert!(matches!(ImageConfig::parse(bytes.as_bytes()), Err(OciError::Nul { .. })), "{config}");
-        }
-    }
-
-    #[test]
-    fn signals_have_names_and_numbers() {
-        let known = [("SIGTERM", 15), ("usr1", 10), ("9", 9), ("SIGRTMIN+3", 37), ("RTMAX-1", 63)];
-        for (text, number) in known {
-            assert_eq!(signal_number(text), Some(number), "{text}");
-        }
-        for text in ["", "SIG", "0", "65", "-1", "SIGNO", "RTMIN-1", "RTMAX+1"] {
-            assert_eq!(signal_number(text), None, "{text}");
         }
     }
 }

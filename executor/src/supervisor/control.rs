@@ -2,15 +2,21 @@
 
 use crate::secrets;
 use crate::supervisor::agent_link::detached;
+use crate::supervisor::agent_link::jobs::Job;
+use crate::supervisor::agent_link::link::{Link, LinkClosed};
 use crate::supervisor::agent_link::relay::{ReadyGuest, accept};
 use crate::supervisor::logs::broadcast::Subscriber;
 use crate::supervisor::machine::with_causes;
 use crate::supervisor::state_store::StateStore;
 use executor_client::control::{Event, LineReader, Request, write_line};
+use executor_client::deadline::{SIGNAL_TIMEOUT, within};
 use executor_host::state::{Phase, State};
 use executor_log::Entry;
+use protocol::latest::{ExecSignal, Message, Ping};
+use std::future::ready;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::net::unix::OwnedWriteHalf;
@@ -49,13 +55,13 @@ async fn serve_session(
     let mut states = store.states();
     let (mut watching, mut stopping) = (false, false);
     let mut subscriber: Option<Subscriber> = None;
-    // The command that the guest is starting, and the next request.
-    let mut starting: Option<tokio::task::JoinHandle<Event>> = None;
+    // The request that is being answered, and the next one.
+    let mut pending: Option<Pending> = None;
     let mut waiting: Option<Request> = None;
     loop {
         let request = tokio::select! {
-            answer = answered(&mut starting), if starting.is_some() => {
-                starting = None;
+            answer = answered(&mut pending), if pending.is_some() => {
+                pending = None;
                 write_line(writer, &answer).await?;
                 match waiting.take() {
                     Some(request) => Some(request),
@@ -63,7 +69,7 @@ async fn serve_session(
                 }
             }
             request = reader.next::<Request>(), if waiting.is_none() => match request? {
-                Some(request) if starting.is_some() => {
+                Some(request) if pending.is_some() => {
                     waiting = Some(request);
                     continue;
                 }
@@ -116,25 +122,22 @@ async fn serve_session(
                 let answer = pause(store, paused).await;
                 write_line(writer, &answer).await?;
             }
-            Some(Request::Exec { command }) => {
+            Some(
+                request @ (Request::Exec { .. }
+                | Request::Jobs
+                | Request::WaitJob { .. }
+                | Request::SignalJob { .. }),
+            ) => {
                 let guest = guests.borrow().clone();
                 match guest {
-                    // A task of its own, which survives a disconnect of the client, so that its id stays in use.
-                    Some(guest) => {
-                        let start = async move { detached::start(&guest.link, *command).await };
-                        starting = Some(tokio::task::spawn_local(start));
-                    }
-                    None => {
-                        let message = "the sandbox is not up".to_owned();
-                        write_line(writer, &Event::Refused { message }).await?;
-                    }
+                    Some(guest) => pending = Some(begin(request, guest.link)),
+                    None => write_line(writer, &refused("the sandbox is not up")).await?,
                 }
             }
             Some(request @ (Request::CompareValues | Request::ReplaceValues)) => {
                 let replaces = matches!(request, Request::ReplaceValues);
                 let answer = values(store, descriptor, replaces);
-                let refused = |message| Event::Refused { message };
-                write_line(writer, &answer.unwrap_or_else(refused)).await?;
+                write_line(writer, &answer.unwrap_or_else(|message| refused(&message))).await?;
             }
             Some(Request::Update { spec }) => {
                 let answer = match store.update(*spec) {
@@ -179,11 +182,77 @@ fn values(store: &StateStore, file: Option<OwnedFd>, replaces: bool) -> Result<E
     Ok(Event::ValuesDiffer { names })
 }
 
-/// Waits for the result of a command's start. Cancel safe.
-async fn answered(starting: &mut Option<tokio::task::JoinHandle<Event>>) -> Event {
-    let lost = || Event::Refused { message: "the sandbox is going down".to_owned() };
-    match starting {
-        Some(starting) => starting.await.unwrap_or_else(|_| lost()),
+/// An answer that takes time.
+enum Pending {
+    /// A task of its own, which survives a disconnect of the client.
+    Task(tokio::task::JoinHandle<Event>),
+    /// It ends with the client.
+    OfClient(Pin<Box<dyn Future<Output = Event>>>),
+}
+
+/// Begins to answer a request to the guest.
+fn begin(request: Request, link: Rc<Link>) -> Pending {
+    match request {
+        // The id of a command that is being started stays in use without its client.
+        Request::Exec { command, stdin } => {
+            let start = async move { detached::start(&link, *command, stdin).await };
+            Pending::Task(tokio::task::spawn_local(start))
+        }
+        Request::WaitJob { job } => {
+            let found = link.jobs().get(job);
+            // The link would otherwise outlive its machine.
+            drop(link);
+            Pending::OfClient(Box::pin(wait_for(job, found)))
+        }
+        Request::SignalJob { job, signal } => {
+            Pending::OfClient(Box::pin(async move { signal_job(&link, job, signal).await }))
+        }
+        _ => Pending::OfClient(Box::pin(ready(Event::Jobs { jobs: link.jobs().reports() }))),
+    }
+}
+
+fn refused(message: &str) -> Event {
+    Event::Refused { message: message.to_owned() }
+}
+
+async fn wait_for(number: u64, job: Option<Rc<Job>>) -> Event {
+    let Some(job) = job else { return refused(&format!("there is no job {number}")) };
+    job.ended().await;
+    match job.report() {
+        Some(report) => Event::JobEnded { state: report.state },
+        None => refused(&format!("the sandbox ended before job {number}")),
+    }
+}
+
+/// Signals a job, and waits until the guest has handled that.
+async fn signal_job(link: &Rc<Link>, number: u64, signal: i32) -> Event {
+    let job = match link.jobs().get(number) {
+        Some(job) if job.runs() => job,
+        Some(_) => return refused(&format!("job {number} has ended")),
+        None => return refused(&format!("there is no job {number}")),
+    };
+    if !(1..=64).contains(&signal) {
+        return refused(&format!("there is no signal {signal}"));
+    }
+    let handled = within(SIGNAL_TIMEOUT, async {
+        let frame = Message::from(ExecSignal { signal }).encode(job.session()).ok();
+        link.send_all(frame).await?;
+        // The guest answers in order.
+        let (_, mut answers) = link.own_session(Ping {}.into()).await?;
+        answers.recv().await.ok_or(LinkClosed)
+    });
+    match handled.await {
+        Ok(Ok(_)) => Event::Done,
+        Ok(Err(LinkClosed)) => refused("the guest has ended"),
+        Err(_) => Event::Unresponsive,
+    }
+}
+
+/// Waits for an answer. Cancel safe.
+async fn answered(pending: &mut Option<Pending>) -> Event {
+    match pending {
+        Some(Pending::Task(task)) => task.await.unwrap_or_else(|_| refused("the sandbox is going down")),
+        Some(Pending::OfClient(answer)) => answer.await,
         None => std::future::pending().await,
     }
 }

@@ -194,7 +194,7 @@ fn main_process(id: u32, main: &Main) -> Vec<Frame> {
     match *main {
         Main::Runs => vec![started],
         Main::Exits(code) => {
-            let exited = Message::from(ExecExited { code });
+            let exited = Message::from(ExecExited::with_code(code));
             vec![started, exited.encode_with(id, Flags::TERMINAL).unwrap()]
         }
         Main::NotFound => {

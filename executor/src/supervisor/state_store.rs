@@ -11,7 +11,7 @@ use crate::supervisor::values::HeldValues;
 use executor_client::event::SandboxEvent;
 use executor_host::home::SandboxFolder;
 use executor_host::process::ProcessIdentity;
-use executor_host::state::{DiskFull, Probe, State, prepare_state, write_state};
+use executor_host::state::{DiskFull, FEATURE_JOBS, Probe, State, prepare_state, write_state};
 use executor_image::ImageConfig;
 use schemas::report::ChangeKind;
 use schemas::snapshot::{Exit, Health};
@@ -68,6 +68,7 @@ impl StateStore {
         let state = State {
             started_unix_ms: u64::try_from(started.as_millis()).unwrap_or(u64::MAX),
             capture: launch.spec.definition.logs.capture,
+            features: vec![FEATURE_JOBS.to_owned()],
             ..State::booting(Some(launch.id.clone()), supervisor)
         };
         let store = Self {

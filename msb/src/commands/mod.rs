@@ -15,7 +15,8 @@ use clap::Subcommand;
 use internal::{share, supervise, vmm};
 use project::{config, down, graph, init, lock, plan, trust, up, validate};
 use sandbox::{
-    cp, create, events, exec, inspect, logs, metrics, net, pause, ps, rm, run, start, stop, top, wait,
+    attach, cp, create, events, exec, inspect, jobs, logs, metrics, net, pause, ps, rm, run, start, stop,
+    top, wait,
 };
 use std::process::ExitCode;
 
@@ -60,11 +61,11 @@ pub enum Command {
     Pause(pause::Args),
     /// Resume paused sandboxes and correct their clocks.
     Resume(pause::Args),
-    /// Stop sandboxes immediately, without a shutdown.
-    Kill(start::Args),
+    /// Stop sandboxes immediately, without a shutdown, or send a signal to a job.
+    Kill(stop::KillArgs),
     /// Remove sandboxes and their disks.
     Rm(rm::Args),
-    /// Wait until a sandbox has ended, and exit with the code of its main process.
+    /// Wait until a sandbox or a job has ended, and exit with the code of its main process or of the job.
     Wait(wait::Args),
     /// Show all details of sandboxes.
     Inspect(inspect::Args),
@@ -72,6 +73,10 @@ pub enum Command {
     Cp(cp::Args),
     /// Run a command in a sandbox.
     Exec(exec::Args),
+    /// List the jobs of a sandbox: its start command and detached commands.
+    Jobs(jobs::Args),
+    /// Attach to a job of a sandbox.
+    Attach(attach::Args),
     /// Show the output of sandboxes.
     Logs(logs::Args),
     /// Show the events of sandboxes: starts, exits and refused connections.
@@ -130,6 +135,8 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Inspect(arguments) => inspect::run(&global, &arguments),
         Command::Cp(arguments) => cp::run(&global, &arguments),
         Command::Exec(arguments) => exec::run(&global, &arguments),
+        Command::Jobs(arguments) => jobs::run(&global, &arguments),
+        Command::Attach(arguments) => attach::run(&global, &arguments),
         Command::Logs(arguments) => logs::run(&global, &arguments),
         Command::Events(arguments) => events::run(&global, &arguments),
         Command::Metrics(arguments) => metrics::run(&global, &arguments),

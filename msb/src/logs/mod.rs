@@ -76,6 +76,8 @@ pub struct LogOptions {
     pub until: Option<SystemTime>,
     /// The pattern of lines.
     pub grep: Option<Regex>,
+    /// The number of the session; `None` for all.
+    pub job: Option<u64>,
     /// The style.
     pub style: LineStyle,
     /// Whether new output is shown that no log captures.
@@ -92,7 +94,16 @@ impl LogOptions {
             color: output.color_stdout,
         };
         let sources = Source::DEFAULT.to_vec();
-        Self { sources, tail: None, since: Some(since), until: None, grep: None, style, live: true }
+        Self {
+            sources,
+            tail: None,
+            since: Some(since),
+            until: None,
+            grep: None,
+            job: None,
+            style,
+            live: true,
+        }
     }
 
     fn wants(&self, line: &LogLine) -> bool {
@@ -104,7 +115,8 @@ impl LogOptions {
     }
 
     fn finds(&self, line: &LogLine) -> bool {
-        line.note || self.grep.as_ref().is_none_or(|grep| grep.is_match(&print::text_of(line)))
+        let is_found = || self.grep.as_ref().is_none_or(|grep| grep.is_match(&print::text_of(line)));
+        line.note || (self.job.is_none_or(|job| line.session == Some(job)) && is_found())
     }
 }
 
@@ -155,7 +167,7 @@ pub fn show(streams: &[Stream], options: &LogOptions) -> Result<ExitCode, CliErr
     let mut logs = Vec::new();
     for stream in streams {
         writer.index_of(&stream.name);
-        let LogOptions { sources, tail, since, until, grep: _, style: _, live: _ } = options.clone();
+        let LogOptions { sources, tail, since, until, .. } = options.clone();
         let read_options = ReadOptions { sources, start: stream.start.clone(), since, until, tail };
         let read = read_logs(&stream.logs, &read_options, &finds)
             .map_err(|error| cannot_read(&stream.name, &error))?;

@@ -1,27 +1,27 @@
-//! Sessions: commands in a sandbox with this process's streams, for `exec` and `run`.
+//! Sessions: commands in a sandbox with this process's streams, for `exec`, `run` and `attach`.
 
+pub mod detach_keys;
 pub mod terminal;
 pub mod unresponsive;
 
+mod input;
 mod output;
 mod signals;
 
 use crate::apply::interrupts;
 use crate::error::CliError;
 use crate::output::print_error;
-use executor_client::agent::{AgentClient, AgentError, AgentReceiver, AgentSender};
+use detach_keys::{DetachFilter, DetachKeys};
+use executor_client::agent::{AgentClient, AgentError, AgentReceiver};
 use executor_client::deadline::{START_TIMEOUT, until, within};
+use executor_client::jobs::JobReport;
 use executor_host::home::RunFolder;
+use input::{Input, Session};
 use output::{OutputWriter, Stream};
-use protocol::latest::{
-    ExecOutputAck, ExecRequest, ExecResize, ExecSignal, ExecStdin, Message, OUTPUT_WINDOW_BYTES, Ping,
-    STDIN_WINDOW_BYTES,
-};
-use signals::Unanswered;
+use protocol::latest::{ExecRequest, JobAttach, Message};
+use signals::{SignalPolicy, Unanswered};
 use std::io::IsTerminal;
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -62,8 +62,6 @@ impl Command {
 
 /// Exit code after a timeout, as of the program `timeout`.
 const TIMED_OUT: i32 = 124;
-/// Maximum size of a message of stdin, in bytes.
-const STDIN_CHUNK_BYTES: usize = 32 * 1024;
 /// Maximum number of queued signals.
 const QUEUED_SIGNALS_MAX: usize = 4;
 
@@ -87,16 +85,89 @@ impl From<CliError> for Failure {
     }
 }
 
+/// A job to attach to.
+#[derive(Debug)]
+pub struct Attach {
+    /// The job.
+    pub job: JobReport,
+    /// The keys that detach this process.
+    pub keys: DetachKeys,
+    /// Whether the input of this process is not read.
+    pub no_stdin: bool,
+    /// Whether signals to this process are forwarded to the job.
+    pub forward_signals: bool,
+}
+
+/// The end of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The command has ended with this exit code.
+    Exited(i32),
+    /// This process was detached from a job that continues.
+    Detached,
+}
+
+/// The parameters of a session.
+struct Plan {
+    request: Message,
+    tty: bool,
+    input: Input,
+    timeout: Option<Duration>,
+    signals: SignalPolicy,
+}
+
 /// Runs a command in a sandbox with this process's streams. Returns its exit code.
 ///
 /// # Errors
 ///
 /// If the guest does not answer, or the sandbox ends before the command.
 pub fn run(folder: &RunFolder, name: &str, command: &Command) -> Result<i32, CliError> {
+    let request = ExecRequest { stdin_acks: true, output_acks: true, ..command.request() };
+    let plan = Plan {
+        request: request.into(),
+        tty: command.tty,
+        input: if command.no_stdin { Input::Empty } else { Input::Forwarded { with_end: true, keys: None } },
+        timeout: command.timeout,
+        signals: SignalPolicy::Command,
+    };
+    match run_to_end(folder, name, plan)? {
+        Ended::Exited(code) => Ok(code),
+        // A session without keys is not detached.
+        Ended::Detached => Ok(0),
+    }
+}
+
+/// Attaches this process's streams to a job until the job has ended or the keys are typed.
+///
+/// # Errors
+///
+/// If the guest does not answer, or the sandbox ends before the job.
+pub fn attach(folder: &RunFolder, name: &str, attach: &Attach) -> Result<Ended, CliError> {
+    let Attach { job, keys, no_stdin, forward_signals } = attach;
+    // Without a terminal here, the job's terminal keeps its size.
+    let (rows, cols) = if std::io::stdout().is_terminal() { terminal::size() } else { (0, 0) };
+    let keys = DetachFilter::new(keys.clone());
+    let plan = Plan {
+        request: JobAttach { job: job.id, rows, cols }.into(),
+        tty: job.tty,
+        input: match (no_stdin, job.stdin) {
+            (true, _) => Input::Unread,
+            // The end of this terminal's input is not that of the job's terminal, which other clients use too.
+            (false, true) => Input::Forwarded { with_end: !job.tty, keys: Some(keys) },
+            (false, false) if std::io::stdin().is_terminal() => Input::Keys(keys),
+            (false, false) => Input::Unread,
+        },
+        timeout: None,
+        signals: SignalPolicy::Job { forwarded: *forward_signals },
+    };
+    run_to_end(folder, name, plan)
+}
+
+fn run_to_end(folder: &RunFolder, name: &str, plan: Plan) -> Result<Ended, CliError> {
     let event_loop = crate::commands::event_loop()?;
     let ended = event_loop.block_on(async {
         let client = AgentClient::connect(&folder.agent_socket()).await?;
-        run_session(client, command).await
+        run_session(client, plan).await
     });
     terminal::restore();
     let ended = ended.map_err(|failure| match failure {
@@ -108,29 +179,34 @@ pub fn run(folder: &RunFolder, name: &str, command: &Command) -> Result<i32, Cli
     ended
 }
 
-async fn run_session(client: AgentClient, command: &Command) -> Result<i32, Failure> {
+async fn run_session(client: AgentClient, plan: Plan) -> Result<Ended, Failure> {
+    let Plan { request, tty, input, timeout, signals: policy } = plan;
     let (mut sender, receiver) = client.into_split();
     let id = sender.next_id()?;
-    let request = ExecRequest { stdin_acks: true, output_acks: true, ..command.request() };
-    within(START_TIMEOUT, sender.send(id, &request.into())).await.map_err(|_| Failure::Unresponsive)??;
-    if command.tty && std::io::stdin().is_terminal() {
-        terminal::make_raw()?;
+    within(START_TIMEOUT, sender.send(id, &request)).await.map_err(|_| Failure::Unresponsive)??;
+    if std::io::stdin().is_terminal() {
+        match &input {
+            _ if tty => terminal::make_raw()?,
+            Input::Keys(_) => terminal::make_keyed(false)?,
+            Input::Forwarded { keys: Some(_), .. } => terminal::make_keyed(true)?,
+            Input::Forwarded { keys: None, .. } | Input::Empty | Input::Unread => {}
+        }
     }
     let (acknowledged, acks) = watch::channel(0u64);
     let (output, written) = OutputWriter::start();
     let (signals_out, signals) = mpsc::channel(QUEUED_SIGNALS_MAX);
     let (unanswered_in, unanswered) = watch::channel(Unanswered::None);
     let _signals = interrupts::hold();
-    signals::forward(command.tty, signals_out, unanswered_in.clone());
-    let session = Session { id, tty: command.tty, open: !command.no_stdin, acks, written, signals };
-    let sending = tokio::spawn(send_input(sender, session));
+    signals::forward(tty, policy, signals_out, unanswered_in.clone());
+    let mut sending = tokio::spawn(input::send(sender, Session { id, tty, input, acks, written, signals }));
     let receiving = receive(receiver, &output, &acknowledged, &unanswered_in);
-    let deadline = tokio::time::sleep(command.timeout.unwrap_or(Duration::MAX));
+    let deadline = tokio::time::sleep(timeout.unwrap_or(Duration::MAX));
     // A blocked reader of the output delays neither limit. The guest ends the command when its client leaves.
     let ended = tokio::select! {
-        ended = receiving => ended,
-        () = deadline, if command.timeout.is_some() => return Ok(TIMED_OUT),
-        signal = signals::overdue(unanswered) => return Ok(128 + signal),
+        ended = receiving => ended.map(Ended::Exited),
+        () = deadline, if timeout.is_some() => return Ok(Ended::Exited(TIMED_OUT)),
+        signal = signals::overdue(unanswered) => return Ok(Ended::Exited(128 + signal)),
+        () = input::detached(&mut sending) => return Ok(Ended::Detached),
     };
     // From here on a signal ends msb, because the command has ended.
     sending.abort();
@@ -154,7 +230,11 @@ async fn receive(
             () = until(start_deadline) => return Err(Failure::Unresponsive),
         };
         match next {
-            Some((_, Message::ExecStarted(_))) => start_deadline = None,
+            Some((_, Message::ExecStarted(_) | Message::JobAttached(_))) => start_deadline = None,
+            Some((_, Message::JobOutputSkipped(skipped))) => {
+                let note = format!("[msb: {} bytes were not read in time]\r\n", skipped.bytes);
+                output.write(Stream::Stderr, note.into_bytes()).await;
+            }
             Some((_, Message::ExecStdout(piece))) => output.write(Stream::Stdout, piece.data).await,
             Some((_, Message::ExecStderr(piece))) => output.write(Stream::Stderr, piece.data).await,
             Some((_, Message::ExecStdinAck(ack))) => {
@@ -172,72 +252,6 @@ async fn receive(
             Some((_, Message::Error(report))) => return Err(CliError::new(report.message).into()),
             Some(_) => {}
             None => return Err(CliError::new("the sandbox ended before the command did").into()),
-        }
-    }
-}
-
-/// The state of the sending half of a session.
-struct Session {
-    id: u32,
-    tty: bool,
-    /// Whether stdin is open.
-    open: bool,
-    /// Input that the command has read, in bytes.
-    acks: watch::Receiver<u64>,
-    /// Output that has been written here, in bytes.
-    written: watch::Receiver<u64>,
-    /// Signals for the command.
-    signals: mpsc::Receiver<i32>,
-}
-
-/// Sends stdin, signals, the terminal's size and acknowledgements while the command runs.
-async fn send_input(mut sender: AgentSender, session: Session) {
-    let Session { id, tty, mut open, mut acks, mut written, mut signals } = session;
-    let Ok(mut resizes) = signal(SignalKind::window_change()) else { return };
-    if !open && sender.send(id, &ExecStdin { data: Vec::new() }.into()).await.is_err() {
-        return;
-    }
-    let mut stdin = tokio::io::stdin();
-    let mut buffer = vec![0; STDIN_CHUNK_BYTES];
-    let (mut sent, mut acknowledged) = (0u64, 0u64);
-    loop {
-        let window_open = sent.saturating_sub(*acks.borrow()) < STDIN_WINDOW_BYTES as u64;
-        let message: Message = tokio::select! {
-            read = stdin.read(&mut buffer), if open && window_open => {
-                let count = read.unwrap_or(0);
-                open = count > 0;
-                sent += count as u64;
-                ExecStdin { data: buffer[..count].to_vec() }.into()
-            }
-            changed = acks.changed(), if !window_open => {
-                if changed.is_err() { return; }
-                continue;
-            }
-            Ok(()) = written.changed() => {
-                let bytes = *written.borrow_and_update();
-                if bytes - acknowledged < OUTPUT_WINDOW_BYTES / 4 {
-                    continue;
-                }
-                acknowledged = bytes;
-                ExecOutputAck { bytes }.into()
-            }
-            Some(signal) = signals.recv() => {
-                // The guest handles messages in order, so an answer to the ping acknowledges the signal.
-                let Ok(ping) = sender.next_id() else { return };
-                if sender.send(id, &ExecSignal { signal }.into()).await.is_err()
-                    || sender.send(ping, &Ping {}.into()).await.is_err()
-                {
-                    return;
-                }
-                continue;
-            }
-            _ = resizes.recv(), if tty => {
-                let (rows, cols) = terminal::size();
-                ExecResize { rows, cols }.into()
-            }
-        };
-        if sender.send(id, &message).await.is_err() {
-            return;
         }
     }
 }

@@ -25,16 +25,36 @@ enum Reaction {
     Exit,
 }
 
+/// The effect of signals to this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignalPolicy {
+    /// They are for the command, which ends with this process.
+    Command,
+    /// SIGTERM, SIGHUP and a third Ctrl-C end this process only.
+    Job {
+        /// Whether the others are for the job; otherwise they end this process, too.
+        forwarded: bool,
+    },
+}
+
 /// Number of received signals of each kind.
-#[derive(Debug, Default)]
-struct SignalCounts(HashMap<SignalKind, usize>);
+#[derive(Debug)]
+struct SignalCounts {
+    policy: SignalPolicy,
+    counts: HashMap<SignalKind, usize>,
+}
 
 impl SignalCounts {
     /// Forwards signals unchanged, but a second Ctrl-C as SIGKILL. A third Ctrl-C, a second SIGTERM and the end of the
     /// terminal end msb.
     fn reaction(&mut self, kind: SignalKind, terminal_is_gone: bool) -> Reaction {
-        let count = self.0.entry(kind).or_default();
+        let count = self.counts.entry(kind).or_default();
         *count += 1;
+        if let SignalPolicy::Job { forwarded } = self.policy {
+            let for_msb = [SignalKind::terminate(), SignalKind::hangup()].contains(&kind);
+            let is_exit = !forwarded || for_msb || (kind == SignalKind::interrupt() && *count > 2);
+            return if is_exit { Reaction::Exit } else { Reaction::Forward(kind.as_raw_value()) };
+        }
         match *count {
             2 if kind == SignalKind::interrupt() => Reaction::Forward(SIGKILL),
             3.. if kind == SignalKind::interrupt() => Reaction::Exit,
@@ -46,7 +66,12 @@ impl SignalCounts {
 }
 
 /// Forwards signals to `out`, and records the one that the guest has not acknowledged.
-pub fn forward(tty: bool, out: mpsc::Sender<i32>, unanswered: watch::Sender<Unanswered>) {
+pub fn forward(
+    tty: bool,
+    policy: SignalPolicy,
+    out: mpsc::Sender<i32>,
+    unanswered: watch::Sender<Unanswered>,
+) {
     let (received_in, mut received) = mpsc::channel(QUEUED_MAX);
     let mut kinds = vec![
         SignalKind::interrupt(),
@@ -68,7 +93,7 @@ pub fn forward(tty: bool, out: mpsc::Sender<i32>, unanswered: watch::Sender<Unan
     }
     let had_terminal = terminal::is_controlled();
     tokio::spawn(async move {
-        let mut counts = SignalCounts::default();
+        let mut counts = SignalCounts { policy, counts: HashMap::new() };
         while let Some(kind) = received.recv().await {
             // The hang-up of a terminal is for msb; the command's own terminal closes with the session.
             let terminal_is_gone = tty || (had_terminal && !terminal::is_controlled());
@@ -121,9 +146,29 @@ fn ignores(status: &str, signal: i32) -> bool {
 mod tests {
     use super::*;
 
+    fn counts(policy: SignalPolicy) -> SignalCounts {
+        SignalCounts { policy, counts: HashMap::new() }
+    }
+
+    #[test]
+    fn the_end_of_a_client_does_not_end_a_job() {
+        let mut forwarding = counts(SignalPolicy::Job { forwarded: true });
+        let mut react = |kind| forwarding.reaction(kind, false);
+        assert_eq!(
+            [SignalKind::interrupt(); 3].map(&mut react),
+            [Reaction::Forward(2), Reaction::Forward(2), Reaction::Exit]
+        );
+        assert_eq!(react(SignalKind::quit()), Reaction::Forward(3));
+        assert_eq!(react(SignalKind::terminate()), Reaction::Exit);
+        assert_eq!(react(SignalKind::hangup()), Reaction::Exit);
+        let mut ending = counts(SignalPolicy::Job { forwarded: false });
+        assert_eq!(ending.reaction(SignalKind::interrupt(), false), Reaction::Exit);
+        assert_eq!(ending.reaction(SignalKind::user_defined1(), false), Reaction::Exit);
+    }
+
     #[test]
     fn signals_are_forwarded_until_repeated() {
-        let mut counts = SignalCounts::default();
+        let mut counts = counts(SignalPolicy::Command);
         let (int, term) = (SignalKind::interrupt(), SignalKind::terminate());
         assert_eq!(
             [int; 3].map(|kind| counts.reaction(kind, false)),

@@ -10,8 +10,8 @@ use super::v1::{
     BOOT_CHUNK_BYTES, BOOT_DOCUMENT_VERSION, BootAssembler, BootChunk, BootDocument, BootError, BootFile,
     Disk, DiskAt, Envelope, ErrorKind, ErrorReport, ExecExited, ExecFailed, ExecRequest, ExecStderr,
     ExecStdin, ExecStdout, FailureKind, FileEntry, FileKind, FileOperation, FileRequest, FileResponse,
-    FileStat, MAX_BOOT_BYTES, Message, MessageError, Mount, OutputStream, Ping, Shutdown, TmpfsMount, Trust,
-    VolumeMount, append_output, schema_text,
+    FileStat, JobAttach, MAX_BOOT_BYTES, Message, MessageError, Mount, OutputStream, Ping, Shutdown,
+    TmpfsMount, Trust, VolumeMount, append_output, schema_text,
 };
 
 fn document() -> BootDocument {
@@ -148,7 +148,7 @@ fn a_frame_has_the_documented_bytes() {
 
 #[test]
 fn an_envelope_is_the_documented_map() {
-    let frame = Message::from(ExecExited { code: 3 }).encode(9).unwrap();
+    let frame = Message::from(ExecExited::with_code(3)).encode(9).unwrap();
     assert!(frame.flags().contains(Flags::TERMINAL));
     let value: ciborium::Value = ciborium::from_reader(frame.body()).unwrap();
     let map = value.as_map().unwrap();
@@ -308,7 +308,8 @@ fn messages() -> impl Strategy<Value = Message> {
     prop_oneof![
         bytes().prop_map(|data| ExecStdin { data }.into()),
         bytes().prop_map(|data| ExecStdout { data }.into()),
-        any::<i32>().prop_map(|code| ExecExited { code }.into()),
+        any::<(i32, Option<i32>)>().prop_map(|(code, signal)| ExecExited { code, signal }.into()),
+        any::<(u64, u16, u16)>().prop_map(|(job, rows, cols)| JobAttach { job, rows, cols }.into()),
         (bytes(), any::<Option<u32>>(), any::<Option<i64>>(), any::<Option<Vec<u8>>>()).prop_map(
             |(path, mode, modified_ns, data)| {
                 FileRequest { mode, modified_ns, data, ..FileRequest::new(FileOperation::Write, path) }.into()
@@ -343,6 +344,7 @@ fn messages() -> impl Strategy<Value = Message> {
                     rlimits,
                     stdin_acks: tty,
                     output_acks: !tty,
+                    report_signal: tty,
                 }
                 .into()
             }

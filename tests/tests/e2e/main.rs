@@ -29,6 +29,7 @@ mod hooks;
 mod images;
 mod interception;
 mod jail;
+mod jobs;
 mod layers;
 mod lifecycle;
 mod limits;

@@ -201,7 +201,7 @@ async fn stubborn(mut stream: UnixStream) {
         while let Some(frame) = decoder.next_frame().unwrap() {
             let answer: Message = match Message::decode(&frame).unwrap() {
                 Message::ExecRequest(_) => ExecStdout { data: b"word".to_vec() }.into(),
-                Message::ExecSignal(ExecSignal { signal: 9 }) => ExecExited { code: 137 }.into(),
+                Message::ExecSignal(ExecSignal { signal: 9 }) => ExecExited::with_code(137).into(),
                 _ => continue,
             };
             stream.write_all(answer.encode(frame.id()).unwrap().as_bytes()).await.unwrap();

@@ -1,60 +1,49 @@
 //! Detached commands: the supervisor is their client, as long as the guest is up.
 
+use crate::supervisor::agent_link::jobs::{Job, JobKind, Life};
 use crate::supervisor::agent_link::link::Link;
 use executor_client::control::Event;
 use executor_client::deadline::{START_TIMEOUT, Unresponsive, within};
-use executor_client::guest_text::GuestText;
-use protocol::latest::{ExecRequest, ExecStdin, Message};
+use protocol::latest::ExecRequest;
 use std::rc::Rc;
 
-/// Starts a command without input, whose output goes to the log.
-pub async fn start(link: &Rc<Link>, request: ExecRequest) -> Event {
-    let refused = |message: &str| Event::Refused { message: message.to_owned() };
-    // Without acknowledgements: the log takes all output.
-    let request = ExecRequest { stdin_acks: false, output_acks: false, ..request };
-    let started = within(START_TIMEOUT, async {
-        let Ok((id, mut session)) = link.own_session(request.into(), true).await else {
-            return (refused("the sandbox runs too many commands, or has ended"), None);
-        };
-        if let Ok(frame) = Message::from(ExecStdin { data: Vec::new() }).encode(id) {
-            let _ = link.send(frame).await;
-        }
-        let event = loop {
-            match session.recv().await {
-                Some(Message::ExecStarted(started)) => break Event::Started { pid: started.pid },
-                Some(Message::ExecFailed(failed)) => {
-                    break Event::NotStarted {
-                        code: failed.kind.exit_code(),
-                        message: GuestText::message(failed.message).into(),
-                    };
-                }
-                Some(Message::Error(report)) => {
-                    break refused(&GuestText::message(report.message).to_string());
-                }
-                Some(_) => {}
-                None => break refused("the guest has ended"),
-            }
-        };
-        (event, Some(session))
-    });
-    let (event, session) = match started.await {
-        Ok(started) => started,
-        Err(Unresponsive { .. }) => (Event::Unresponsive, None),
+/// Starts a command as a job, whose output goes to the log. Its standard input stays open for attached clients, or is
+/// empty.
+pub async fn start(link: &Rc<Link>, request: ExecRequest, stdin: bool) -> Event {
+    let refused = |message: String| Event::Refused { message };
+    let Ok((job, frames)) = link.begin_job(request, JobKind::Detached { stdin }) else {
+        return refused("the sandbox runs too many commands, or has ended".to_owned());
     };
-    if let (Event::Started { .. }, Some(mut session)) = (&event, session) {
-        // Its id is in use until it ends. A reference to the link would keep that open.
-        let used = Rc::downgrade(link);
-        tokio::task::spawn_local(async move {
-            if let Some(link) = used.upgrade() {
-                link.add_use();
-            }
-            while session.recv().await.is_some() {}
-            if let Some(link) = used.upgrade() {
-                link.end_use();
-            }
-        });
-    }
+    let started = within(START_TIMEOUT, async {
+        // A closed link ends the wait.
+        let _ = link.send_all(frames).await;
+        job.started().await
+    });
+    let event = match started.await {
+        Ok(Life::Running | Life::Ended { .. }) => {
+            let (pid, number) = (job.pid(), job.number());
+            use_until_ended(link, job);
+            return Event::Started { pid, job: Some(number) };
+        }
+        Ok(Life::NotStarted { code, message }) => Event::NotStarted { code, message },
+        Ok(Life::Refused { message }) => refused(message),
+        Ok(Life::Starting | Life::Lost) => refused("the guest has ended".to_owned()),
+        Err(Unresponsive { .. }) => Event::Unresponsive,
+    };
+    link.forget_job(&job);
     event
+}
+
+/// Counts the sandbox as used until a job has ended. A reference to the link would keep that open.
+fn use_until_ended(link: &Rc<Link>, job: Rc<Job>) {
+    link.add_use();
+    let used = Rc::downgrade(link);
+    tokio::task::spawn_local(async move {
+        job.ended().await;
+        if let Some(link) = used.upgrade() {
+            link.end_use();
+        }
+    });
 }
 
 #[cfg(test)]
@@ -64,7 +53,7 @@ mod tests {
     use crate::supervisor::agent_link::link::LINK_EVENTS;
     use executor_client::guest_text::GUEST_TEXT_BYTES_MAX;
     use protocol::frame::FrameDecoder;
-    use protocol::latest::{ErrorKind, ErrorReport, ExecFailed, ExecStarted, FailureKind, Ping};
+    use protocol::latest::{ErrorKind, ErrorReport, ExecFailed, ExecStarted, FailureKind, Message, Ping};
     use std::cell::RefCell;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::UnixStream;
@@ -99,11 +88,11 @@ mod tests {
                 id
             };
             let command = ExecRequest::command(&["sleep".to_owned()]);
-            let (event, id) = tokio::join!(start(&link, command), starts);
-            assert!(matches!(event, Event::Started { pid: 7 }), "{event:?}");
+            let (event, id) = tokio::join!(start(&link, command, false), starts);
+            assert!(matches!(event, Event::Started { pid: 7, .. }), "{event:?}");
             // More commands than the supervisor has ids.
             for _ in 0..300 {
-                let (other, _) = link.own_session(Ping {}.into(), false).await.unwrap();
+                let (other, _) = link.own_session(Ping {}.into()).await.unwrap();
                 assert_ne!(other, id);
             }
         });
@@ -120,7 +109,7 @@ mod tests {
             let id = first_id(&mut guest).await;
             guest.write_all(message.encode(id).unwrap().as_bytes()).await.unwrap();
         };
-        tokio::join!(start(&link, ExecRequest::command(&["sleep".to_owned()])), says).0
+        tokio::join!(start(&link, ExecRequest::command(&["sleep".to_owned()]), false), says).0
     }
 
     /// A guest's message is clipped and escaped before it is sent to the control socket.

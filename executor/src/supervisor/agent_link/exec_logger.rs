@@ -78,9 +78,15 @@ impl ExecLogger {
     /// Takes the first frame of a session, before it is sent to the guest.
     pub fn session_starts(&mut self, frame: &Frame) {
         if let Ok(Message::ExecRequest(request)) = Message::decode(frame) {
-            let session = Session { number: self.writer.new_session(), tty: request.tty };
-            self.sessions.insert(frame.id(), session);
+            self.begin_session(frame.id(), request.tty);
         }
+    }
+
+    /// Begins a session with this id on the link, before its request is sent to the guest; returns its number.
+    pub fn begin_session(&mut self, id: u32, tty: bool) -> u64 {
+        let number = self.writer.new_session();
+        self.sessions.insert(id, Session { number, tty });
+        number
     }
 
     /// Takes a frame of the guest.
@@ -206,7 +212,7 @@ mod tests {
         prints(&mut exec_log, "ff here\n");
         exec_log.frame(&frame(ExecStderr { data: b"hidden".to_vec() }));
         let subscriber = exec_log.subscribe();
-        exec_log.frame(&frame(ExecExited { code: 0 }));
+        exec_log.frame(&frame(ExecExited::with_code(0)));
         let received: Vec<_> = std::iter::from_fn(|| subscriber.try_next()).collect();
         let texts: Vec<_> = received.iter().map(|entry| String::from_utf8_lossy(&entry.data)).collect();
         // The end of a session ends the incomplete lines of each source.

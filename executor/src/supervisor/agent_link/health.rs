@@ -99,7 +99,7 @@ async fn probe(link: &Link, check: &HealthCheck) -> (Option<i32>, String) {
     // A paused guest does not read the request.
     let ended = within(Duration::from_millis(check.timeout_ms), async {
         let ended = || (None, Some(GuestText::from("the guest has ended")));
-        let Ok((id, mut messages)) = link.own_session(request.into(), false).await else { return ended() };
+        let Ok((id, mut messages)) = link.own_session(request.into()).await else { return ended() };
         session = Some(id);
         while let Some(message) = messages.recv().await {
             match message {
@@ -217,7 +217,7 @@ mod tests {
     fn a_probe_tells_its_code_and_the_end_of_what_it_printed() {
         let flood = Message::from(ExecStdout { data: vec![b'x'; 1 << 20] });
         let last = Message::from(ExecStderr { data: b"no answer\n".to_vec() });
-        let exited = Message::from(ExecExited { code: 3 });
+        let exited = Message::from(ExecExited::with_code(3));
         with_guest(answers(vec![flood, last, exited]), async |link, check| {
             let (code, output) = probe(&link, &check).await;
             assert_eq!((code, output.len()), (Some(3), OUTPUT_BYTES_MAX - 1));
@@ -239,7 +239,7 @@ mod tests {
         let report = ErrorReport { kind: ErrorKind::Other, message: long(), message_type: None };
         let printed = ExecStdout { data: long().into_bytes() };
         for said in [failed.into(), report.into(), printed.into()] {
-            let said: Vec<Message> = vec![said, ExecExited { code: 1 }.into()];
+            let said: Vec<Message> = vec![said, ExecExited::with_code(1).into()];
             with_guest(answers(said), async |link, check| {
                 let (code, output) = probe(&link, &check).await;
                 let bytes = serde_json::to_vec(&Probe { code, output, failures: 1 }).unwrap().len();

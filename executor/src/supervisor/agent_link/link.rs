@@ -4,11 +4,13 @@
 //! ids after the last range to the supervisor's own sessions.
 
 use crate::supervisor::agent_link::exec_logger::ExecLogger;
+use crate::supervisor::agent_link::jobs::{Job, JobKind, Jobs};
 use executor_client::deadline::within;
 use protocol::frame::{Flags, Frame, FrameDecoder, LINK_ID};
-use protocol::latest::{ClientDisconnected, Message, Ping};
+use protocol::latest::{ClientDisconnected, ExecRequest, ExecStdin, Message, Ping};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
@@ -26,8 +28,8 @@ const OWN_IDS_START: u32 = CLIENT_SLOTS as u32 * IDS_PER_CLIENT + 1;
 const OUTGOING_FRAMES: usize = 64;
 /// The length of the queue of an own session.
 const OWN_SESSION_MESSAGES: usize = 64;
-/// The most detached commands at once.
-const OWN_SESSIONS_MAX: usize = 64;
+/// The most jobs at once.
+const JOBS_MAX: usize = 64;
 /// The most disconnecting clients at once; each one needs an own session.
 const LEAVING_AT_ONCE: usize = 16;
 /// The timeout of a guest's answer that a client's sessions have ended; after it, their ids are not reused.
@@ -58,6 +60,7 @@ pub trait ClientSink {
 /// The host's end of the link.
 pub struct Link {
     outgoing: mpsc::Sender<Frame>,
+    jobs: Jobs,
     routes: RefCell<Routes>,
     exec_log: Rc<RefCell<ExecLogger>>,
     leaving: Rc<Semaphore>,
@@ -84,8 +87,42 @@ impl Drop for InUse<'_> {
 struct Routes {
     /// The ids and the sink of each client, by slot.
     clients: HashMap<usize, (Range<u32>, Rc<dyn ClientSink>)>,
-    own: HashMap<u32, mpsc::Sender<Message>>,
+    own: HashMap<u32, Own>,
     next_own: u32,
+}
+
+/// The receiver of a session of the supervisor's own.
+#[derive(Clone)]
+enum Own {
+    /// A probe, a ping.
+    Messages(mpsc::Sender<Message>),
+    /// A job keeps its id until it ends, whether clients are attached or not.
+    Job(Rc<Job>),
+}
+
+impl Own {
+    fn is_gone(&self) -> bool {
+        matches!(self, Self::Messages(sender) if sender.is_closed())
+    }
+}
+
+impl Routes {
+    /// Takes an unused id of the supervisor's own; `None` if `most` are in use.
+    fn own_id(&mut self, most: usize) -> Option<u32> {
+        self.own.retain(|_, own| !own.is_gone());
+        let own_ids = u32::MAX - OWN_IDS_START;
+        // The loop below ends.
+        if self.own.len() >= most.min(own_ids as usize) {
+            return None;
+        }
+        let mut id = OWN_IDS_START + self.next_own % own_ids;
+        while self.own.contains_key(&id) {
+            self.next_own = self.next_own.wrapping_add(1);
+            id = OWN_IDS_START + self.next_own % own_ids;
+        }
+        self.next_own = self.next_own.wrapping_add(1);
+        Some(id)
+    }
 }
 
 impl Link {
@@ -100,6 +137,7 @@ impl Link {
         let leaving = Rc::new(Semaphore::new(LEAVING_AT_ONCE));
         let link = Rc::new(Self {
             outgoing,
+            jobs: Jobs::default(),
             routes: RefCell::default(),
             exec_log,
             leaving,
@@ -147,6 +185,7 @@ impl Link {
     /// Ends all waits for the guest, after the queued answers.
     fn close(&self, why: String) {
         self.routes.borrow_mut().own.clear();
+        self.jobs.lose_all();
         self.lost.send_replace(Some(why));
     }
 
@@ -200,39 +239,71 @@ impl Link {
         self.outgoing.send(frame).await.map_err(|_| LinkClosed)
     }
 
-    /// Opens a session of the supervisor's own, until the receiver is dropped. Sessions with `is_logged` appear in
-    /// `exec.log`; probes do not.
-    pub async fn own_session(
-        &self,
-        request: Message,
-        is_logged: bool,
-    ) -> Result<(u32, mpsc::Receiver<Message>), LinkClosed> {
+    /// Opens a session of the supervisor's own, which no log captures, until the receiver is dropped.
+    pub async fn own_session(&self, request: Message) -> Result<(u32, mpsc::Receiver<Message>), LinkClosed> {
         let (sender, receiver) = mpsc::channel(OWN_SESSION_MESSAGES);
+        if self.is_lost() {
+            return Err(LinkClosed);
+        }
         let id = {
             let mut routes = self.routes.borrow_mut();
-            routes.own.retain(|_, sender| !sender.is_closed());
-            let own_ids = u32::MAX - OWN_IDS_START;
-            // Commands leave ids for the supervisor itself, and the loop below ends.
-            let most = if is_logged { OWN_SESSIONS_MAX } else { own_ids as usize };
-            if self.lost.borrow().is_some() || routes.own.len() >= most {
-                return Err(LinkClosed);
-            }
-            let mut id = OWN_IDS_START + routes.next_own % own_ids;
-            while routes.own.contains_key(&id) {
-                routes.next_own = routes.next_own.wrapping_add(1);
-                id = OWN_IDS_START + routes.next_own % own_ids;
-            }
-            routes.next_own = routes.next_own.wrapping_add(1);
-            routes.own.insert(id, sender);
+            let id = routes.own_id(usize::MAX).ok_or(LinkClosed)?;
+            routes.own.insert(id, Own::Messages(sender));
             id
         };
         let frame = request.encode(id).map_err(|_| LinkClosed)?;
-        if is_logged {
-            self.send(frame).await?;
-        } else {
+        self.outgoing.send(frame).await.map_err(|_| LinkClosed)?;
+        Ok((id, receiver))
+    }
+
+    /// Adds a job; returns it with the frames that start it, for [`Link::send_all`]. The caller forgets a job that is not
+    /// started.
+    pub fn begin_job(
+        &self,
+        request: ExecRequest,
+        kind: JobKind,
+    ) -> Result<(Rc<Job>, Vec<Frame>), LinkClosed> {
+        if self.is_lost() {
+            return Err(LinkClosed);
+        }
+        // Without acknowledgements of output: the log takes all of it.
+        let request =
+            ExecRequest { stdin_acks: kind.stdin(), output_acks: false, report_signal: true, ..request };
+        // Jobs leave ids for other sessions of the supervisor.
+        let id = self.routes.borrow_mut().own_id(JOBS_MAX).ok_or(LinkClosed)?;
+        let mut frames = vec![Message::from(request.clone()).encode(id).map_err(|_| LinkClosed)?];
+        if !kind.stdin() {
+            // An empty chunk is the end of input.
+            frames.extend(Message::from(ExecStdin { data: Vec::new() }).encode(id));
+        }
+        let number = self.exec_log.borrow_mut().begin_session(id, request.tty);
+        let job = Rc::new(Job::new(number, id, kind, &request));
+        self.routes.borrow_mut().own.insert(id, Own::Job(job.clone()));
+        self.jobs.add(job.clone());
+        Ok((job, frames))
+    }
+
+    /// Sends frames of the supervisor's own sessions.
+    pub async fn send_all(&self, frames: impl IntoIterator<Item = Frame>) -> Result<(), LinkClosed> {
+        for frame in frames {
             self.outgoing.send(frame).await.map_err(|_| LinkClosed)?;
         }
-        Ok((id, receiver))
+        Ok(())
+    }
+
+    /// Forgets a job that was not started.
+    pub fn forget_job(&self, job: &Job) {
+        self.routes.borrow_mut().own.remove(&job.session());
+        self.jobs.forget(job.number());
+    }
+
+    /// Returns the jobs of the guest.
+    pub fn jobs(&self) -> &Jobs {
+        &self.jobs
+    }
+
+    fn is_lost(&self) -> bool {
+        self.lost.borrow().is_some()
     }
 
     /// Routes the frames of these ids of a slot to a sink from now on.
@@ -257,7 +328,7 @@ impl Link {
             let leaving = link.leaving.clone();
             let Ok(_permit) = leaving.acquire().await else { return };
             // The guest answers in order. A closed link drops its routes, which ends the wait as well.
-            let answers = link.own_session(Ping {}.into(), false).await;
+            let answers = link.own_session(Ping {}.into()).await;
             // Dropped, as it would keep the link open.
             drop(link);
             if let Ok((_, mut answers)) = answers {
@@ -289,17 +360,23 @@ impl Link {
         }
         self.exec_log.borrow_mut().frame(&frame);
         if id >= OWN_IDS_START {
-            let terminal = frame.flags().contains(Flags::TERMINAL);
-            let mut routes = self.routes.borrow_mut();
-            if let (Some(sender), Ok(message)) = (routes.own.get(&id), Message::decode(&frame)) {
-                // Output is only queued while there is room: the terminal message needs the rest.
-                let room = if terminal { 0 } else { OWN_SESSION_MESSAGES / 2 };
-                if sender.capacity() > room {
-                    let _ = sender.try_send(message);
+            let is_last = frame.flags().contains(Flags::TERMINAL);
+            let own = match self.routes.borrow_mut().own.entry(id) {
+                Entry::Vacant(_) => return,
+                Entry::Occupied(own) if is_last => own.remove(),
+                Entry::Occupied(own) => own.get().clone(),
+            };
+            match (own, Message::decode(&frame)) {
+                (Own::Job(job), Ok(message)) => job.receive(message, is_last),
+                (Own::Job(job), Err(_)) if is_last => job.lose(),
+                (Own::Messages(sender), Ok(message)) => {
+                    // Output is only queued while there is room: the terminal message needs the rest.
+                    let room = if is_last { 0 } else { OWN_SESSION_MESSAGES / 2 };
+                    if sender.capacity() > room {
+                        let _ = sender.try_send(message);
+                    }
                 }
-            }
-            if terminal {
-                routes.own.remove(&id);
+                (_, Err(_)) => {}
             }
             return;
         }
@@ -311,6 +388,13 @@ impl Link {
         {
             sink.deliver(frame);
         }
+    }
+}
+
+impl Drop for Link {
+    /// Ends the waits for jobs of a guest whose machine was killed.
+    fn drop(&mut self) {
+        self.jobs.lose_all();
     }
 }
 
@@ -345,14 +429,14 @@ mod tests {
         let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         tokio::task::LocalSet::new().block_on(&event_loop, async {
             let (link, mut guest, _events) = linked(folder.path());
-            let before = link.own_session(Ping {}.into(), false).await;
+            let before = link.own_session(Ping {}.into()).await;
             guest.shutdown().await.unwrap();
             assert_eq!(link.lost().await, "the guest closed its agent port");
             // Waits end, earlier ones and later ones.
             assert!(before.unwrap().1.recv().await.is_none());
             let timeout = std::time::Duration::from_secs(5);
             tokio::time::timeout(timeout, link.detach_client(3)).await.expect("it waits for no answer");
-            assert!(link.own_session(Ping {}.into(), false).await.is_err());
+            assert!(link.own_session(Ping {}.into()).await.is_err());
         });
     }
 
@@ -387,8 +471,8 @@ mod tests {
         let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         tokio::task::LocalSet::new().block_on(&event_loop, async {
             let (link, mut guest, mut events_in) = linked(folder.path());
-            let (id, mut answers) = link.own_session(Ping {}.into(), false).await.unwrap();
-            let exited = Message::from(ExecExited { code: 7 });
+            let (id, mut answers) = link.own_session(Ping {}.into()).await.unwrap();
+            let exited = Message::from(ExecExited::with_code(7));
             let goodbye = Message::from(Shutdown { timeout_ms: None });
             for frame in [exited.encode(id).unwrap(), goodbye.encode(LINK_ID).unwrap()] {
                 guest.write_all(frame.as_bytes()).await.unwrap();

@@ -3,6 +3,7 @@
 pub mod detached;
 pub mod exec_logger;
 pub mod health;
+pub mod jobs;
 pub mod link;
 pub mod redaction;
 pub mod relay;

@@ -4,9 +4,15 @@
 //! frames. A frame with an id outside the client's range ends the connection. The sessions of a disconnected client are
 //! ended. A client that does not read is disconnected when its queue is full, so that it delays no other. The last frame
 //! to a client that is disconnected is the reason: `core.error` with id 0.
+//!
+//! A session that a client starts with `core.job.attach` is one with a job of the supervisor. The relay translates its
+//! frames; all others are forwarded unchanged.
+
+mod attachments;
 
 use crate::supervisor::agent_link::link::{CLIENT_SLOTS, ClientSink, Link, client_ids};
 use crate::supervisor::machine::BOOT_TIMEOUT;
+use attachments::Attachments;
 use executor_client::deadline::within;
 use executor_client::frame_reader::FrameReader;
 use protocol::frame::{Flags, Frame, LINK_ID};
@@ -146,7 +152,7 @@ async fn serve_client(
     link.attach_client(slot, ids.clone(), queue.clone());
     let unused = Cell::new(first);
     let end = tokio::select! {
-        end = copy_to_guest(FrameReader::new(reader), (&ids, &unused), &link) => end,
+        end = copy_to_guest(FrameReader::new(reader), (&ids, &unused), &link, queue.clone()) => end,
         end = copy_to_client(&mut writer, &queue) => end,
         _ = guest.wait_for(Option::is_none) => End::GuestEnded,
     };
@@ -205,16 +211,20 @@ async fn copy_to_guest(
     mut frames: FrameReader<OwnedReadHalf>,
     (ids, unused): (&Range<u32>, &Cell<u32>),
     link: &Link,
+    sink: Rc<dyn ClientSink>,
 ) -> End {
     // A client that only connects does not use the guest.
     let mut in_use = None;
+    let mut attachments = Attachments::new(sink);
     loop {
         match frames.next().await {
             Ok(Some(frame)) if ids.contains(&frame.id()) => {
                 unused.set(unused.get().max(frame.id() + 1));
                 in_use.get_or_insert_with(|| link.in_use());
-                if link.send(frame).await.is_err() {
-                    return End::GuestEnded;
+                for frame in attachments.translate(frame, link) {
+                    if link.send(frame).await.is_err() {
+                        return End::GuestEnded;
+                    }
                 }
             }
             Ok(Some(frame)) => {

@@ -2,12 +2,12 @@
 
 use super::{BOOT_TIMEOUT, ExitCause, LifeOutcome, Machine, SHUTDOWN_MARGIN, failure};
 use crate::supervisor::agent_link::health;
+use crate::supervisor::agent_link::jobs::{Job, JobKind, Life};
 use crate::supervisor::agent_link::link::Link;
 use executor_client::deadline::within;
-use executor_client::guest_text::GuestText;
 use executor_host::state::Phase;
 use protocol::frame::{Flags, LINK_ID};
-use protocol::latest::{ExecRequest, ExecSignal, ExecStdin, Message, Shutdown};
+use protocol::latest::{ExecRequest, ExecSignal, Message, Shutdown};
 use schemas::snapshot::{Exit, Health};
 use schemas::spec::{HealthCheck, HookEvent, Role, SandboxSpec};
 use std::convert::Infallible;
@@ -22,11 +22,11 @@ impl Machine<'_> {
     /// Runs the main process, if there is one, until it exits or the sandbox is stopped.
     pub(super) async fn main(&self, link: &Rc<Link>, events: &mut mpsc::Receiver<Message>) -> LifeOutcome {
         let start = self.store.spec().definition.start.clone();
-        let mut main = match start {
+        let main = match start {
             None => None,
             Some(argv) => {
                 let started = tokio::select! {
-                    started = tokio::time::timeout(BOOT_TIMEOUT, self.start_main(link, &argv)) => started
+                    started = tokio::time::timeout(BOOT_TIMEOUT, self.start(link, &argv, JobKind::Main)) => started
                         .unwrap_or_else(|_| Err(failure("the guest does not start the main process").into())),
                     _ = self.store.stop_requested() => Err(ExitCause::Stopped.into()),
                 };
@@ -48,7 +48,7 @@ impl Machine<'_> {
         let prints =
             if self.store.spec().definition.role == Role::Job { Prints::Use } else { Prints::Nothing };
         let (ended, timeout) = tokio::select! {
-            exit = main_exit(link, main.as_mut(), prints) => match exit {
+            exit = main_exit(link, main.as_deref(), prints) => match exit {
                 Some(exit) => {
                     // The shutdown takes time, during which the sandbox must not count as up.
                     self.store.change(|state| state.main_ended = true);
@@ -71,7 +71,7 @@ impl Machine<'_> {
             if is_limit {
                 self.run_pre_stop(link).await;
             }
-            let timeout = match main {
+            let timeout = match &main {
                 Some(main) if is_limit || matches!(ended, ExitCause::Stopped) => {
                     self.ask_to_stop(link, main, timeout).await
                 }
@@ -95,8 +95,8 @@ impl Machine<'_> {
         let hook = self.store.spec().definition.hooks.get(&HookEvent::PreStop).cloned();
         let Some(command) = hook else { return };
         let ended = within(END_TIMEOUT, async {
-            let mut process = self.start_main(link, &command).await.ok()?;
-            main_exit(link, Some(&mut process), Prints::Nothing).await
+            let hook = self.start(link, &command, JobKind::Detached { stdin: false }).await.ok()?;
+            main_exit(link, Some(&hook), Prints::Nothing).await
         });
         match ended.await {
             Ok(Some(exit)) if exit.is_success() => {}
@@ -107,41 +107,30 @@ impl Machine<'_> {
     }
 
     /// Sends the image's stop signal to the main process first, if it is not SIGTERM. Returns the rest of the timeout.
-    async fn ask_to_stop(&self, link: &Link, mut main: MainProcess, timeout: Duration) -> Duration {
+    async fn ask_to_stop(&self, link: &Link, main: &Job, timeout: Duration) -> Duration {
         let signal = self.store.image().stop_signal_number().filter(|signal| *signal != SIGTERM);
         let Some(signal) = signal else { return timeout };
         let asked = Instant::now();
-        let Ok(frame) = Message::from(ExecSignal { signal }).encode(main.id) else { return timeout };
+        let Ok(frame) = Message::from(ExecSignal { signal }).encode(main.session()) else { return timeout };
         if link.send(frame).await.is_ok() {
-            let _ = tokio::time::timeout(timeout, main_exit(link, Some(&mut main), Prints::Nothing)).await;
+            let _ = tokio::time::timeout(timeout, main_exit(link, Some(main), Prints::Nothing)).await;
         }
         timeout.saturating_sub(asked.elapsed())
     }
 
-    async fn start_main(&self, link: &Link, argv: &[String]) -> Result<MainProcess, LifeOutcome> {
-        let request = ExecRequest::command(argv);
-        let Ok((id, mut session)) = link.own_session(request.into(), true).await else {
+    async fn start(&self, link: &Link, argv: &[String], kind: JobKind) -> Result<Rc<Job>, LifeOutcome> {
+        let Ok((job, frames)) = link.begin_job(ExecRequest::command(argv), kind) else {
             return Err(LifeOutcome::Lost(link.lost().await));
         };
-        // An empty chunk is the end of input: a main process has none.
-        let end_of_input = Message::from(ExecStdin { data: Vec::new() });
-        if let Ok(frame) = end_of_input.encode(id) {
-            let _ = link.send(frame).await;
-        }
-        loop {
-            match session.recv().await {
-                Some(Message::ExecStarted(_)) => return Ok(MainProcess { id, session }),
-                Some(Message::ExecFailed(failed)) => {
-                    let message = GuestText::message(failed.message);
-                    let code = failed.kind.exit_code();
-                    return Err(ExitCause::Exited(Exit::NotStarted { code, message: message.into() }).into());
-                }
-                Some(Message::Error(report)) => {
-                    return Err(failure(GuestText::message(report.message)).into());
-                }
-                Some(_) => {}
-                None => return Err(LifeOutcome::Lost(link.lost().await)),
+        // A closed link ends the wait.
+        let _ = link.send_all(frames).await;
+        match job.started().await {
+            Life::Running | Life::Ended { .. } => Ok(job),
+            Life::NotStarted { code, message } => {
+                Err(ExitCause::Exited(Exit::NotStarted { code, message }).into())
             }
+            Life::Refused { message } => Err(failure(message).into()),
+            Life::Starting | Life::Lost => Err(LifeOutcome::Lost(link.lost().await)),
         }
     }
 
@@ -169,13 +158,6 @@ impl Machine<'_> {
     }
 }
 
-/// A running main process.
-struct MainProcess {
-    /// The id of its session.
-    id: u32,
-    session: mpsc::Receiver<Message>,
-}
-
 /// The signal of a shutdown.
 const SIGTERM: i32 = 15;
 
@@ -194,21 +176,23 @@ enum Prints {
 }
 
 /// Waits for the main process; `None` if the link is lost before its exit.
-async fn main_exit(link: &Link, main: Option<&mut MainProcess>, prints: Prints) -> Option<Exit> {
+async fn main_exit(link: &Link, main: Option<&Job>, prints: Prints) -> Option<Exit> {
     let Some(main) = main else {
         link.lost().await;
         return None;
     };
-    while let Some(message) = main.session.recv().await {
-        match message {
-            Message::ExecExited(exited) => return Some(Exit::Code { code: exited.code }),
-            Message::ExecStdout(_) | Message::ExecStderr(_) if prints == Prints::Use => {
-                drop(link.in_use());
+    let mut ended = std::pin::pin!(main.ended());
+    loop {
+        tokio::select! {
+            life = &mut ended => {
+                return match life {
+                    Life::Ended { exited, .. } => Some(Exit::Code { code: exited.code }),
+                    _ => None,
+                };
             }
-            _ => {}
+            () = main.printed(), if prints == Prints::Use => drop(link.in_use()),
         }
     }
-    None
 }
 
 /// Requests the guest's shutdown, and waits for its answer, its end or the timeout.

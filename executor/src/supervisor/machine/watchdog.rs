@@ -34,7 +34,7 @@ impl Machine<'_> {
             // The sender lives as long as the store.
             let _ = states.wait_for(|state| !stands_still(state)).await;
             let answer = async {
-                match link.own_session(Ping {}.into(), false).await {
+                match link.own_session(Ping {}.into()).await {
                     Ok((_, mut answers)) => drop(answers.recv().await),
                     // Its end is found elsewhere.
                     Err(_) => pending().await,

@@ -1,14 +1,15 @@
 //! `msb exec`.
 
+use super::jobs;
 use crate::cli::{self, Global};
 use crate::error::CliError;
 use crate::host::Machine;
-use crate::output::{print, print_error};
+use crate::output::{OutputOptions, print, print_error};
 use crate::project::find;
 use crate::project::find::full_name_of;
-use crate::session::unresponsive;
 use crate::session::{self, Command};
-use executor_client::control::{ControlClient, Request};
+use executor::observe::Observation;
+use executor_client::jobs::{JobsError, StartedJob};
 use executor_host::home::RunFolder;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -33,9 +34,13 @@ pub struct Args {
     /// User and group, as names or numbers.
     #[arg(short, long, value_name = "USER[:GROUP]")]
     user: Option<String>,
-    /// Return when the command has started, and print its pid. Its output goes to the sandbox's log.
-    #[arg(short, long, conflicts_with_all = ["tty", "timeout"])]
+    /// Return when the command has started, and print the ID of its job, for `msb attach`, `wait --job` and `kill --job`.
+    /// Its output goes to the sandbox's log. It has no input, unless -i or -t is given.
+    #[arg(short, long, conflicts_with_all = ["no_stdin", "timeout"])]
     detach: bool,
+    /// Keep the standard input of a detached command open, for `msb attach`. Other commands always read it.
+    #[arg(short, long, conflicts_with = "no_stdin")]
+    interactive: bool,
     /// Kill the command after this time and exit with 124.
     #[arg(long, value_name = "TIME", value_parser = cli::duration)]
     timeout: Option<Duration>,
@@ -50,7 +55,8 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let machine = Machine::open()?;
     let seen = find::running(global, &machine, &arguments.name)?;
     let run_folder = machine.home.sandbox_run(&full_name_of(&seen));
-    let Args { name, tty, no_stdin, env, workdir, user, detach, timeout, command } = arguments;
+    let Args { name, tty, no_stdin, env, workdir, user, detach, interactive: _, timeout, command } =
+        arguments;
     let command = Command {
         words: command.clone(),
         env: env.clone(),
@@ -61,7 +67,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         timeout: *timeout,
     };
     if *detach {
-        return spawn_detached(&run_folder, name, &command);
+        return spawn_detached(global, arguments, &seen, &run_folder, &command);
     }
     // Exits here, because a thread may still be reading standard input.
     std::process::exit(session::run(&run_folder, name, &command)?)
@@ -74,25 +80,36 @@ fn check_env(env: &[String]) -> Result<(), CliError> {
     }
 }
 
-/// Starts the command in a session of the supervisor, which outlives this process. Prints the pid in the guest.
-fn spawn_detached(folder: &RunFolder, name: &str, command: &Command) -> Result<ExitCode, CliError> {
-    let request = Request::Exec { command: Box::new(command.request()) };
-    let event_loop = crate::commands::event_loop()?;
-    let started = event_loop.block_on(async {
-        ControlClient::connect(&folder.control_socket()).await?.ask_for_pid(&request).await
+/// Starts the command as a job of the supervisor, which outlives this process. Prints its ID.
+fn spawn_detached(
+    global: &Global,
+    arguments: &Args,
+    seen: &Observation,
+    folder: &RunFolder,
+    command: &Command,
+) -> Result<ExitCode, CliError> {
+    let (request, name) = (command.request(), &arguments.name);
+    let stdin = arguments.interactive || arguments.tty;
+    // A command that does not start is no failure of the request.
+    let started = jobs::ask(seen, folder, name, async |client| match client.start(request, stdin).await {
+        Err(JobsError::NotStarted { code, message }) => Ok(Err((code, message))),
+        started => started.map(Ok),
     });
-    match started {
-        Ok(Ok(pid)) => {
-            print(&format!("{pid}\n"));
+    match started? {
+        Ok(StartedJob { id: Some(id), .. }) => {
+            print(&format!("{id}\n"));
             Ok(ExitCode::SUCCESS)
         }
-        Ok(Err((code, message))) => {
+        Ok(StartedJob { pid, id: None }) => {
+            let text = format!(
+                "the command runs with pid {pid}: {name} was started by an older msb, which has no jobs"
+            );
+            OutputOptions::of(global).warn(&text);
+            Ok(ExitCode::SUCCESS)
+        }
+        Err((code, message)) => {
             print_error(&message);
             Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
         }
-        Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
-            Err(event_loop.block_on(unresponsive::explain(folder, name)))
-        }
-        Err(error) => Err(CliError::new(format!("no answer from the sandbox's supervisor: {error}"))),
     }
 }

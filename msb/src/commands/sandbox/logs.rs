@@ -1,5 +1,6 @@
 //! `msb logs`, and the arguments that it shares with `msb events`.
 
+use super::jobs;
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::host::Machine;
@@ -53,6 +54,9 @@ pub struct Args {
     /// Show only lines that match this regular expression.
     #[arg(long, value_name = "REGEX", value_parser = parse_pattern)]
     grep: Option<Regex>,
+    /// Show only the output of this job of one sandbox, as `msb jobs` lists it.
+    #[arg(long, value_name = "ID", requires = "names")]
+    job: Option<u64>,
     /// Print one JSON object per line, with all bytes and the cursor after the line.
     #[arg(long)]
     json: bool,
@@ -103,7 +107,10 @@ fn parse_cursor(text: &str) -> Result<NamedCursor, String> {
 
 /// Shows the output of sandboxes.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
-    let Args { range, source, grep, json, raw, timestamps } = arguments;
+    let Args { range, source, grep, job, json, raw, timestamps } = arguments;
+    if job.is_some() {
+        jobs::only(&range.names)?;
+    }
     let machine = Machine::open()?;
     let observed = range.observe(global, &machine)?;
     let output = OutputOptions::of(global);
@@ -118,7 +125,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         color: output.color_stdout,
     };
     let sources = if source.is_empty() { Source::DEFAULT.to_vec() } else { source.clone() };
-    let options = LogOptions { grep: grep.clone(), ..range.options(sources, style) };
+    let options = LogOptions { grep: grep.clone(), job: *job, ..range.options(sources, style) };
     warn_about_capture(&observed, &options, &output);
     range.show(&machine.home, &observed, options, output)
 }
@@ -147,7 +154,7 @@ impl Range {
     /// Returns the options for entries of these sources.
     pub fn options(&self, sources: Vec<Source>, style: LineStyle) -> LogOptions {
         let Self { names: _, follow: _, tail, since, until, cursor: _ } = *self;
-        LogOptions { sources, tail, since, until, grep: None, style, live: false }
+        LogOptions { sources, tail, since, until, grep: None, job: None, style, live: false }
     }
 
     /// Shows or follows the entries.

@@ -1,10 +1,12 @@
 //! Commands for sandboxes by name or from flags.
 
+pub mod attach;
 pub mod cp;
 pub mod create;
 pub mod events;
 pub mod exec;
 pub mod inspect;
+pub mod jobs;
 pub mod logs;
 pub mod metrics;
 pub mod net;

@@ -7,14 +7,14 @@ use planner::LifecycleAction;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Arguments of `msb start` and `msb kill`.
+/// Arguments of `msb start`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The sandboxes.
     #[arg(required = true, value_name = "NAME")]
-    pub names: Vec<String>,
+    names: Vec<String>,
     #[command(flatten)]
-    pub lock: LockTimeout,
+    lock: LockTimeout,
 }
 
 /// Arguments of `msb restart`.

@@ -1,10 +1,13 @@
 //! `msb stop` and `msb kill`.
 
-use super::start;
+use super::jobs;
 use crate::apply::lifecycle::{LifecycleOp, STOP_TIMEOUT};
 use crate::cli::{self, Global, LockTimeout};
 use crate::error::CliError;
+use crate::host::Machine;
+use crate::project::find::{self, full_name_of};
 use planner::LifecycleAction;
+use schemas::signal::parse_signal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -43,7 +46,34 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     if *all { operation.run_project(global) } else { operation.run(global, names) }
 }
 
-/// Ends sandboxes without a shutdown.
-pub fn kill(global: &Global, start::Args { names, lock }: &start::Args) -> Result<ExitCode, CliError> {
-    LifecycleOp::kill("kill", *lock).run(global, names)
+/// Arguments of `msb kill`.
+#[derive(Debug, clap::Args)]
+pub struct KillArgs {
+    /// The sandboxes.
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+    /// Send a signal to this job of the sandbox, which continues.
+    #[arg(long, value_name = "ID")]
+    job: Option<u64>,
+    /// The signal for the job: a name or a number.
+    #[arg(short, long, value_name = "SIGNAL", value_parser = signal, default_value = "TERM", requires = "job")]
+    signal: i32,
+    #[command(flatten)]
+    lock: LockTimeout,
+}
+
+fn signal(text: &str) -> Result<i32, String> {
+    parse_signal(text).ok_or_else(|| "expected a signal such as TERM, SIGKILL or 1".to_owned())
+}
+
+/// Ends sandboxes without a shutdown, or signals a job.
+pub fn kill(global: &Global, arguments: &KillArgs) -> Result<ExitCode, CliError> {
+    let KillArgs { names, job, signal, lock } = arguments;
+    let Some(job) = *job else { return LifecycleOp::kill("kill", *lock).run(global, names) };
+    let name = jobs::only(names)?;
+    let machine = Machine::open()?;
+    let seen = find::running(global, &machine, name)?;
+    let folder = machine.home.sandbox_run(&full_name_of(&seen));
+    jobs::ask(&seen, &folder, name, async |client| client.signal(job, *signal).await)?;
+    Ok(ExitCode::SUCCESS)
 }

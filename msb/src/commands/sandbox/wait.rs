@@ -1,5 +1,6 @@
 //! `msb wait`.
 
+use super::jobs;
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::host::Machine;
@@ -18,11 +19,20 @@ use std::process::ExitCode;
 pub struct Args {
     /// The sandbox.
     name: String,
+    /// Wait for this job of the sandbox, and exit with its code.
+    #[arg(long, value_name = "ID")]
+    job: Option<u64>,
 }
 
-/// Waits until a sandbox has ended and is not restarted, and exits with the code of its main process.
-pub fn run(global: &Global, Args { name }: &Args) -> Result<ExitCode, CliError> {
+/// Waits until a sandbox has ended and is not restarted, and exits with the code of its main process; or waits for a job.
+pub fn run(global: &Global, Args { name, job }: &Args) -> Result<ExitCode, CliError> {
     let machine = Machine::open()?;
+    if let Some(job) = *job {
+        let seen = find::running(global, &machine, name)?;
+        let folder = machine.home.sandbox_run(&full_name_of(&seen));
+        let state = jobs::ask(&seen, &folder, name, async |client| client.wait(job).await)?;
+        return Ok(exit_code(state.exit_code().unwrap_or_default()));
+    }
     let seen = find::sandbox(global, &machine, name)?;
     let state = crate::commands::event_loop()?.block_on(last_state(&machine.home, &seen));
     match state.map(|state| state.phase) {

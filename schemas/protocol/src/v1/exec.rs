@@ -58,6 +58,9 @@ payload! {
         /// unacknowledged, so that a slow client only slows its own command.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         pub output_acks: bool,
+        /// Requests the signal in `core.exec.exited`. Without it that message has the same bytes as of earlier agents.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        pub report_signal: bool,
     }
 
     /// One resource limit of a command. The largest number means unlimited.
@@ -126,6 +129,9 @@ payload! {
     pub struct ExecExited {
         /// The exit code, or 128 + the number of the signal that ended the command.
         pub code: i32,
+        /// The signal that ended the command, if one did and the request asks for it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub signal: Option<i32>,
     }
 
     /// `core.exec.failed`, flag TERMINAL: the command was not started.
@@ -209,7 +215,15 @@ impl ExecRequest {
             rlimits: Vec::new(),
             stdin_acks: false,
             output_acks: false,
+            report_signal: false,
         }
+    }
+}
+
+impl ExecExited {
+    /// Creates the end of a command whose signal, if there was one, is not reported.
+    pub const fn with_code(code: i32) -> Self {
+        Self { code, signal: None }
     }
 }
 

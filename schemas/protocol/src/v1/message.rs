@@ -13,6 +13,7 @@ use super::file::{
     FileAck, FileData, FileEntry, FileFailure, FileFailureKind, FileKind, FileOperation, FileRequest,
     FileResponse, FileStat,
 };
+use super::job::{JobAttach, JobAttached, JobOutputSkipped};
 use super::link::{
     ClientDisconnected, Clock, ErrorKind, ErrorReport, MountChange, MountChangeKind, MountsChanged,
     MountsRefreshed, Ping, Pong, Ready, Shutdown,
@@ -123,6 +124,9 @@ messages! {
     FileResponse(FileResponse) = "core.fs.response", TERMINAL;
     FileData(FileData) = "core.fs.data", NONE;
     FileAck(FileAck) = "core.fs.data.ack", NONE;
+    JobAttach(JobAttach) = "core.job.attach", SESSION_START;
+    JobAttached(JobAttached) = "core.job.attached", NONE;
+    JobOutputSkipped(JobOutputSkipped) = "core.job.output.skipped", NONE;
 }
 
 /// The types inside these payloads.

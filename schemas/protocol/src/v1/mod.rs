@@ -20,11 +20,15 @@
 //!
 //! A session that begins with `core.fs.request` is one file operation and ends with `core.fs.response` (TERMINAL). An
 //! agent that supports it lists `fs` in the features of `core.ready`.
+//!
+//! A session that begins with `core.job.attach` is one of the relay, which is attached to a job of the supervisor. A relay
+//! that does not support it forwards the request to the guest, which answers `core.error`.
 
 mod boot;
 mod envelope;
 mod exec;
 mod file;
+mod job;
 mod link;
 mod message;
 mod payload;
@@ -33,6 +37,7 @@ pub use boot::*;
 pub use envelope::{Envelope, MessageError};
 pub use exec::*;
 pub use file::*;
+pub use job::*;
 pub use link::*;
 pub use message::{Message, schema_text};
 

@@ -2,9 +2,13 @@
 
 use super::*;
 use crate::supervisor::agent_link::exec_logger::ExecLogger;
-use executor_client::agent::{AgentError, RawAgentClient};
+use crate::supervisor::agent_link::jobs::JobKind;
+use executor_client::agent::{AgentClient, AgentError, RawAgentClient};
 use protocol::frame::FrameDecoder;
-use protocol::latest::{ClientDisconnected, Pong, Ready};
+use protocol::latest::{
+    ClientDisconnected, ExecRequest, ExecSignal, ExecStarted, ExecStdin, ExecStdout, JobAttach, JobAttached,
+    Pong, Ready,
+};
 use std::path::{Path, PathBuf};
 use tokio::sync::mpsc;
 
@@ -334,6 +338,64 @@ fn a_guest_that_dies_keeps_no_place() {
                 Err(AgentError::Handshake { .. }) => tokio::time::sleep(Duration::from_millis(1)).await,
                 Err(error) => panic!("{error}"),
             }
+        }
+    });
+}
+
+/// The guest echoes frames as last ones, so the first input that reaches the job's session ends the job.
+#[test]
+fn a_client_is_attached_to_a_job_by_the_relay() {
+    with_relay(async |world| {
+        let link = world.ready.borrow().as_ref().unwrap().link.clone();
+        let command = ExecRequest::command(&["sh".to_owned()]);
+        let (job, _) = link.begin_job(command, JobKind::Detached { stdin: true }).unwrap();
+        job.receive(ExecStarted { pid: 7 }.into(), false);
+        job.receive(ExecStdout { data: b"before".to_vec() }.into(), false);
+        let number = job.number();
+        let (mut sender, mut receiver) = AgentClient::connect(&world.path).await.unwrap().into_split();
+        let attach = |job| JobAttach { job, rows: 0, cols: 0 }.into();
+        let (id, wrong) = (sender.next_id().unwrap(), sender.next_id().unwrap());
+        sender.send(wrong, &attach(number + 1)).await.unwrap();
+        sender.send(id, &attach(number)).await.unwrap();
+        let (refused, Message::Error(report)) = receiver.next().await.unwrap().unwrap() else { panic!() };
+        assert_eq!((refused, report.message), (wrong, format!("there is no job {}", number + 1)));
+        let attached = JobAttached { pid: 7, tty: false, stdin: true };
+        assert_eq!(receiver.next().await.unwrap(), Some((id, attached.into())));
+        let before = ExecStdout { data: b"before".to_vec() };
+        assert_eq!(receiver.next().await.unwrap(), Some((id, before.into())));
+        // A client that leaves does not end the job.
+        let (mut other, _receiver) = AgentClient::connect(&world.path).await.unwrap().into_split();
+        let others = other.next_id().unwrap();
+        other.send(others, &attach(number)).await.unwrap();
+        while job.report().unwrap().attached < 2 {
+            tokio::task::yield_now().await;
+        }
+        drop((other, _receiver));
+        while job.report().unwrap().attached > 1 {
+            tokio::task::yield_now().await;
+        }
+        // A signal that does not exist does not reach the guest.
+        sender.send(id, &ExecSignal { signal: 900 }.into()).await.unwrap();
+        sender.send(id, &ExecStdin { data: b"typed".to_vec() }.into()).await.unwrap();
+        let (ended, Message::Error(report)) = receiver.next().await.unwrap().unwrap() else { panic!() };
+        assert_eq!((ended, report.message.as_str()), (id, "the sandbox ended before the job did"));
+        // Later frames of the session are the guest's.
+        let more = Message::from(ExecStdin { data: b"more".to_vec() });
+        sender.send(id, &more).await.unwrap();
+        assert_eq!(receiver.next().await.unwrap(), Some((id, more)));
+        sender.send(id, &attach(number)).await.unwrap();
+        assert!(matches!(receiver.next().await.unwrap(), Some((_, Message::Error(_)))));
+    });
+}
+
+/// A request that is no valid one is answered by the guest's agent.
+#[test]
+fn an_invalid_request_to_attach_is_left_to_the_guest() {
+    with_relay(async |world| {
+        let client = RawAgentClient::connect(&world.path).await.unwrap();
+        for body in [&b"\xff"[..], b"\xa3av\x01atocore.job.attachap\x41\xff"] {
+            let answer = client.request(Flags::SESSION_START, body).await.unwrap();
+            assert_eq!(answer.body(), body);
         }
     });
 }
