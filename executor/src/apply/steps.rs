@@ -92,6 +92,9 @@ impl Applier {
             self.catalog.set_spec(&identity.id, spec)?;
             return Ok(Outcome::Updated);
         }
+        // Someone may have removed its files behind the back of a supervisor that still runs.
+        let (lock, _) = self.end_processes(project, identity).await?;
+        lock.remove();
         let row = SandboxRow {
             id: identity.id.clone(),
             project: project.clone(),

@@ -82,7 +82,7 @@ impl Applier {
     }
 
     /// Ends the processes of a sandbox, by a shutdown if the supervisor answers; returns the lock that prevents a start.
-    async fn end_processes(
+    pub(super) async fn end_processes(
         self: &Arc<Self>,
         project: &ProjectName,
         identity: &Identity,

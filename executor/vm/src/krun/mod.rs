@@ -34,6 +34,17 @@ const CMDLINE: &[&str] = &[
     "dummy.numdummies=0",
 ];
 
+/// The capabilities with which the file server sees the requests that the guest's kernel has checked.
+const FILE_CAPABILITIES: CapabilitySet = CapabilitySet::SETUID
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::CHOWN)
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::DAC_READ_SEARCH)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::FSETID)
+    .union(CapabilitySet::MKNOD)
+    .union(CapabilitySet::SETFCAP);
+
 /// The driver.
 pub(crate) struct Krun;
 
@@ -70,10 +81,10 @@ impl Driver for Krun {
         config.mounts.as_ref().map_or(Ok(()), |link| fuse::mount_for(link, namespaces))
     }
 
-    /// It makes the guest's files as the guest's users, also device nodes, which the file server keeps as regular files.
+    /// It makes and changes the guest's files as the guest's users. It can open no others, and none on the host.
     fn capabilities(&self, config: &VmConfig) -> CapabilitySet {
         match config.mounts {
-            Some(_) => CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::MKNOD,
+            Some(_) => FILE_CAPABILITIES,
             None => CapabilitySet::empty(),
         }
     }
