@@ -80,6 +80,11 @@ krun: guest exerciser examples build-tests ## Run some of them under libkrun, in
 suites: guest exerciser examples webstack build-tests ## Run the long tests of mounts and of clients (ARGS="pjdfstest random" picks some)
 	@$(lint) tests/suites/run $(ARGS)
 
+.PHONY: long
+long: guest examples build ## Run the long tests: faults, many sandboxes, an hour of churn (LONG="many" picks some)
+	@.ci/packages python3
+	@for test in $(or $(LONG),faults many soak); do tests/$$test --msb $(msb) $(ARGS); done
+
 .PHONY: bench
 bench: guest examples webstack ## Measure: cold start, exec, no-op up, ps, memory, mounts, network, large projects, pull, unpack, TLS, hostile guests
 	@.ci/packages docker-compose docker-registry skopeo umoci apache2-utils iperf3 iproute2 passt libcap-ng-dev libseccomp-dev python3-venv
