@@ -22,7 +22,12 @@ use schemas::spec::ImageReference;
 use serde::Serialize;
 use std::error::Error;
 use std::fmt::Display;
+use std::io;
 use std::process::ExitCode;
+
+/// The error number of too many open files, and the next step.
+const EMFILE: i32 = 24;
+const OPEN_FILES_HINT: &str = "raise the limit of open files: `ulimit -n 4096`";
 
 /// Maximum characters of one message or cause, which may quote a file such as an image's manifest.
 const CAUSE_MAX: usize = 2_000;
@@ -151,6 +156,9 @@ impl CliError {
         let mut cause = error.source();
         while let Some(error) = cause {
             failure.causes.push(text(error));
+            if error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) == Some(EMFILE) {
+                failure.hint = Some(OPEN_FILES_HINT.to_owned());
+            }
             cause = error.source();
         }
         failure
@@ -236,7 +244,15 @@ macro_rules! from_errors {
     )*};
 }
 
-from_errors!(AgentError, CatalogError, ImageError, RegistryError);
+from_errors!(AgentError, ImageError, RegistryError);
+
+impl From<CatalogError> for CliError {
+    fn from(error: CatalogError) -> Self {
+        let hint = "put a copy of it back, if you have one; otherwise move it away: running sandboxes go on until the next \
+            `msb up` makes them again, with new disks";
+        Self::from_error(&error).maybe_hint(error.is_damage().then_some(hint))
+    }
+}
 
 impl From<HomeError> for CliError {
     fn from(error: HomeError) -> Self {

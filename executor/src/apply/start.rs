@@ -188,7 +188,15 @@ impl Applier {
         launch: &LaunchSpec,
         secrets: Option<&OwnedFd>,
     ) -> Result<Watcher, StepFailure> {
-        let failed = |error: io::Error| StepFailure::new(format!("cannot spawn the supervisor: {error}"));
+        let failed = |error: io::Error| {
+            let failure = StepFailure::new(format!("cannot spawn the supervisor: {error}"));
+            match rustix::io::Errno::from_io_error(&error) {
+                Some(rustix::io::Errno::MFILE) => {
+                    failure.hint("raise the limit of open files: `ulimit -n 4096`")
+                }
+                _ => failure,
+            }
+        };
         executor_host::home::make_private_folder(&folder.logs()).map_err(failed)?;
         write_json(&folder.launch_spec(), launch).map_err(failed)?;
         // The state of an earlier run must not be taken for this one's.

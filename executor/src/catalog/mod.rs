@@ -45,6 +45,18 @@ pub struct Catalog {
     reserve: Reserve,
 }
 
+impl CatalogError {
+    /// Whether the file is damaged, or no catalog at all.
+    pub fn is_damage(&self) -> bool {
+        let source = match self {
+            Self::Open { source, .. } => source,
+            _ => return false,
+        };
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        matches!(source.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
+    }
+}
+
 /// A failure of the catalog.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
