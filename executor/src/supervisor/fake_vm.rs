@@ -52,6 +52,8 @@ pub struct Guest {
     pub main: Main,
     /// Whether it ignores the request to shut down.
     pub ignores_shutdown: bool,
+    /// The features of its agent.
+    pub features: &'static [&'static str],
     /// Whether it ignores pings.
     pub ignores_pings: bool,
     /// The exit code of its monitor, if that ends right after its start.
@@ -69,6 +71,8 @@ pub struct Received {
     pub mains: Cell<usize>,
     /// Timeouts of the requests to shut down, in milliseconds.
     pub shutdowns: RefCell<Vec<Option<u64>>>,
+    /// Times to set the clock to, in nanoseconds since 1970.
+    pub clocks: RefCell<Vec<u64>>,
     /// The pids of file servers with the names of their shares.
     pub servers: RefCell<Vec<(i32, Vec<String>)>>,
 }
@@ -143,7 +147,9 @@ async fn serve(mut agent: UnixStream, power: OwnedFd, guest: &Guest, received: &
                     Some(document) => {
                         received.documents.borrow_mut().push(document);
                         match guest.boot {
-                            Boot::Ready => vec![link_frame(BootProgress { copied_bytes: 1 }), ready()],
+                            Boot::Ready => {
+                                vec![link_frame(BootProgress { copied_bytes: 1 }), ready(guest.features)]
+                            }
                             Boot::Fails(message) => {
                                 vec![link_frame(BootFailed { message: message.to_owned() })]
                             }
@@ -155,6 +161,10 @@ async fn serve(mut agent: UnixStream, power: OwnedFd, guest: &Guest, received: &
                 Message::ExecRequest(_) => {
                     received.mains.set(received.mains.get() + 1);
                     main_process(frame.id(), &guest.main)
+                }
+                Message::Clock(clock) => {
+                    received.clocks.borrow_mut().push(clock.unix_ns);
+                    Vec::new()
                 }
                 Message::Ping(_) if !guest.ignores_pings => {
                     vec![Message::from(Pong {}).encode(frame.id()).unwrap()]
@@ -179,13 +189,13 @@ async fn serve(mut agent: UnixStream, power: OwnedFd, guest: &Guest, received: &
     drop(power);
 }
 
-fn ready() -> Frame {
+fn ready(features: &[&str]) -> Frame {
     link_frame(Ready {
         boot_time_ns: 1,
         init_time_ns: 2,
         ready_time_ns: 3,
         agent_version: None,
-        features: Vec::new(),
+        features: features.iter().map(ToString::to_string).collect(),
     })
 }
 

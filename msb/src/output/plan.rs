@@ -14,7 +14,8 @@ use crate::output::style::{CYAN, DIM, GREEN, RED, Style, YELLOW};
 use crate::output::{escape_controls, words};
 use schemas::plan::{Ensure, PlanGraph};
 use schemas::report::{
-    Action, Blocked, ChangeKind, FieldChange, Report, SandboxChange, VolumeChange, VolumeReason,
+    Action, Blocked, ChangeKind, DownState, FieldChange, Reason, Report, SandboxChange, VolumeChange,
+    VolumeReason,
 };
 
 /// The appearance of an action.
@@ -54,6 +55,11 @@ pub fn verb(action: Action) -> &'static str {
     look(action).verb
 }
 
+/// Returns whether a start is the resumption of a paused sandbox.
+fn is_resumed(action: Action, reason: &Reason) -> bool {
+    action == Action::Start && *reason == Reason::Down { state: DownState::Paused }
+}
+
 /// Formats a plan, with a line break at the end.
 pub fn text(plan: &PlanGraph, report: &Report, style: Style) -> String {
     let Report { changes, volumes, blocked } = report;
@@ -62,7 +68,7 @@ pub fn text(plan: &PlanGraph, report: &Report, style: Style) -> String {
         if *action != Action::Unchanged {
             rows.push(Row {
                 action: *action,
-                verb: verb(*action),
+                verb: if is_resumed(*action, reason) { "resume" } else { verb(*action) },
                 name: name.to_string(),
                 reason: words::reason(reason),
                 fields,
@@ -210,7 +216,7 @@ pub mod tests {
     use schemas::digest::Digest;
     use schemas::name::{ProjectName, SandboxName, VolumeName};
     use schemas::plan::PLAN_VERSION;
-    use schemas::report::{BlockReason, DownState, Drift, Effect, OrphanCause, Reason};
+    use schemas::report::{BlockReason, Drift, Effect, OrphanCause};
     use schemas::snapshot::{Exit, FailureCause, SecretProblem};
     use schemas::spec::VolumeSpec;
     use std::collections::BTreeMap;
@@ -313,6 +319,14 @@ pub mod tests {
 
         Plan: 1 to create, 1 to replace, 1 to restart, 1 to update live, 1 to start, 1 to remove, 1 unchanged.
         "#);
+    }
+
+    #[test]
+    fn a_paused_sandbox_is_resumed() {
+        let paused = || Reason::Down { state: DownState::Paused };
+        let changes = vec![change("web", Action::Start, paused(), &[])];
+        let shown = text(&empty_plan(), &Report { changes, ..Report::default() }, Style::default());
+        assert!(shown.starts_with("  > resume  web  paused\n"), "{shown}");
     }
 
     #[test]

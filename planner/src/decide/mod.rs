@@ -419,8 +419,9 @@ impl<'a> SandboxPlanner<'a, '_> {
     /// Adds the resumption of a paused sandbox to a decision that neither stops nor removes it.
     fn resume(&self, decision: &mut Decision<'a>) {
         let Some(target) = decision.target.as_mut().filter(|_| decision.teardown.is_none()) else { return };
-        // A started sandbox is not paused.
+        // A started sandbox is not paused. Its machine may end before the step, which then boots another one.
         target.start = self.start;
+        target.build_image = self.start && !self.image.built;
         match &mut decision.reason {
             Reason::FieldsChanged { down, .. } => *down = Some(DownState::Paused),
             Reason::RecordOnly if !self.start => {}

@@ -42,6 +42,12 @@ fn a_unit_brings_the_project_up_and_stops_it_in_order() {
     let stopped = run("ExecStop");
     assert_eq!(stopped, "db: stopped\nweb: stopped\n");
     assert!(project.list().iter().all(|sandbox| sandbox["state"] == "stopped"));
+    let events = project.ok(&["events"]).out().to_owned();
+    let of = |name: &str| {
+        let line = |line: &str| line.starts_with(name) && line.ends_with(" stopped");
+        events.lines().position(line).unwrap_or_else(|| panic!("{name} is not in {events}"))
+    };
+    assert!(of("web") < of("db"), "the dependent stops first: {events}");
     run("ExecStart");
     assert_eq!(project.exec("web", &["hostname"]), "web");
     let down = project.msb(&["down"]).env("MSB_UNIT_DIR", &variable).run().ok();

@@ -197,3 +197,23 @@ fn a_wait_for_a_job_ends_with_the_guest() {
         assert!(matches!(listed, Err(JobsError::Refused { .. })), "{listed:?}");
     });
 }
+
+#[test]
+fn only_a_running_sandbox_is_paused() {
+    with_server(async |World { socket, store, guest: _guest, stream: _stream }| {
+        let mut client = ControlClient::connect(&socket).await.unwrap();
+        let refusal = client.pause().await.unwrap_err();
+        assert_eq!(refusal.to_string(), "only a running sandbox can be paused");
+        // A sandbox that is not paused need not be resumed.
+        client.resume().await.unwrap();
+        store.change(|state| state.phase = Phase::Running);
+        let obey = async {
+            store.pause_requests().wait_for(|paused| *paused).await.unwrap();
+            store.change(|state| state.paused = true);
+        };
+        let (paused, ()) = tokio::join!(client.pause(), obey);
+        paused.unwrap();
+        store.request_stop(Duration::ZERO);
+        assert!(client.pause().await.is_err());
+    });
+}

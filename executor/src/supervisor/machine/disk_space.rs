@@ -184,3 +184,112 @@ impl Guest {
         matches!(self, Self::Waiting { .. })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::supervisor::fake_vm::FakeDriver;
+    use crate::supervisor::testing::{Sandbox, on_event_loop};
+
+    /// The monitor's end of the connection.
+    struct Peer(UnixStream);
+
+    impl Peer {
+        /// Reads the next command, which must be this one.
+        async fn expects(&mut self, command: &str) {
+            let mut line = Vec::new();
+            while line.last() != Some(&b'\n') {
+                line.push(self.0.read_u8().await.unwrap());
+            }
+            let line = String::from_utf8(line).unwrap();
+            assert!(line.contains(&format!("{command:?}")), "{line} instead of {command}");
+        }
+
+        async fn says(&mut self, line: &str) {
+            self.0.write_all(format!("{line}\n").as_bytes()).await.unwrap();
+        }
+
+        /// Stops the VM with this status.
+        async fn stops(&mut self, status: &str) {
+            self.says("{\"event\": \"STOP\"}").await;
+            self.expects("query-status").await;
+            self.says(&format!("{{\"return\": {{\"status\": {status:?}}}}}")).await;
+        }
+
+        fn is_silent(&self) -> bool {
+            matches!(self.0.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        }
+    }
+
+    /// Runs a test as the monitor of a machine.
+    fn with_monitor(test: impl AsyncFnOnce(&Sandbox, Peer)) {
+        on_event_loop(async || {
+            let (sandbox, driver) = (Sandbox::new(|_| {}), FakeDriver::default());
+            let machine = sandbox.machine(&driver);
+            let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+            for end in [&ours, &theirs] {
+                end.set_nonblocking(true).unwrap();
+            }
+            let monitor = Monitor { stream: ours, protocol: MonitorProtocol::default() };
+            let peer = Peer(UnixStream::from_std(theirs).unwrap());
+            tokio::select! {
+                followed = machine.follow_monitor(monitor) => panic!("{followed:?}"),
+                () = test(&sandbox, peer) => {}
+            }
+        });
+    }
+
+    #[test]
+    fn a_machine_is_paused_when_its_monitor_says_so() {
+        with_monitor(async |sandbox, mut peer| {
+            let store = &sandbox.store;
+            store.request_pause(true);
+            peer.expects("stop").await;
+            assert!(!store.state().paused);
+            peer.stops("paused").await;
+            store.until_paused(true).await;
+            store.request_pause(false);
+            peer.expects("cont").await;
+            assert!(store.state().paused);
+            peer.says("{\"event\": \"RESUME\"}").await;
+            store.until_paused(false).await;
+            // A request that is withdrawn before it is confirmed.
+            store.request_pause(true);
+            peer.expects("stop").await;
+            store.request_pause(false);
+            peer.stops("paused").await;
+            peer.expects("cont").await;
+            peer.says("{\"event\": \"RESUME\"}").await;
+            store.until_paused(false).await;
+            assert_eq!(store.state().host_disk_full, None);
+        });
+    }
+
+    #[test]
+    fn a_pause_and_a_full_disk_are_kept_apart() {
+        with_monitor(async |sandbox, mut peer| {
+            let store = &sandbox.store;
+            tokio::time::pause();
+            peer.stops("io-error").await;
+            store.guest_waits_for_space().await;
+            assert!(!store.state().paused);
+            store.request_pause(true);
+            store.until_paused(true).await;
+            tokio::time::sleep(2 * RESUMED_AFTER).await;
+            assert!(peer.is_silent(), "it is not resumed while it is paused");
+            assert_eq!(store.state().host_disk_full, Some(DiskFull::GuestWaits));
+            store.request_pause(false);
+            store.until_paused(false).await;
+            assert_eq!(store.state().host_disk_full, Some(DiskFull::GuestWaits));
+            peer.expects("cont").await;
+            peer.says("{\"event\": \"RESUME\"}").await;
+            store.states().wait_for(|state| state.host_disk_full.is_none()).await.unwrap();
+            // The disk becomes full at the moment of the next pause.
+            store.request_pause(true);
+            peer.expects("stop").await;
+            peer.stops("io-error").await;
+            store.until_paused(true).await;
+            assert_eq!(store.state().host_disk_full, Some(DiskFull::GuestWaits));
+        });
+    }
+}

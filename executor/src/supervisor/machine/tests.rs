@@ -4,7 +4,7 @@ use super::*;
 use crate::supervisor::fake_vm::{Boot as GuestBoot, FakeDriver, Guest, Main};
 use crate::supervisor::testing::{Sandbox, on_event_loop};
 use executor_host::state::{Phase, State, read_state};
-use protocol::latest::DiskAt;
+use protocol::latest::{DiskAt, FEATURE_CLOCK};
 use schemas::spec::{HostPerms, Mount, MountSource, StatVirt};
 
 fn with_main(guest: Guest) -> (Sandbox, FakeDriver) {
@@ -245,6 +245,68 @@ fn a_disk_that_another_machine_has_and_missing_files_are_failures() {
         assert!(failure_of(&ended).contains("cannot open the guest kernel /nowhere/vmlinux"));
         assert_eq!((driver.launches.get(), sandbox.store.state().vmm), (0, None));
         assert_eq!(read_state(&sandbox.folder), Some(sandbox.store.state()));
+    });
+}
+
+/// Returns the letter of a process's state; `T` is a stopped one.
+fn process_state(pid: i32) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    status.rsplit(") ").next().unwrap()[..1].to_owned()
+}
+
+#[test]
+fn a_machine_without_a_monitor_is_frozen_until_it_is_resumed_or_stopped() {
+    on_event_loop(async || {
+        let (sandbox, driver) = with_main(Guest { features: &[FEATURE_CLOCK], ..Guest::default() });
+        let machine = sandbox.machine(&driver);
+        let pause = async {
+            let vmm = wait_for(&sandbox, is_running).await.vmm.unwrap();
+            for resume in [true, false] {
+                sandbox.store.request_pause(true);
+                sandbox.store.until_paused(true).await;
+                // The kernel stops it after the signal.
+                while process_state(vmm.pid) != "T" {
+                    tokio::task::yield_now().await;
+                }
+                if resume {
+                    sandbox.store.request_pause(false);
+                    sandbox.store.until_paused(false).await;
+                    assert_ne!(process_state(vmm.pid), "T");
+                }
+            }
+            sandbox.store.request_stop(Duration::from_secs(7));
+        };
+        let (ended, ()) = tokio::join!(machine.run(), pause);
+        assert!(matches!(ended, ExitCause::Stopped));
+        assert_eq!(*driver.received.shutdowns.borrow(), [Some(7000)]);
+        // After the boot and after each pause.
+        assert_eq!(driver.received.clocks.borrow().len(), 3);
+        let events = sandbox.events();
+        assert_eq!(events.iter().filter(|event| *event == "resumed").count(), 2, "{events:?}");
+        assert!(!sandbox.store.state().paused);
+    });
+}
+
+#[test]
+fn a_frozen_machine_is_killed_and_an_old_agent_is_told_of_once() {
+    on_event_loop(async || {
+        let (sandbox, driver) = with_main(Guest::default());
+        let machine = sandbox.machine(&driver);
+        let pause = async {
+            let vmm = wait_for(&sandbox, is_running).await.vmm.unwrap();
+            for paused in [true, false, true, false, true] {
+                sandbox.store.request_pause(paused);
+                sandbox.store.until_paused(paused).await;
+            }
+            sandbox.store.request_kill();
+            vmm
+        };
+        let (ended, vmm) = tokio::join!(machine.run(), pause);
+        assert!(matches!(ended, ExitCause::Stopped));
+        assert!(!vmm.is_alive() && !sandbox.store.state().paused);
+        let log = std::fs::read_to_string(sandbox.folder.logs().join(executor_log::EXEC_LOG)).unwrap();
+        assert_eq!(log.matches("the clock is slow by the pause").count(), 1, "{log}");
+        assert_eq!(sandbox.events().last().unwrap(), "paused");
     });
 }
 
