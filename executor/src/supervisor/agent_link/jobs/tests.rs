@@ -134,7 +134,8 @@ fn input_is_acknowledged_to_the_client_that_sent_it() {
     let (first, second) = (Rc::new(Client::default()), Rc::new(Client::default()));
     let (one, two) = (job.attach(first.clone(), 9), job.attach(second.clone(), 9));
     assert!(job.take_input(&one, 5) && job.take_input(&two, 3) && job.take_input(&one, 2));
-    (first.messages(), second.messages());
+    first.messages();
+    second.messages();
     let acks = |client: &Client| client.messages();
     job.receive(ExecStdinAck { bytes: 6 }.into(), false);
     assert_eq!(acks(&first), [ExecStdinAck { bytes: 5 }.into()]);
