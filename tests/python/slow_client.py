@@ -1,14 +1,13 @@
-"""Clients of the relay that are attached to a job: one that never reads, and one that receives all.
+"""Clients of the relay that are attached to a job: one that never reads, and one that reads all.
 
-    slow_client.py SOCKET ID BYTES      the relay, a job that prints this many bytes after a line of input, its number
+    slow_client.py SOCKET ID TURNS BYTES      the relay, a job, and how often it prints this many bytes after a line of input
 """
 
-import itertools
 import sys
 
 from agent import SESSION_START, Agent
 
-SOCKET, JOB, BYTES = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+SOCKET, JOB, TURNS, BYTES = sys.argv[1], *map(int, sys.argv[2:])
 
 
 def attach():
@@ -23,29 +22,29 @@ def attach():
 
 slow, _ = attach()
 reader, identity = attach()
-reader.send(identity, 0, "core.exec.stdin", {"data": b"go\n"})
 received = 0
-for turn in itertools.count():
+for turn in range(1, TURNS + 1):
+    reader.send(identity, 0, "core.exec.stdin", {"data": b"go\n"})
+    while received < turn * BYTES:
+        _, _, kind, payload = reader.receive()
+        if kind == "core.exec.stdout":
+            received += len(payload["data"])
+            reader.send(identity, 0, "core.exec.output.ack", {"bytes": received})
+        else:
+            assert kind == "core.exec.stdin.ack", (kind, payload)
+reader.send(identity, 0, "core.exec.stdin", {"data": b""})
+while kind != "core.exec.exited":
     _, _, kind, payload = reader.receive()
-    if kind == "core.exec.stdout":
-        received += len(payload["data"])
-        reader.send(identity, 0, "core.exec.output.ack", {"bytes": received})
-    elif kind == "core.exec.exited":
-        assert payload["code"] == 5, payload
-        break
-    else:
-        assert kind == "core.exec.stdin.ack", (kind, payload)
-assert received == BYTES, received
+    assert kind in ("core.exec.stdin.ack", "core.exec.exited"), (kind, payload)
+assert payload["code"] == 5, payload
 
 # The other one did not delay the job. It has its window, the end of the output, and the number of bytes in between.
-kept, skipped = 0, 0
-while True:
+kept, skipped, kind = 0, 0, None
+while kind != "core.exec.exited":
     _, _, kind, payload = slow.receive()
     if kind == "core.exec.stdout":
         kept += len(payload["data"])
     elif kind == "core.job.output.skipped":
         skipped += payload["bytes"]
-    elif kind == "core.exec.exited":
-        break
-assert kept + skipped == BYTES and skipped > 0, (kept, skipped)
+assert kept + skipped == TURNS * BYTES and skipped > 0, (kept, skipped)
 print("skipped some")

@@ -13,8 +13,9 @@ sandbox "main" {
 }
 "#;
 
-/// More than a client's window and what is kept for it, in bytes.
-const FLOOD_BYTES: usize = 4_000_000;
+/// How often a job prints, and how much, in bytes: more than a client's window and what is kept for it.
+const TURNS: usize = 30;
+const TURN_BYTES: usize = 64 * 1024;
 
 #[test]
 fn jobs_outlive_their_clients() {
@@ -158,17 +159,19 @@ fn clients_that_end(project: &Project) {
 
 /// A client that never reads delays neither the job nor another client.
 fn slow_clients(project: &Project) {
-    let flood = FLOOD_BYTES.to_string();
-    let id = start(project, &["-i"], &format!("read -r line; head -c {flood} /dev/zero; exit 5"));
+    let (turns, bytes) = (TURNS.to_string(), TURN_BYTES.to_string());
+    let print = format!("head -c {bytes} /dev/zero | tr '\\0' x");
+    let id = start(project, &["-i"], &format!("while read -r line; do {print}; done; exit 5"));
     let socket = project.inspect("box")["agent_socket"].as_str().expect("a path").to_owned();
-    python::run(project.home(), "slow_client.py", &[&socket, &id, &flood]).ok().prints("skipped some\n");
+    let run = python::run(project.home(), "slow_client.py", &[&socket, &id, &turns, &bytes]);
+    run.ok().prints("skipped some\n");
     project.run(&["wait", "box", "--job", &id]).exits(5);
 }
 
 /// Without an ID, a client attaches to the start command, or to the only job.
 fn start_command(project: &Project) {
     project.ok(&["jobs", "main"]).prints_some("start  running");
-    project.wait_for_log("main", &["started"]);
+    project.wait_for_output(&["logs", "main"], "started");
     let client = project.msb(&["attach", "main"]).start();
     project.wait_for_output(&["jobs", "--json", "main"], "\"attached\": 1");
     process::signal(client.pid(), Signal::INT);
