@@ -12,7 +12,7 @@ mod volume;
 use crate::cli::Cli;
 use crate::error::{CliError, Context};
 use clap::Subcommand;
-use internal::{share, supervise, vmm};
+use internal::{man, share, supervise, vmm};
 use project::{config, down, graph, init, lock, plan, trust, up, validate};
 use sandbox::{cp, create, events, exec, inspect, logs, metrics, net, ps, rm, run, start, stop, top, wait};
 use std::process::ExitCode;
@@ -84,6 +84,9 @@ pub enum Command {
     Completion(completion::Args),
     /// Check what this machine offers for running VMs, and report what is missing.
     Doctor(doctor::Args),
+    /// Write the manual pages into a folder.
+    #[command(hide = true)]
+    Man(man::Args),
     /// Supervise one sandbox.
     #[command(hide = true)]
     Supervise(supervise::Args),
@@ -131,6 +134,7 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Schema => Ok(schema::run()),
         Command::Completion(arguments) => Ok(completion::run(&arguments)),
         Command::Doctor(arguments) => doctor::run(&global, &arguments),
+        Command::Man(arguments) => man::run(&arguments),
         Command::Supervise(arguments) => supervise::run(&arguments),
         Command::Share(arguments) => share::run(&arguments),
         Command::Vmm(arguments) => vmm::run(&arguments),
