@@ -7,6 +7,7 @@ mod internal;
 pub mod project;
 pub mod sandbox;
 mod schema;
+mod snapshot;
 mod volume;
 
 use crate::cli::Cli;
@@ -40,6 +41,8 @@ pub enum Command {
     Image(image::Args),
     /// Create, list, inspect and remove volumes.
     Volume(volume::Args),
+    /// Create, list, remove, export and import snapshots of the disks of sandboxes.
+    Snapshot(snapshot::Args),
     /// Allow the Sandboxfile to reach beyond its folder until it changes.
     Trust(trust::Args),
     /// List sandboxes.
@@ -112,6 +115,7 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Lock(arguments) => lock::run(&global, &arguments),
         Command::Image(arguments) => image::run(&global, &arguments),
         Command::Volume(arguments) => volume::run(&global, &arguments),
+        Command::Snapshot(arguments) => snapshot::run(&global, &arguments),
         Command::Trust(arguments) => trust::run(&global, &arguments),
         Command::Ps(arguments) => ps::run(&global, &arguments),
         Command::Run(arguments) => run::run(&global, &arguments),
