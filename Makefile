@@ -12,6 +12,12 @@ boot := $(abspath $(target))/boot
 # Where msb looks for the guest when nothing else is said.
 home := $(or $(MSB_HOME),$(HOME)/.microsandbox)
 quickstart := cd examples/quickstart &&
+# Installing and packing: where to, and a finished msb to take instead of building one with the profile `dist`.
+PREFIX ?= /usr/local
+DESTDIR ?=
+BINARY ?= $(abspath $(target))/dist/msb
+packages := $(abspath $(target))/packages
+tree := $(packages)/tree
 # Two processors compile and test; end-to-end tests also wait for guests and timeouts.
 export RUST_TEST_THREADS ?= 2
 E2E_THREADS ?= 3
@@ -50,6 +56,7 @@ test: ## Check everything that .ci/run checks
 # The emulated host has one processor, and the fuzzer takes one at a time.
 	@.ci/beside krun '$(MAKE) krun' -- \
 		unit '$(MAKE) unit' \
+		package '$(MAKE) package' \
 		fuzz 'tests/fuzz/run' \
 		e2e '$(MAKE) e2e' \
 		user '$(MAKE) as-user'
@@ -139,6 +146,40 @@ examples: ## Make the images that the examples boot from
 	@.ci/packages python3
 	@examples/make-python examples/devserver/image
 	@examples/make-image $(patsubst %/Sandboxfile,%/image,$(filter-out examples/devserver/%,$(wildcard examples/*/Sandboxfile)))
+
+# `sudo make install` has no cargo: it takes what `make dist-build` has built.
+.PHONY: dist-build
+dist-build: ## Build what `install` and `dist` take: msb, small and quick to start, and the guest
+	@if command -v cargo >/dev/null; then \
+		[ "$(origin BINARY)" != file ] || $(dist_flags) cargo build --profile dist --package msb; \
+		$(MAKE) guest; \
+	fi
+
+# The paths of this machine do not belong into panic messages, and the same source gives the same program elsewhere.
+# Packed relocations are smaller, and less is read at each start; they need glibc 2.36.
+remap = $(1)=$(HOME)/.cargo=/cargo $(1)=$(HOME)/.rustup=/rustup $(1)=$(CURDIR)=/msb
+dist_flags = RUSTFLAGS="$(call remap,--remap-path-prefix) -Clink-arg=-Wl,-z,pack-relative-relocs" CFLAGS="$(call remap,-ffile-prefix-map)"
+
+.PHONY: dist-tree
+dist-tree: dist-build
+	@packaging/tree $(tree) $(BINARY) $(boot)/vmlinux $(boot)/initramfs.cpio
+
+.PHONY: install
+install: dist-tree ## Install below PREFIX (/usr/local), in DESTDIR if that is set
+	@packaging/install $(tree) $(DESTDIR)$(PREFIX)
+
+.PHONY: uninstall
+uninstall: ## Remove what `make install` installed; MSB_HOME stays
+	@packaging/uninstall $(DESTDIR)$(PREFIX)
+
+.PHONY: dist
+dist: dist-tree ## Make a tarball and a Debian package in target/packages
+	@packaging/pack $(tree) $(packages)
+
+.PHONY: package
+package: guest examples build-tests ## Test installing and the packages, with the msb of the tests
+	@.ci/packages python3 xz-utils
+	@packaging/test $(abspath $(target))/checked/msb
 
 .PHONY: clean
 clean: ## Remove what was built here; the kernel's cache stays

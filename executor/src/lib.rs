@@ -12,6 +12,7 @@ pub mod launch;
 pub mod observe;
 pub mod reporter;
 pub mod secrets;
+pub mod snapshots;
 pub mod supervisor;
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use executor::apply::ApplyError;
 use executor::catalog::CatalogError;
 use executor::images::ImagesError;
 use executor::observe::ObserveError;
+use executor::snapshots::{SnapshotError, TransferError};
 use executor_client::agent::AgentError;
 use executor_host::config::ConfigFileError;
 use executor_host::home::HomeError;
@@ -291,6 +292,18 @@ impl From<ObserveError> for CliError {
 
 impl From<ImagesError> for CliError {
     fn from(error: ImagesError) -> Self {
+        Self::from_error(&error).maybe_hint(error.hint())
+    }
+}
+
+impl From<SnapshotError> for CliError {
+    fn from(error: SnapshotError) -> Self {
+        Self::from_error(&error).maybe_hint(error.hint())
+    }
+}
+
+impl From<TransferError> for CliError {
+    fn from(error: TransferError) -> Self {
         Self::from_error(&error).maybe_hint(error.hint())
     }
 }

@@ -14,7 +14,7 @@ use schemas::config::{Config, Driver};
 use schemas::model::Model;
 use schemas::snapshot::MountObstacle;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The variable for the folder of all state.
@@ -177,10 +177,21 @@ pub fn selected_driver(home: &Home, global: &Global) -> Result<Option<DriverKind
     }))
 }
 
-/// Returns the path of a guest file, which may not exist.
+/// The folder of the guest that an installed msb comes with, relative to that of its program.
+const INSTALLED_GUEST: &str = "../lib/msb/guest";
+
+/// Returns the path of a guest file, which may not exist. The guest that this msb was installed with precedes that of the
+/// state folder, which may be from a build of another version.
 fn guest_path(home: &Home, variable: &str, name: &str) -> PathBuf {
-    let path = path_variable(variable).unwrap_or_else(|| home.root().join("guest").join(name));
+    let installed = || Some(installed_guest(&std::env::current_exe().ok()?)?.join(name));
+    let path = path_variable(variable).or_else(|| installed().filter(|path| path.is_file()));
+    let path = path.unwrap_or_else(|| home.root().join("guest").join(name));
     std::path::absolute(&path).unwrap_or(path)
+}
+
+/// Returns the folder of the guest beside an installed program; `None` if there is none.
+fn installed_guest(program: &Path) -> Option<PathBuf> {
+    std::fs::canonicalize(program.parent()?.join(INSTALLED_GUEST)).ok().filter(|folder| folder.is_dir())
 }
 
 /// A file that VMs boot from.
@@ -193,6 +204,16 @@ pub struct GuestFile {
     pub variable: &'static str,
 }
 
+impl GuestFile {
+    /// Returns the next step for a user without this file.
+    pub fn hint(&self) -> String {
+        format!(
+            "a package of msb installs it in lib/msb/guest, and `make up` in msb's source builds it; {} selects another one",
+            self.variable
+        )
+    }
+}
+
 /// Returns kernel and initramfs.
 pub fn guest_files(home: &Home) -> [GuestFile; 2] {
     let file = |name, variable, file| GuestFile { name, path: guest_path(home, variable, file), variable };
@@ -202,13 +223,12 @@ pub fn guest_files(home: &Home) -> [GuestFile; 2] {
     ]
 }
 
-fn existing(GuestFile { name, path, variable }: GuestFile) -> Result<PathBuf, CliError> {
-    if path.is_file() {
+fn existing(file: GuestFile) -> Result<PathBuf, CliError> {
+    if file.path.is_file() {
         // Resolved now, so that a supervisor that restarts its VM later boots the same file.
-        return Ok(std::fs::canonicalize(&path).unwrap_or(path));
+        return Ok(std::fs::canonicalize(&file.path).unwrap_or(file.path));
     }
-    Err(CliError::new(format!("there is no {name} at {}", path.display()))
-        .hint(format!("`make up` in msb's source builds and installs it; {variable} selects another one")))
+    Err(CliError::new(format!("there is no {} at {}", file.name, file.path.display())).hint(file.hint()))
 }
 
 /// Returns the command that starts msb as a supervisor.
@@ -231,4 +251,22 @@ pub fn memory_mib() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib >> 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_installed_program_finds_the_guest_beside_it() {
+        let prefix = tempfile::tempdir().unwrap();
+        let prefix = std::fs::canonicalize(prefix.path()).unwrap();
+        let program = prefix.join("bin/msb");
+        std::fs::create_dir(prefix.join("bin")).unwrap();
+        assert_eq!(installed_guest(&program), None);
+        let guest = prefix.join("lib/msb/guest");
+        std::fs::create_dir_all(&guest).unwrap();
+        assert_eq!(installed_guest(&program), Some(guest));
+        assert_eq!(installed_guest(Path::new("/")), None);
+    }
 }

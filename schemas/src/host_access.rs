@@ -24,6 +24,8 @@ pub enum HostAccessKind {
     File,
     /// The image of a sandbox.
     Image,
+    /// A snapshot of a sandbox's disk, with all that was on it.
+    Snapshot,
     /// A file or folder that is mounted, and that the sandbox can write to.
     Mount,
     /// A file or folder that is mounted read-only.
@@ -60,6 +62,7 @@ impl HostAccessKind {
         match self {
             Self::File => "reads the file",
             Self::Image => "boots from",
+            Self::Snapshot => "boots from, and can read, the snapshot",
             Self::Mount => "mounts, and may change,",
             Self::ReadonlyMount => "mounts read-only",
             Self::ModesOfMount => "may set modes of files, or make links, on this host in",
@@ -93,7 +96,8 @@ impl HostAccessKind {
             | Self::Sync
             | Self::SecretFile
             | Self::CaFile => true,
-            Self::Volume
+            Self::Snapshot
+            | Self::Volume
             | Self::SecretVariable
             | Self::SecretCommand
             | Self::SecretKeyring
@@ -253,6 +257,9 @@ fn of_sandbox(sandbox: &Sandbox) -> Vec<(HostAccessKind, String, String)> {
     match sandbox.image() {
         ImageReference::Local { path } => {
             reached.push((HostAccessKind::Image, path.clone(), "image".to_owned()));
+        }
+        ImageReference::Snapshot { name } => {
+            reached.push((HostAccessKind::Snapshot, name.to_string(), "image".to_owned()));
         }
         // It is not on this host.
         ImageReference::Registry { name: _ } => {}

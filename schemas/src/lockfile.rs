@@ -22,6 +22,7 @@ pub use parse::LockFileError;
 pub use portable::portable;
 
 use crate::digest::Digest;
+use crate::spec::ImageReference;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -88,9 +89,13 @@ impl LockFile {
         self.images.get(reference)?.get(&platform)
     }
 
-    /// Returns all pinned digests of all platforms.
+    /// Returns all pinned digests of all platforms, but those of snapshots: only the name of a snapshot leads to it.
     pub fn digests(&self) -> impl Iterator<Item = &Digest> {
-        self.images.values().flat_map(BTreeMap::values)
+        let is_image = |reference: &String| !reference.starts_with(ImageReference::SNAPSHOT_PREFIX);
+        self.images
+            .iter()
+            .filter(move |(reference, _)| is_image(reference))
+            .flat_map(|(_, pins)| pins.values())
     }
 
     /// Returns the differences that a frozen run refuses: references without a pin, and pins of other digests. Pins of

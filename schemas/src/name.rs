@@ -133,6 +133,10 @@ name_type! {
     /// The name of a volume in its project, such as `pgdata`.
     VolumeName: VolumeName::new
 }
+name_type! {
+    /// The name of a snapshot of a disk on this host, such as `web-seeded`.
+    SnapshotName: SnapshotName::new
+}
 
 /// The prefix of the project of a single sandbox, and the project of volumes alone. No other name can begin with it.
 const ALONE: char = '@';

@@ -418,6 +418,6 @@ impl Snapshot {
 
     /// Returns the image of a reference; `None` if it was not observed.
     pub fn image(&self, reference: &ImageReference) -> Option<&ObservedImage> {
-        self.images.get(reference.as_str())
+        self.images.get(&reference.to_string())
     }
 }

@@ -49,7 +49,7 @@ fn files(home: &Path) -> Vec<PathBuf> {
         match name.as_str() {
             "catalog.db" | "catalog.db-wal" | "catalog.db-shm" | "config.json" | "guest" | "reserve" => {}
             "images" => found.extend(unfinished(&entry.path())),
-            "run" | "sandboxes" | "volumes" => collect(&entry.path(), &mut found),
+            "run" | "sandboxes" | "snapshots" | "volumes" => collect(&entry.path(), &mut found),
             _ => found.push(entry.path()),
         }
     }
@@ -59,7 +59,8 @@ fn files(home: &Path) -> Vec<PathBuf> {
 }
 
 /// Directories that may stay if they are empty.
-const EMPTY_FOLDERS: [&str; 5] = ["run", "run/projects", "run/sandboxes", "sandboxes", "volumes"];
+const EMPTY_FOLDERS: [&str; 6] =
+    ["run", "run/projects", "run/sandboxes", "sandboxes", "snapshots", "volumes"];
 
 /// Collects a directory and everything below it.
 fn collect(path: &Path, found: &mut Vec<PathBuf>) {

@@ -39,7 +39,12 @@ pub struct Run {
 impl Msb {
     /// Prepares `msb` with arguments.
     pub fn new(home: &Path, directory: &Path, arguments: &[&str]) -> Self {
-        let mut command = Command::new(installation::program());
+        Self::of(&installation::program(), home, directory, arguments)
+    }
+
+    /// Prepares another `msb` than the one under test.
+    pub fn of(program: &Path, home: &Path, directory: &Path, arguments: &[&str]) -> Self {
+        let mut command = Command::new(program);
         command.args(arguments);
         Self::prepared(command, home, directory, format!("msb {}", arguments.join(" ")))
     }

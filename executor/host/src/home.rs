@@ -3,13 +3,16 @@
 use crate::reserve::Reserve;
 pub use executor_fs::file::make_private_folder;
 use rustix::fs::Mode;
-use schemas::name::{ProjectName, SandboxId, VolumeName, full_volume_name, run_folder_name};
+use schemas::name::{ProjectName, SandboxId, SnapshotName, VolumeName, full_volume_name, run_folder_name};
 use schemas::spec::VolumeKind;
 use std::io;
 use std::path::{Path, PathBuf};
 
 /// The longest path of a Unix socket in bytes, without the final NUL.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// The end of the file name of a snapshot's record.
+pub const SNAPSHOT_SUFFIX: &str = ".json";
 
 /// The folder with all state of one user.
 #[derive(Clone, Debug)]
@@ -52,7 +55,7 @@ impl Home {
         if home.root.as_os_str().len() > max {
             return Err(HomeError::TooLong { path: home.root, max });
         }
-        let folders = ["images", "sandboxes", "volumes", "run/projects", "run/sandboxes"];
+        let folders = ["images", "sandboxes", "snapshots", "volumes", "run/projects", "run/sandboxes"];
         let folders = folders.map(|folder| home.root.join(folder));
         for path in [home.root.clone()].into_iter().chain(folders) {
             make_private_folder(&path).map_err(|source| HomeError::Io { path, source })?;
@@ -82,6 +85,16 @@ impl Home {
     /// Returns the folder of the image store.
     pub fn images(&self) -> PathBuf {
         self.root.join("images")
+    }
+
+    /// Returns the folder of the records of snapshots.
+    pub fn snapshots(&self) -> PathBuf {
+        self.root.join("snapshots")
+    }
+
+    /// Returns the path of a snapshot's record.
+    pub fn snapshot(&self, name: &SnapshotName) -> PathBuf {
+        self.snapshots().join(format!("{name}{SNAPSHOT_SUFFIX}"))
     }
 
     /// Returns the space that is reserved for msb itself.

@@ -104,6 +104,25 @@ impl ImageConfig {
         }
     }
 
+    /// Checks that a config from elsewhere could be the result of [`Self::parse`].
+    ///
+    /// # Errors
+    ///
+    /// If it could not, with the reason.
+    pub fn check(&self) -> Result<(), &'static str> {
+        let check = |good: bool, problem| if good { Ok(()) } else { Err(problem) };
+        check(self.texts().all(|text| !text.contains('\0')), "a parameter has a NUL")?;
+        let mut paths = self.workdir.iter().chain(&self.volumes);
+        check(paths.all(|path| path.starts_with('/')), "a path is not absolute")?;
+        let mut names = self.env.keys();
+        check(names.all(|name| !name.is_empty() && !name.contains('=')), "a variable has no name")?;
+        let Some(health) = &self.healthcheck else { return Ok(()) };
+        let HealthCheck { exec, interval_ms, timeout_ms, retries, start_period_ms, hint } = health;
+        let is_time = |ms: &u64| (1..=HEALTH_MS_MAX).contains(ms);
+        let are_times = is_time(interval_ms) && is_time(timeout_ms) && *start_period_ms <= HEALTH_MS_MAX;
+        check(are_times && *retries > 0 && !exec.is_empty() && hint.is_none(), "the health check is invalid")
+    }
+
     /// The full default command; `None` if there is none.
     pub fn command(&self) -> Option<Vec<String>> {
         let command: Vec<String> = self.entrypoint.iter().chain(&self.cmd).cloned().collect();

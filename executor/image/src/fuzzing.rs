@@ -2,9 +2,11 @@
 
 use crate::error::ImageError;
 use crate::layer::{self, Compression, FileRange, Form, LayerSource, LayerUnpacker, Limits};
+use crate::snapshot::{ArchiveHeader, Contents, unpack_disk};
 use crate::store::{PartialImage, Progress};
 use crate::tree::{DEPTH_MAX, Kind, NAME_BYTES_MAX, NodeId, ROOT, Tree};
 use rustix::fs::MemfdFlags;
+use schemas::digest::Digest;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Write};
@@ -44,6 +46,20 @@ pub fn unpack(layers: &[Vec<u8>], image: &File) -> Result<Unpacked, String> {
         Err(ImageError::Layer(error)) => Err(error.to_string()),
         Err(error) => panic!("it is not the layers' fault: {error:?}"),
     }
+}
+
+/// Reads a file of a snapshot without its compression: the bytes as its description, and as the runs of a disk of 1 MiB
+/// with 64 KiB of data. Returns the size of the disk.
+pub fn snapshot(bytes: &[u8]) -> u64 {
+    if let Ok(header) = serde_json::from_slice::<ArchiveHeader>(bytes) {
+        let _ = header.check();
+    }
+    let expected = Contents { bytes: 1 << 20, data_bytes: 64 << 10, digest: Digest::of_bytes(b"") };
+    let disk = rustix::fs::memfd_create("disk", MemfdFlags::CLOEXEC).expect("a file in memory");
+    let disk = File::from(disk);
+    let refused = unpack_disk(&mut &*bytes, &expected, &disk);
+    assert!(refused.is_err(), "no contents have this digest");
+    disk.metadata().expect("an open file").len()
 }
 
 /// Checks that every name is valid, none leads upwards, and link counts are right.

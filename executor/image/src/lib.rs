@@ -26,6 +26,7 @@ mod load;
 mod oci;
 mod qcow2;
 mod save;
+mod snapshot;
 mod source;
 mod store;
 mod tree;
@@ -45,7 +46,14 @@ pub use oci::{
 };
 pub use qcow2::{InvalidQcow2, check_header, check_qcow2};
 pub use save::save;
-pub use store::{BuiltImage, Progress, built_images, image_config, is_built, remove_built, rootfs_path};
+pub use snapshot::{
+    ArchiveError, ArchiveHeader, ArchiveReader, Contents, NamedFile, StoredSnapshot, add_snapshot, copy_disk,
+    disk_from_snapshot, write_archive,
+};
+pub use store::{
+    BuiltImage, Progress, built_images, image_config, is_built, publish_snapshot, remove_built, rootfs_path,
+    snapshot_disk,
+};
 pub use tree::TreeError;
 
 use layout::Layout;

@@ -7,6 +7,7 @@
 use crate::config::ImageConfig;
 use crate::error::ImageError;
 use crate::ext4::BLOCK_BYTES;
+use crate::snapshot::{NamedFile, copy_disk};
 use executor_fs::atomic;
 use executor_fs::file::{if_present, is_at, remove_if_present};
 use rustix::fs::{FlockOperation, flock};
@@ -24,6 +25,8 @@ const PARTIAL_NAME: &str = "root.ext4.partial";
 const CONFIG_NAME: &str = "config.json";
 /// The name of incomplete parameters.
 const PARTIAL_CONFIG_NAME: &str = "config.json.partial";
+/// The name of the writable disk that sandboxes start from, if the image is a snapshot.
+const DISK_NAME: &str = "disk.ext4";
 /// The folder of all built images.
 const FOLDER_NAME: &str = "rootfs";
 
@@ -51,6 +54,11 @@ pub fn rootfs_path(store: &Path, digest: &Digest) -> PathBuf {
 /// Whether an image is built.
 pub fn is_built(store: &Path, digest: &Digest) -> bool {
     rootfs_path(store, digest).exists()
+}
+
+/// The path of the writable disk that sandboxes start from; `None` if the image is not a snapshot.
+pub fn snapshot_disk(store: &Path, digest: &Digest) -> Option<PathBuf> {
+    Some(folder(store, digest).join(DISK_NAME)).filter(|disk| disk.exists())
 }
 
 /// The execution parameters of a built image; empty if it has none.
@@ -90,7 +98,9 @@ pub fn built_images(store: &Path) -> Result<Vec<BuiltImage>, ImageError> {
         let entry = entry.map_err(failed)?;
         let Some(digest) = digest_of(&entry) else { continue };
         let files = fs::read_dir(entry.path()).map_err(failed)?.filter_map(Result::ok);
-        let blocks = files.filter_map(|file| Some(file.metadata().ok()?.blocks())).sum::<u64>();
+        // A snapshot shares the root file system of its image.
+        let share = |metadata: &fs::Metadata| metadata.blocks() / metadata.nlink().max(1);
+        let blocks = files.filter_map(|file| Some(share(&file.metadata().ok()?))).sum::<u64>();
         images.push(BuiltImage { digest, bytes: blocks * 512 });
     }
     images.sort_by(|a, b| a.digest.cmp(&b.digest));
@@ -111,7 +121,7 @@ pub fn remove_built(store: &Path, image: &BuiltImage) -> Result<u64, ImageError>
         return Ok(0);
     }
     // The image first: without it the rest has no effect.
-    for name in [IMAGE_NAME, CONFIG_NAME, PARTIAL_CONFIG_NAME, PARTIAL_NAME] {
+    for name in [IMAGE_NAME, CONFIG_NAME, PARTIAL_CONFIG_NAME, PARTIAL_NAME, DISK_NAME] {
         remove_if_present(&folder.join(name)).map_err(failed)?;
     }
     fs::remove_dir(&folder).map_err(failed)?;
@@ -147,26 +157,10 @@ pub fn publish(
         return Ok(target);
     }
     let folder = folder(store, digest);
+    let Some(_lock) = lock_folder(&folder, progress)? else { return Ok(target) };
     let written = |path: &Path| {
         let path = path.to_owned();
         move |source: io::Error| ImageError::Write { path, source }
-    };
-    let _lock = loop {
-        fs::create_dir_all(&folder).map_err(written(&folder))?;
-        // Its last holder may have just removed it.
-        let Some(lock) = if_present(File::open(&folder)).map_err(written(&folder))? else { continue };
-        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            progress(Progress::Waiting);
-            rustix::io::retry_on_intr(|| flock(&lock, FlockOperation::LockExclusive))
-                .map_err(|errno| written(&folder)(errno.into()))?;
-            if target.exists() {
-                return Ok(target);
-            }
-        }
-        // The last holder may have removed the folder, and another process may have recreated it.
-        if is_at(&lock, &folder).map_err(written(&folder))? {
-            break lock;
-        }
     };
     let partial = folder.join(PARTIAL_NAME);
     let whole = || -> Result<(), ImageError> {
@@ -181,6 +175,71 @@ pub fn publish(
         let _ = fs::remove_file(&partial);
     })?;
     Ok(target)
+}
+
+/// Adds a snapshot, unless it exists. The root file system gets another name, and the disk is moved.
+///
+/// # Errors
+///
+/// If the store cannot be written.
+pub fn publish_snapshot(
+    store: &Path,
+    digest: &Digest,
+    config: &ImageConfig,
+    root: NamedFile<'_>,
+    disk: NamedFile<'_>,
+) -> Result<(), ImageError> {
+    let folder = folder(store, digest);
+    let target = rootfs_path(store, digest);
+    if target.exists() {
+        return Ok(());
+    }
+    let Some(_lock) = lock_folder(&folder, &mut |_| {})? else { return Ok(()) };
+    let partial = folder.join(PARTIAL_NAME);
+    let publish = || {
+        for part in [root, disk] {
+            part.file.set_permissions(fs::Permissions::from_mode(0o400))?;
+            part.file.sync_all()?;
+        }
+        fs::rename(disk.path, folder.join(DISK_NAME))?;
+        write_config(&folder, config)?;
+        remove_if_present(&partial)?;
+        // The root file system comes last: its name means that the image is complete.
+        if fs::hard_link(root.path, &partial).is_ok() {
+            fs::rename(&partial, &target)?;
+            return atomic::sync_folder_of(&target);
+        }
+        let copy = create(&partial)?;
+        copy_disk(root.file, &copy)?;
+        copy.set_permissions(fs::Permissions::from_mode(0o400))?;
+        atomic::publish(&copy, &partial, &target)
+    };
+    publish().map_err(|source| {
+        let _ = fs::remove_file(&partial);
+        ImageError::Write { path: folder.clone(), source }
+    })
+}
+
+/// Creates and locks the folder of an image; `None` if another process has built the image meanwhile.
+fn lock_folder(folder: &Path, progress: &mut dyn FnMut(Progress)) -> Result<Option<File>, ImageError> {
+    let written = |source: io::Error| ImageError::Write { path: folder.to_owned(), source };
+    loop {
+        fs::create_dir_all(folder).map_err(written)?;
+        // Its last holder may have just removed it.
+        let Some(lock) = if_present(File::open(folder)).map_err(written)? else { continue };
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            progress(Progress::Waiting);
+            rustix::io::retry_on_intr(|| flock(&lock, FlockOperation::LockExclusive))
+                .map_err(|errno| written(errno.into()))?;
+            if folder.join(IMAGE_NAME).exists() {
+                return Ok(None);
+            }
+        }
+        // The last holder may have removed the folder, and another process may have recreated it.
+        if is_at(&lock, folder).map_err(written)? {
+            return Ok(Some(lock));
+        }
+    }
 }
 
 /// Before the image gets its name. An image without parameters has no file. The folder is locked, so the temporary name is

@@ -10,7 +10,7 @@ use executor_fs::file::remove_if_present;
 use executor_host::home::make_private_folder;
 use schemas::name::{ProjectName, SandboxName, full_name};
 use schemas::plan::{Ensure, Identity, StepId};
-use schemas::spec::{PinnedImage, SandboxSpec, ValueName};
+use schemas::spec::{ImageReference, PinnedImage, SandboxSpec, ValueName};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -113,7 +113,11 @@ impl Applier {
         })?;
         // The files of an interrupted creation are not trusted.
         let _ = std::fs::remove_file(folder.state());
-        make_disk(folder.disk(), spec.definition.disk_mib).await?;
+        let snapshot = executor_image::snapshot_disk(&self.home.images(), &spec.image.digest);
+        if snapshot.is_none() && matches!(spec.image.reference, ImageReference::Snapshot { .. }) {
+            return Err(StepFailure::new(format!("the disk of {} is missing", spec.image.reference)));
+        }
+        make_disk(folder.disk(), spec.definition.disk_mib, snapshot).await?;
         self.catalog.finish_sandbox(&identity.id)?;
         Ok(Outcome::Added)
     }
@@ -162,12 +166,21 @@ pub(super) fn make_folder(path: &Path) -> Result<(), StepFailure> {
         .map_err(|error| StepFailure::new(format!("cannot make {}: {error}", path.display())))
 }
 
-/// Creates the disk of a sandbox or a volume, replacing one that an interrupted creation left.
-pub(super) async fn make_disk(disk: PathBuf, size_mib: u32) -> Result<(), StepFailure> {
+/// Creates the disk of a sandbox or a volume, empty or from that of a snapshot, replacing one that an interrupted creation
+/// left.
+pub(super) async fn make_disk(
+    disk: PathBuf,
+    size_mib: u32,
+    snapshot: Option<PathBuf>,
+) -> Result<(), StepFailure> {
     let made = tokio::task::spawn_blocking(move || {
         make_folder(disk.parent().unwrap_or(&disk))?;
         let _ = std::fs::remove_file(&disk);
-        executor_image::writable_disk(&disk, u64::from(size_mib) << 20)?;
+        let size_bytes = u64::from(size_mib) << 20;
+        match snapshot {
+            Some(snapshot) => executor_image::disk_from_snapshot(&disk, &snapshot, size_bytes)?,
+            None => drop(executor_image::writable_disk(&disk, size_bytes)?),
+        }
         Ok(())
     });
     made.await.map_err(|error| StepFailure::defect(&error))?

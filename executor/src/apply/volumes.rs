@@ -73,7 +73,7 @@ impl Applier {
         };
         self.catalog.begin_volume(&row)?;
         match spec.disk_mib() {
-            Some(mib) => make_disk(folder.disk(), mib).await?,
+            Some(mib) => make_disk(folder.disk(), mib, None).await?,
             None => make_directory(&folder)?,
         }
         self.catalog.finish_volume(project, name, spec)?;

@@ -1,6 +1,7 @@
 //! Pulls an image and builds its root file system.
 
 use super::ImagesError;
+use crate::snapshots::SnapshotError;
 use executor_host::home::Home;
 use executor_image::{Blobs, OciImage, Progress, build, build_oci, is_built};
 use executor_registry::{LayerProgress, Registry, Settings};
@@ -64,6 +65,7 @@ pub fn ensure_built(
             let whole = pull(&blobs, name, &image.digest, registries, progress)?;
             build_oci(&blobs, &whole, &store, &mut unpacking)?
         }
+        ImageReference::Snapshot { name } => return Err(SnapshotError::Damaged { name: name.clone() }.into()),
     };
     Ok(true)
 }

@@ -1,12 +1,13 @@
 //! Removes images from the store, except for those that are needed.
 //!
 //! An image is in use while a sandbox is recorded with it. It is also kept while the lock file of a known project pins it,
-//! or an existing local image has its contents. Applying a plan holds the store, so that no image is removed between the
+//! an existing local image has its contents, or a snapshot has its name. Applying a plan holds the store, so that no image is removed between the
 //! plan and the record.
 
 use super::ImagesError;
 use super::known::KnownImage;
 use crate::catalog::{Catalog, Recorded};
+use crate::snapshots;
 use executor_fs::file::read_start;
 use executor_host::home::Home;
 use executor_image::{Blobs, CONFIG_BYTES_MAX, MANIFEST_BYTES_MAX, built_images, remove_built};
@@ -74,10 +75,11 @@ struct Kept {
 }
 
 impl Kept {
-    /// Collects the images to keep. With `all`, a name alone does not keep an image.
-    fn find(catalog: &Catalog, all: bool) -> Result<Self, ImagesError> {
+    /// Collects the images to keep. With `all`, a name alone does not keep an image, other than that of a snapshot.
+    fn find(home: &Home, catalog: &Catalog, all: bool) -> Result<Self, ImagesError> {
         let is_unsure = !catalog.sandboxes(None)?.unreadable.is_empty();
         let mut digests: BTreeSet<Digest> = users(catalog)?.into_keys().collect();
+        digests.extend(snapshots::list(home)?.into_values().map(|snapshot| snapshot.digest));
         for folder in catalog.project_folders()? {
             digests.extend(pinned(Path::new(&folder)));
         }
@@ -129,7 +131,7 @@ fn pinned(folder: &Path) -> Vec<Digest> {
 pub fn prune(home: &Home, catalog: &Catalog, all: bool) -> Result<Removed, ImagesError> {
     let blobs = Blobs::open(&home.images())?;
     let alone = blobs.lock_exclusive()?;
-    let kept = Kept::find(catalog, all)?;
+    let kept = Kept::find(home, catalog, all)?;
     let mut removed = Removed::default();
     if kept.is_unsure {
         return Ok(removed);
@@ -161,7 +163,7 @@ pub fn remove(home: &Home, catalog: &Catalog, image: &KnownImage) -> Result<Remo
     catalog.forget_image(&image.reference)?;
     let mut removed = Removed { references: vec![image.reference.clone()], ..Removed::default() };
     if is_only {
-        let mut kept = Kept::find(catalog, false)?;
+        let mut kept = Kept::find(home, catalog, false)?;
         if kept.is_unsure {
             return Ok(removed);
         }
@@ -172,6 +174,17 @@ pub fn remove(home: &Home, catalog: &Catalog, image: &KnownImage) -> Result<Remo
     Ok(removed)
 }
 
+/// Removes the root file system with this digest unless something uses or names it; returns the freed bytes. The caller
+/// must hold the store alone.
+pub(crate) fn remove_unused(home: &Home, catalog: &Catalog, digest: &Digest) -> Result<u64, ImagesError> {
+    let kept = Kept::find(home, catalog, false)?;
+    let mut removed = Removed::default();
+    if !kept.is_unsure && !kept.digests.contains(digest) {
+        removed.remove_built(home, |built| built == digest)?;
+    }
+    Ok(removed.bytes)
+}
+
 /// Measures the space that images take.
 ///
 /// # Errors
@@ -180,7 +193,7 @@ pub fn remove(home: &Home, catalog: &Catalog, image: &KnownImage) -> Result<Remo
 pub fn usage(home: &Home, catalog: &Catalog) -> Result<Usage, ImagesError> {
     let blobs = Blobs::open(&home.images())?;
     let _held = blobs.lock_shared()?;
-    let kept = Kept::find(catalog, false)?;
+    let kept = Kept::find(home, catalog, false)?;
     let whole = blobs.list()?;
     let built = built_images(&home.images())?;
     let wanted = kept.blobs(&blobs);

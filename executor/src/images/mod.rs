@@ -13,11 +13,13 @@ mod query;
 
 pub(crate) use fetch::blocking;
 pub use fetch::{Fetched, ensure_built};
+pub(crate) use keep::remove_unused;
 pub use keep::{Removed, Usage, prune, remove, usage, users};
 pub use known::{KnownImage, known_images, load_archive, named};
 pub use query::{ImageQuery, Pull, observe_image};
 
 use crate::catalog::CatalogError;
+use crate::snapshots::SnapshotError;
 use executor_image::ImageError;
 use executor_registry::RegistryError;
 use rules::reference::Reference;
@@ -54,6 +56,9 @@ pub enum ImagesError {
         /// The full names of the sandboxes.
         by: Vec<String>,
     },
+    /// A snapshot is missing, or its record is invalid.
+    #[error(transparent)]
+    Snapshot(Box<SnapshotError>),
     /// The event loop for the registry does not start.
     #[error("cannot start the event loop for registries")]
     EventLoop(#[source] std::io::Error),
@@ -65,6 +70,12 @@ impl From<RegistryError> for ImagesError {
     }
 }
 
+impl From<SnapshotError> for ImagesError {
+    fn from(error: SnapshotError) -> Self {
+        Self::Snapshot(Box::new(error))
+    }
+}
+
 impl ImagesError {
     /// Returns the next step for the user, if there is one.
     pub fn hint(&self) -> Option<String> {
@@ -73,6 +84,7 @@ impl ImagesError {
             Self::NotHere { reference } => Some(format!("`msb image pull {reference}` brings it")),
             Self::Unknown { .. } => Some("`msb image ls` lists those that there are".to_owned()),
             Self::InUse { .. } => Some("`msb down` removes the sandboxes of a project".to_owned()),
+            Self::Snapshot(error) => error.hint(),
             Self::Catalog(_) | Self::Image(_) | Self::EventLoop(_) => None,
         }
     }

@@ -3,6 +3,7 @@
 use super::ImagesError;
 use super::fetch::blocking;
 use crate::catalog::Catalog;
+use crate::snapshots;
 use executor_host::home::Home;
 use executor_image::{Blobs, ImageConfig, OciImage};
 use executor_registry::{Registry, Settings};
@@ -91,6 +92,12 @@ pub fn observe_image(
     match reference {
         ImageReference::Local { path } => observe_local(home, catalog, reference, path),
         ImageReference::Registry { name } => observe_registry(home, catalog, reference, name, query),
+        ImageReference::Snapshot { name } => {
+            let digest = snapshots::find(home, name)?.digest;
+            let config = executor_image::image_config(&home.images(), &digest)?;
+            let built = executor_image::is_built(&home.images(), &digest);
+            Ok(observed(reference, digest, built, &config))
+        }
     }
 }
 

@@ -124,15 +124,14 @@ struct FileCheck {
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let home = host::open_home()?;
     let report = HostReport::new(&host::facts(), host::selected_driver(&home, global)?);
-    let files: Vec<_> = host::guest_files(&home)
-        .into_iter()
-        .map(|GuestFile { name, path, variable }| FileCheck {
-            what: name,
-            found: path.is_file(),
-            path: path.display().to_string(),
-            variable,
-        })
-        .collect();
+    let guest = host::guest_files(&home);
+    let check = |GuestFile { name, path, variable }: &GuestFile| FileCheck {
+        what: name,
+        found: path.is_file(),
+        path: path.display().to_string(),
+        variable,
+    };
+    let files: Vec<_> = guest.iter().map(check).collect();
     let problem = report.chosen.as_ref().map(Backend::check_mounts);
     let mounts = problem.map(|problem| Check {
         usable: problem.is_ok(),
@@ -184,11 +183,8 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         let how = if attempt.is_allowed { "cannot" } else { "can" };
         text.push_str(&format!("\nwarning: a process in the jail {how} {}\n  {JAIL_HELP}\n", attempt.what));
     }
-    for file in files.iter().filter(|file| !file.found) {
-        text.push_str(&format!(
-            "\nneeded: the {}\n  `make up` in msb's source builds and installs it; {} selects another one\n",
-            file.what, file.variable
-        ));
+    for (file, _) in guest.iter().zip(&files).filter(|(_, check)| !check.found) {
+        text.push_str(&format!("\nneeded: the {}\n  {}\n", file.name, file.hint()));
     }
     print(&text);
     Ok(code)

@@ -7,12 +7,13 @@ mod internal;
 pub mod project;
 pub mod sandbox;
 mod schema;
+mod snapshot;
 mod volume;
 
 use crate::cli::Cli;
 use crate::error::{CliError, Context};
 use clap::Subcommand;
-use internal::{share, supervise, vmm};
+use internal::{man, share, supervise, vmm};
 use project::{config, down, graph, init, lock, plan, trust, up, validate};
 use sandbox::{
     attach, cp, create, events, exec, inspect, jobs, logs, metrics, net, pause, ps, rm, run, start, stop,
@@ -43,6 +44,8 @@ pub enum Command {
     Image(image::Args),
     /// Create, list, inspect and remove volumes.
     Volume(volume::Args),
+    /// Create, list, remove, export and import snapshots of the disks of sandboxes.
+    Snapshot(snapshot::Args),
     /// Allow the Sandboxfile to reach beyond its folder until it changes.
     Trust(trust::Args),
     /// List sandboxes.
@@ -95,6 +98,9 @@ pub enum Command {
     Completion(completion::Args),
     /// Check what this machine offers for running VMs, and report what is missing.
     Doctor(doctor::Args),
+    /// Write the manual pages into a folder.
+    #[command(hide = true)]
+    Man(man::Args),
     /// Supervise one sandbox.
     #[command(hide = true)]
     Supervise(supervise::Args),
@@ -120,6 +126,7 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Lock(arguments) => lock::run(&global, &arguments),
         Command::Image(arguments) => image::run(&global, &arguments),
         Command::Volume(arguments) => volume::run(&global, &arguments),
+        Command::Snapshot(arguments) => snapshot::run(&global, &arguments),
         Command::Trust(arguments) => trust::run(&global, &arguments),
         Command::Ps(arguments) => ps::run(&global, &arguments),
         Command::Run(arguments) => run::run(&global, &arguments),
@@ -146,6 +153,7 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Schema => Ok(schema::run()),
         Command::Completion(arguments) => Ok(completion::run(&arguments)),
         Command::Doctor(arguments) => doctor::run(&global, &arguments),
+        Command::Man(arguments) => man::run(&arguments),
         Command::Supervise(arguments) => supervise::run(&arguments),
         Command::Share(arguments) => share::run(&arguments),
         Command::Vmm(arguments) => vmm::run(&arguments),

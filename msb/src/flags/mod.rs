@@ -42,7 +42,7 @@ const FILES: &str = "files";
 /// The flags that describe a sandbox.
 #[derive(Debug, clap::Args)]
 pub struct SandboxFlags {
-    /// The image, as in a Sandboxfile: a reference such as alpine, or a path such as ./image.
+    /// The image, as in a Sandboxfile: a reference such as alpine, a path such as ./image, or snapshot:NAME.
     image: String,
     #[command(flatten)]
     properties: PropertyFlags,

@@ -62,6 +62,7 @@ impl StepText {
             Ensure::Image { image } => match &image.reference {
                 ImageReference::Registry { name } => text(format!("image {name}"), "pulled"),
                 ImageReference::Local { path } => text(format!("image {}", last_names(path)), "built"),
+                ImageReference::Snapshot { name } => text(format!("snapshot {name}"), "read"),
             },
             Ensure::Volume { name, .. } => text(format!("volume {name}"), "created"),
             Ensure::VolumeRemoved { name } => text(format!("volume {name}"), "removed"),

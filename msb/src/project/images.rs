@@ -41,7 +41,7 @@ pub struct PullOption {
     pub pull: When,
 }
 
-/// Parses an image on the command line: a path that begins with `.` or `/`, else a reference.
+/// Parses an image on the command line: a path that begins with `.` or `/`, a snapshot, else a reference.
 ///
 /// # Errors
 ///
@@ -51,6 +51,10 @@ pub fn reference_of(text: &str) -> Result<ImageReference, CliError> {
         let path = std::fs::canonicalize(text).context(format_args!("cannot use the image {text}"))?;
         let path = path.to_str().ok_or_else(|| CliError::new(format!("the path {text} is not UTF-8")))?;
         return Ok(ImageReference::Local { path: path.to_owned() });
+    }
+    if let Some(snapshot) = ImageReference::snapshot(text) {
+        return snapshot
+            .map_err(|reason| CliError::usage(format!("{text:?} does not name a snapshot: {reason}")));
     }
     match text.parse::<Reference>() {
         Ok(name) => Ok(ImageReference::Registry { name }),

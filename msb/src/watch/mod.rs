@@ -254,7 +254,7 @@ fn inputs(loaded: &Loaded) -> Result<Watched, CliError> {
         .iter()
         .filter_map(|sandbox| match sandbox.image() {
             ImageReference::Local { path } => Some(path.as_str()),
-            ImageReference::Registry { .. } => None,
+            ImageReference::Registry { .. } | ImageReference::Snapshot { .. } => None,
         })
         .collect();
     let tree = |path| WatchedTree { root: PathBuf::from(path), ignored: Arc::clone(&ignored) };

@@ -8,7 +8,7 @@ use crate::spec::ImageReference;
 /// `folder` is an absolute path without `.` or `..`.
 pub fn portable(reference: &ImageReference, folder: &str) -> String {
     match reference {
-        ImageReference::Registry { name } => name.to_string(),
+        ImageReference::Registry { .. } | ImageReference::Snapshot { .. } => reference.to_string(),
         ImageReference::Local { path } => relative(path, folder),
     }
 }
@@ -46,6 +46,8 @@ mod tests {
             let reference = ImageReference::Local { path: path.to_owned() };
             assert_eq!(portable(&reference, folder), expected, "{path} from {folder}");
         }
+        let snapshot = ImageReference::snapshot("snapshot:seeded").unwrap().unwrap();
+        assert_eq!(portable(&snapshot, "/x"), "snapshot:seeded");
         let name = "docker.io/library/alpine:3.20";
         assert_eq!(portable(&ImageReference::Registry { name: name.parse().unwrap() }, "/x"), name);
     }

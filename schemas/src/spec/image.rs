@@ -1,6 +1,7 @@
 //! What a sandbox boots from.
 
 use crate::digest::Digest;
+use crate::name::{InvalidName, SnapshotName};
 use rules::reference::Reference;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -19,21 +20,33 @@ pub enum ImageReference {
         /// Its reference.
         name: Reference,
     },
+    /// A snapshot of a sandbox's disk on this host.
+    Snapshot {
+        /// Its name.
+        name: SnapshotName,
+    },
 }
 
 impl ImageReference {
-    /// Returns the path or the complete reference.
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Local { path } => path,
-            Self::Registry { name } => name.as_str(),
-        }
+    /// The prefix of a snapshot's name. A repository of that name is written with its registry,
+    /// `docker.io/library/snapshot:NAME`.
+    pub const SNAPSHOT_PREFIX: &str = "snapshot:";
+
+    /// Parses the name of a snapshot after its prefix; `None` without the prefix.
+    pub fn snapshot(text: &str) -> Option<Result<Self, InvalidName>> {
+        let name = SnapshotName::new(text.strip_prefix(Self::SNAPSHOT_PREFIX)?);
+        Some(name.map(|name| Self::Snapshot { name }))
     }
 }
 
+/// The path, the complete reference, or the snapshot's name with its prefix.
 impl fmt::Display for ImageReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        match self {
+            Self::Local { path } => f.write_str(path),
+            Self::Registry { name } => f.write_str(name.as_str()),
+            Self::Snapshot { name } => write!(f, "{}{name}", Self::SNAPSHOT_PREFIX),
+        }
     }
 }
 

@@ -22,7 +22,7 @@ macro_rules! sandbox_properties {
     ($apply:ident) => {
         $apply! {
             first {
-                /// What it boots from: an image of a registry, or `./` and a directory or an archive.
+                /// What it boots from: an image of a registry, `./` and a directory or an archive, or `snapshot:` and the name of a snapshot.
                 image => Image {
                     names: one("image", "image"),
                     like: true,

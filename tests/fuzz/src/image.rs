@@ -54,6 +54,11 @@ pub fn qcow2(bytes: &[u8]) {
     }
 }
 
+/// Files of snapshots: the disk keeps the size of its description.
+pub fn snapshot(bytes: &[u8]) {
+    assert_eq!(fuzzing::snapshot(bytes), 1 << 20);
+}
+
 /// Extended headers: what they say is no longer than what they are.
 pub fn pax(bytes: &[u8]) {
     if let Some(kept) = fuzzing::pax_bytes_kept(bytes) {

@@ -42,6 +42,7 @@ const TARGETS: &[(&str, Target, usize)] = &[
     ("pax", image::pax, 64),
     ("layers", image::layers, 128),
     ("qcow2", image::qcow2, 64),
+    ("snapshot", image::snapshot, 64),
     ("challenge", registry::challenge, 64),
     ("answer", registry::answer_headers, 64),
     ("sni", network::sni, 64),

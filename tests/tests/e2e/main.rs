@@ -52,6 +52,7 @@ mod quickstart;
 mod relay;
 mod secrets;
 mod single;
+mod snapshots;
 mod stopping;
 mod terminal;
 mod tmpfs;

@@ -1,5 +1,6 @@
-//! Commands that only msb itself runs, hidden from the help.
+//! Commands that only msb itself and its packaging run, hidden from the help.
 
+pub mod man;
 pub mod share;
 pub mod supervise;
 pub mod vmm;

@@ -21,7 +21,7 @@ pub fn sandbox(
     let SandboxSpec { image: PinnedImage { reference, digest: _ }, definition } = spec;
     let image = match reference {
         ImageReference::Local { path } => ImageReference::Local { path: from(folder, path) },
-        ImageReference::Registry { name } => ImageReference::Registry { name: name.clone() },
+        ImageReference::Registry { .. } | ImageReference::Snapshot { .. } => reference.clone(),
     };
     let mut definition = definition.clone();
     definition.map_host_paths(&|path| from(folder, path));

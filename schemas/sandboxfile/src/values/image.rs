@@ -15,6 +15,16 @@ use schemas::spec::ImageReference;
 /// Checks that a local image exists, and parses the reference of any other; no registry is queried.
 fn check(context: &mut Context<'_>, image: &Spanned<String>) -> Option<ImageReference> {
     let given = image.value.as_str();
+    match ImageReference::snapshot(given) {
+        Some(Ok(snapshot)) => return Some(snapshot),
+        Some(Err(invalid)) => {
+            let message = format!("`{}` does not name a snapshot: {invalid}", shorten(given));
+            let diagnostic =
+                Diagnostic::error(Code::InvalidImage, image.span, message).label("not a snapshot");
+            return context.refuse(diagnostic.help("`msb snapshot ls` lists those of this host"));
+        }
+        None => {}
+    }
     if !path::is_local(given) {
         return match given.parse() {
             Ok(name) => Some(ImageReference::Registry { name }),
@@ -74,10 +84,10 @@ impl Value for Image {
     }
 
     fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
-        Printed::One(Node::text(model.as_str()))
+        Printed::One(Node::text(model.to_string()))
     }
 
     fn schema() -> serde_json::Value {
-        schema::with(schema::text(), "examples", ["python:3.12-slim", "./image"])
+        schema::with(schema::text(), "examples", ["python:3.12-slim", "./image", "snapshot:NAME"])
     }
 }

@@ -32,7 +32,7 @@ fn at_once(project: &Project, runs: usize) -> Result<Figure> {
     }
     Ok(Figure {
         name: "exec, 32 at once",
-        what: "msb exec one -- true, 32 at once",
+        what: "msb exec one -- true, 32 at once".into(),
         measured: Samples::of_times(&measured),
         beside: "32 bare processes",
         reference: Samples::of_times(&reference),
@@ -89,7 +89,7 @@ fn output(project: &Project, runs: usize) -> Result<Figure> {
     }
     Ok(Figure {
         name: "exec output",
-        what: "msb exec one -- dd, 64 MiB of output",
+        what: "msb exec one -- dd, 64 MiB of output".into(),
         measured: Samples::of_rates(measured),
         beside: "the same, a bare process",
         reference: Samples::of_rates(reference),

@@ -1,6 +1,7 @@
 //! Figures: measured values beside a reference, and their output.
 
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// The unit of a figure.
@@ -115,7 +116,7 @@ pub struct Figure {
     /// A short name.
     pub name: &'static str,
     /// The measured action.
-    pub what: &'static str,
+    pub what: Cow<'static, str>,
     /// Its values.
     pub measured: Samples,
     /// The reference action, in the same run.
@@ -171,7 +172,7 @@ impl Figure {
             }
         });
         [
-            self.what.to_owned(),
+            self.what.to_string(),
             unit.show(self.measured.median()),
             unit.show(self.measured.quantile(0.99)),
             self.beside.to_owned(),

@@ -28,7 +28,7 @@ pub fn measure(project: &Project, runs: usize) -> Result<Figure> {
     let (measured, reference) = (Samples::of_lines(LINES, &measured), Samples::of_lines(LINES, &reference));
     Ok(Figure {
         name: "logs -f",
-        what: "msb logs -f, while 200,000 lines are written",
+        what: "msb logs -f, while 200,000 lines are written".into(),
         measured,
         beside: "tail -F",
         reference,

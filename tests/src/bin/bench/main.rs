@@ -1,6 +1,6 @@
 //! `make bench`: the costs of msb, each beside a reference of the same run.
 //!
-//!   bench [--json] [--runs N] [--only hostile|large|machines|mounts|network|pull|reload|tls|unpack]
+//!   bench [--json] [--runs N] [--only binary|hostile|large|machines|mounts|network|pull|reload|tls|unpack]
 
 use std::error::Error;
 use std::io::Read;
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tests::Project;
 use tests::installation;
 
+mod binary;
 mod exec;
 mod figure;
 mod follow;
@@ -27,8 +28,7 @@ use figure::{Figure, Limit, Samples};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-const USAGE: &str =
-    "usage: bench [--json] [--runs N] [--only hostile|large|machines|mounts|network|pull|reload|tls|unpack]";
+const USAGE: &str = "usage: bench [--json] [--runs N] [--only binary|hostile|large|machines|mounts|network|pull|reload|tls|unpack]";
 /// The version of the JSON.
 const JSON_VERSION: u32 = 2;
 const ONE_SANDBOX: &str = "project \"bench\"\nsandbox \"one\" {\n    image \"@image\"\n}\n";
@@ -72,6 +72,11 @@ fn main() -> Result<()> {
     let wants = |part: &str| only.as_deref().is_none_or(|only| only == part);
     let mut rows = if wants("large") { large::measure()? } else { Vec::new() };
     let (driver, mut figures) = if wants("machines") { machines(runs)? } else { (String::new(), Vec::new()) };
+    if wants("binary") {
+        let (more, sizes) = binary::measure()?;
+        figures.extend(more);
+        rows.extend(sizes);
+    }
     let mut mounts = None;
     if wants("mounts") {
         let (report, more) = mounts::measure(runs)?;
@@ -190,7 +195,7 @@ fn cold_start(project: &Project, driver: &str, runs: usize) -> Result<Figure> {
     }
     Ok(Figure {
         name: "cold start",
-        what: "msb up -d, to the first byte of an exec",
+        what: "msb up -d, to the first byte of an exec".into(),
         measured: Samples::of_times(&cold),
         beside: "the VMM alone, to /init",
         reference: Samples::of_times(&alone),
@@ -210,7 +215,14 @@ fn warm(project: &Project, runs: usize) -> Result<Vec<Figure>> {
         let reference = bare(runs)?;
         let measured = repeated(name, runs, || project.msb(arguments).into_command())?;
         let limit = more.map(Limit::More);
-        figures.push(Figure { name, what, measured, beside: "a bare process", reference, limit });
+        figures.push(Figure {
+            name,
+            what: what.into(),
+            measured,
+            beside: "a bare process",
+            reference,
+            limit,
+        });
     }
     Ok(figures)
 }
@@ -253,7 +265,7 @@ fn memory() -> Result<Figure> {
     project.down();
     Ok(Figure {
         name: "memory",
-        what: "a supervisor's private memory",
+        what: "a supervisor's private memory".into(),
         measured,
         beside: "an idle sleep",
         reference: Samples::of_kib(reference?),

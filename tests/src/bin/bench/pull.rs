@@ -49,7 +49,7 @@ pub fn measure(runs: usize) -> Result<Figure> {
     }
     Ok(Figure {
         name: "pull",
-        what: "pull of 256 MiB in 4 layers",
+        what: "pull of 256 MiB in 4 layers".into(),
         measured: Samples::of_times(&ours),
         beside: "skopeo copy of the same",
         reference: Samples::of_times(&theirs),

@@ -40,7 +40,7 @@ pub fn measure(edits: usize) -> Result<Figure> {
     server.wait()?;
     Ok(Figure {
         name: "reload",
-        what: "an edit on the host, to a server's answer with it",
+        what: "an edit on the host, to a server's answer with it".into(),
         measured: Samples::of_times(&measured),
         beside: "the server on the host",
         reference: Samples::of_times(&reference?),

@@ -57,7 +57,7 @@ pub fn measure(runs: usize) -> Result<Vec<Figure>> {
             }
             let samples = |contender: &str| samples(&results[contender][name], name);
             let (measured, reference) = (samples(measured)?, samples(reference)?);
-            figures.push(Figure { name, what, measured, beside, reference, limit });
+            figures.push(Figure { name, what: what.into(), measured, beside, reference, limit });
         }
     }
     Ok(figures)

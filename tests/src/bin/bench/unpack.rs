@@ -56,7 +56,7 @@ pub fn measure(runs: usize) -> Result<(Figure, Vec<Row>)> {
     }
     let figure = Figure {
         name: "unpack",
-        what: "layers of 24,000 files, 300 MiB, to a root file system",
+        what: "layers of 24,000 files, 300 MiB, to a root file system".into(),
         measured: Samples::of_rates(ours),
         beside: "umoci unpack of the same, as root",
         reference: Samples::of_rates(theirs),

@@ -182,8 +182,14 @@ pub fn measure(runs: usize) -> Result<Vec<Figure>> {
 }
 
 fn figures(ours: &Reached, beside: &'static str, theirs: &Reached, share: f64) -> [Figure; 5] {
-    let figure =
-        |name, what, measured, reference, limit| Figure { name, what, measured, beside, reference, limit };
+    let figure = |name, what: &'static str, measured, reference, limit| Figure {
+        name,
+        what: what.into(),
+        measured,
+        beside,
+        reference,
+        limit,
+    };
     let rates = |values: &[f64]| Samples::of_rates(values.to_vec());
     let throughput = Some(Limit::AtLeast(share));
     [

@@ -1,0 +1,100 @@
+//! Creates snapshots.
+
+use super::SnapshotError;
+use super::record::{Snapshot, read};
+use executor_fs::file::{is_at, open_locked};
+use executor_host::disk;
+use executor_host::home::{Home, make_private_folder};
+use executor_image::{Blobs, NamedFile, add_snapshot, copy_disk};
+use schemas::name::{SandboxId, SnapshotName};
+use schemas::spec::PinnedImage;
+use std::fs::File;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The pause between two attempts to lock an unfinished disk.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// A sandbox whose disk is copied.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Its id.
+    pub id: SandboxId,
+    /// Its full name.
+    pub full_name: String,
+    /// The image that it boots from.
+    pub image: PinnedImage,
+}
+
+/// A file that becomes a disk in the store. There is one at a time: what a killed process left is overwritten. It is
+/// removed on drop, unless it was moved into the store.
+pub(super) struct UnfinishedDisk {
+    pub file: File,
+    pub path: PathBuf,
+}
+
+impl UnfinishedDisk {
+    /// Creates an empty file of this name, and waits for another process that has one.
+    pub fn create(home: &Home, name: &str) -> Result<Self, SnapshotError> {
+        let folder = home.snapshots();
+        make_private_folder(&folder).map_err(SnapshotError::io(&folder))?;
+        let path = folder.join(format!(".{name}.partial"));
+        loop {
+            if let Some(file) = open_locked(&path).map_err(SnapshotError::io(&path))? {
+                file.set_len(0).map_err(SnapshotError::io(&path))?;
+                return Ok(Self { file, path });
+            }
+            std::thread::sleep(RETRY);
+        }
+    }
+
+    pub fn named(&self) -> NamedFile<'_> {
+        NamedFile { file: &self.file, path: &self.path }
+    }
+}
+
+impl Drop for UnfinishedDisk {
+    fn drop(&mut self) {
+        // Once it was moved, another process may have a file there.
+        if is_at(&self.file, &self.path).is_ok_and(|is_there| is_there) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Creates a snapshot of the disk of a sandbox that does not run. With `replace`, the name may be taken. The caller must
+/// hold the project's lock.
+///
+/// # Errors
+///
+/// If the name is taken, a virtual machine has the disk, or a file cannot be read or written.
+pub fn create(
+    home: &Home,
+    source: Source,
+    name: &SnapshotName,
+    replace: bool,
+) -> Result<Snapshot, SnapshotError> {
+    let Source { id, full_name, image } = source;
+    let blobs = Blobs::open(&home.images())?;
+    // Neither the image nor the files of the snapshot are removed before the record names them.
+    let _held = blobs.lock_shared()?;
+    if !replace && read(home, name)?.is_some() {
+        return Err(SnapshotError::Exists { name: name.clone() });
+    }
+    let unfinished = UnfinishedDisk::create(home, "disk")?;
+    {
+        let path = home.sandbox(&id).disk();
+        let disk = disk::take(&path)?;
+        copy_disk(&disk, &unfinished.file).map_err(SnapshotError::io(&unfinished.path))?;
+    }
+    let stored = add_snapshot(&home.images(), &image.digest, unfinished.named())?;
+    let snapshot = Snapshot::new(stored, image, full_name, now_unix());
+    snapshot.write(home, name)?;
+    Ok(snapshot)
+}
+
+/// Returns the time in seconds since 1970.
+pub(super) fn now_unix() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
+}
