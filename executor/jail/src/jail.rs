@@ -28,7 +28,7 @@ impl<'a> Jail<'a> {
     ///
     /// # Errors
     ///
-    /// If that stops half-way. Without a mount namespace this changes nothing.
+    /// If the process is left without a usable root. Where the host does not allow one of its own, this changes nothing.
     pub fn root(&mut self, plan: &RootPlan) -> std::io::Result<()> {
         self.confinement.root = if self.namespaces.has(Namespace::Mount) {
             plan.enter(self.namespaces)?

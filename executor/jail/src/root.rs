@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 
 /// The folder on which the new root is assembled. Only this process sees that.
 const STAGE: &str = "/tmp";
+/// The flags of its file systems.
+const MOUNT_FLAGS: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
 /// The size of the new root, which contains mount points alone.
 const ROOT_OPTIONS: &std::ffi::CStr = c"size=64k,mode=0755";
 
@@ -33,11 +35,38 @@ pub struct RootPlan {
 
 impl RootPlan {
     /// Makes this the root of the process, which needs a mount namespace of its own. `/proc` is in it as well.
+    ///
+    /// If the host does not allow a part of that, the process keeps the root that it has: Ubuntu, for example, lets ordinary
+    /// users create namespaces, but mount nothing in them.
+    ///
+    /// # Errors
+    ///
+    /// If the process is left without a usable root.
     pub(crate) fn enter(&self, namespaces: &Obtained) -> io::Result<Layer> {
-        let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-        mount_change("/", private)?;
-        let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-        mount("msb-jail", STAGE, "tmpfs", flags, ROOT_OPTIONS)?;
+        let own_processes = match self.assemble(namespaces) {
+            Ok(own_processes) => own_processes,
+            Err(error) => {
+                // Nothing has been mounted there if that was refused.
+                let _ = unmount(STAGE, UnmountFlags::DETACH);
+                chdir("/")?;
+                return Ok(Layer::Missing { why: error.to_string() });
+            }
+        };
+        // The old root has been put on top of the new one.
+        unmount(".", UnmountFlags::DETACH)?;
+        chdir("/")?;
+        mount_remount("/", MOUNT_FLAGS | MountFlags::RDONLY, c"")?;
+        Ok(if own_processes {
+            Layer::InForce
+        } else {
+            Layer::Partial { why: "/proc shows the host's processes".to_owned() }
+        })
+    }
+
+    /// Assembles the root and enters it. Returns whether its `/proc` shows its own processes alone.
+    fn assemble(&self, namespaces: &Obtained) -> io::Result<bool> {
+        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+        mount("msb-jail", STAGE, "tmpfs", MOUNT_FLAGS, ROOT_OPTIONS)?;
         let stage = Path::new(STAGE);
         for file in &self.files {
             bind_file(stage, file)?;
@@ -50,16 +79,8 @@ impl RootPlan {
         }
         let own_processes = mount_proc(stage, namespaces)?;
         chdir(stage)?;
-        // The old root ends up on top of the new one.
         pivot_root(".", ".")?;
-        unmount(".", UnmountFlags::DETACH)?;
-        chdir("/")?;
-        mount_remount("/", flags | MountFlags::RDONLY, c"")?;
-        Ok(if own_processes {
-            Layer::InForce
-        } else {
-            Layer::Partial { why: "/proc shows the host's processes".to_owned() }
-        })
+        Ok(own_processes)
     }
 }
 
@@ -67,9 +88,8 @@ impl RootPlan {
 fn mount_proc(stage: &Path, namespaces: &Obtained) -> io::Result<bool> {
     let point = stage.join("proc");
     mkdir_if_missing(&point)?;
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     // Inside some containers the kernel refuses it, because parts of the container's own `/proc` are hidden.
-    if namespaces.has(Namespace::Pid) && mount("proc", &point, "proc", flags, None).is_ok() {
+    if namespaces.has(Namespace::Pid) && mount("proc", &point, "proc", MOUNT_FLAGS, None).is_ok() {
         return Ok(true);
     }
     mount_bind_recursive("/proc", &point)?;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use std::fs;
-use tests::Project;
+use tests::{Project, installation};
 
 /// The attempts that a probe makes at least.
 const ATTEMPTS_MIN: u64 = 45;
@@ -17,7 +17,25 @@ fn attempts_from_inside_are_refused() {
     assert_eq!(jail["unexpected"], serde_json::json!([]), "{jail:#}");
     assert_eq!(jail["holds"], true, "{jail:#}");
     assert!(jail["attempts"].as_u64().unwrap() >= ATTEMPTS_MIN, "{jail:#}");
-    assert!(!in_force(&jail["in_force"]).is_empty(), "{jail:#}");
+    assert!(!texts(&jail["in_force"]).is_empty(), "{jail:#}");
+}
+
+/// Where namespaces are allowed and mounts are not, the other layers hold, and what is missing is said.
+#[test]
+fn a_layer_that_the_host_refuses_is_reported() {
+    let program = installation::root().join("tests/python/no_mounts.py");
+    // Not on the emulated host, which has no Python.
+    if !program.exists() {
+        return;
+    }
+    let project = Project::new("");
+    let line = format!("python3 {} msb doctor --json", program.display());
+    let report = project.shell(&line).run().exits(0).json();
+    let jail = &report["jail"];
+    assert_eq!(jail["holds"], true, "{jail:#}");
+    let (in_force, gaps) = (texts(&jail["in_force"]), texts(&jail["gaps"]));
+    assert!(in_force.iter().any(|layer| layer.contains("seccomp")), "{jail:#}");
+    assert!(gaps.iter().any(|gap| gap.starts_with("own root directory: ")), "{jail:#}");
 }
 
 /// What `inspect` says about a running one is what the kernel says.
@@ -71,7 +89,7 @@ fn the_kernel_agrees_with_inspect() {
     project.down();
 }
 
-fn in_force(value: &Value) -> Vec<&str> {
+fn texts(value: &Value) -> Vec<&str> {
     value.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }
 

@@ -63,7 +63,7 @@ mod tests {
         assert_eq!(
             cmdline,
             "console=ttyS0 quiet tsc=reliable reboot=t panic=-1 8250.nr_uarts=1 loop.max_loop=0 \
-             dummy.numdummies=0 a=b"
+             dummy.numdummies=0 random.trust_cpu=on a=b"
         );
     }
 
