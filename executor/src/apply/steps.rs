@@ -92,9 +92,6 @@ impl Applier {
             self.catalog.set_spec(&identity.id, spec)?;
             return Ok(Outcome::Updated);
         }
-        // Someone may have removed its files behind the back of a supervisor that still runs.
-        let (lock, _) = self.end_processes(project, identity).await?;
-        lock.remove();
         let row = SandboxRow {
             id: identity.id.clone(),
             project: project.clone(),
@@ -111,6 +108,9 @@ impl Applier {
             }
             error => error.into(),
         })?;
+        // Someone may have removed its files behind the back of a supervisor that still runs.
+        let (lock, _) = self.end_processes(project, identity).await?;
+        lock.remove();
         // The files of an interrupted creation are not trusted.
         let _ = std::fs::remove_file(folder.state());
         let snapshot = executor_image::snapshot_disk(&self.home.images(), &spec.image.digest);

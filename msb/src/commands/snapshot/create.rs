@@ -37,8 +37,8 @@ pub fn run(global: &Global, Args { sandbox, name, replace, lock }: &Args) -> Res
     let _locked = LockedProject::acquire(&machine, &project, "snapshot create", lock.timeout)?;
     // It may have changed before the lock.
     let seen = find::sandbox(global, &machine, sandbox)?;
-    if matches!(seen.status, Status::Running { .. }) {
-        return Err(CliError::new(format!("{sandbox} is running, and its disk is in use"))
+    if let Some(state) = use_of_disk(&seen.status) {
+        return Err(CliError::new(format!("{sandbox} is {state}, and its disk is in use"))
             .hint(format!("stop it first: `msb stop {sandbox}`, and `msb start {sandbox}` afterwards")));
     }
     let full_name = full_name_of(&seen);
@@ -56,4 +56,13 @@ pub fn run(global: &Global, Args { sandbox, name, replace, lock }: &Args) -> Res
     let snapshot = snapshots::create(&machine.home, source, &name, *replace)?;
     output.say(&format!("created snapshot {name} ({})", size(snapshot.disk.data_bytes)));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns the state in which a sandbox uses its disk; `None` if it does not.
+fn use_of_disk(status: &Status) -> Option<&'static str> {
+    match status {
+        Status::Running { .. } => Some("running"),
+        Status::Paused => Some("paused"),
+        _ => None,
+    }
 }
