@@ -18,8 +18,8 @@ use protocol::latest::{MountChange, MountChangeKind, MountsChanged};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{
-    AtFlags, CWD, FallocateFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags, chmod, fallocate, fstat,
-    mkdirat, openat, openat2, statx,
+    AtFlags, CWD, FallocateFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags, XattrFlags, fallocate,
+    fstat, mkdirat, openat, openat2, setxattr, statx,
 };
 use rustix::io::Errno;
 
@@ -27,6 +27,8 @@ use rustix::io::Errno;
 const REPORTS_MAX: usize = 4;
 /// The stack of the thread in bytes.
 const STACK_BYTES: usize = 256 * 1024;
+/// An attribute that the file server accepts and does not keep: setting it raises `IN_ATTRIB` and changes nothing.
+const CHANGED: &str = "user.msb.changed";
 /// An offset behind the end of every file. A hole there changes nothing, and the host's file server knows it.
 const BEYOND_THE_END: u64 = 1 << 62;
 /// Components may not be links: one that the guest has made could lead anywhere.
@@ -161,17 +163,12 @@ fn touch(file: &OwnedFd) -> Result<(), Errno> {
                     let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
                     fallocate(file, hole, BEYOND_THE_END, 1)
                 }
-                Err(_) => chmod(path.as_str(), permissions(stat.st_mode)),
+                Err(_) => setxattr(path.as_str(), CHANGED, b"", XattrFlags::empty()),
             }
         }
-        FileType::Directory => chmod(path.as_str(), permissions(stat.st_mode)),
+        FileType::Directory => setxattr(path.as_str(), CHANGED, b"", XattrFlags::empty()),
         _ => Ok(()),
     }
-}
-
-/// Returns the permissions of a mode. Setting those that a file has changes nothing.
-fn permissions(mode: u32) -> Mode {
-    Mode::from_raw_mode(mode & 0o7777)
 }
 
 /// Drops all entries and attributes that nothing uses, and the data of files.

@@ -8,6 +8,10 @@ pub const NAME: &CStr = c"user.msb.override_stat";
 /// The start of the names of all attributes that the guest can neither see nor set.
 pub const HIDDEN: &[u8] = b"user.msb.";
 
+/// The attribute that agentd sets to raise `IN_ATTRIB` for a file that the host has changed. Setting it changes nothing; a
+/// chmod to the present mode would undo one that the guest makes at the same time.
+pub const CHANGED: &CStr = c"user.msb.changed";
+
 /// The length of the attribute in bytes.
 pub const LENGTH: usize = 20;
 

@@ -3,7 +3,7 @@
 use super::ShareFs;
 use super::host::{self, Answer, XATTR_MAX};
 use super::inode::Inode;
-use crate::stat_override::HIDDEN;
+use crate::stat_override::{CHANGED, HIDDEN};
 use fuse_backend_rs::api::filesystem::{GetxattrReply, ListxattrReply};
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
@@ -56,6 +56,9 @@ impl ShareFs {
     }
 
     pub(super) fn set_attribute(&self, number: u64, name: &CStr, value: &[u8], flags: u32) -> Answer<()> {
+        if name == CHANGED {
+            return Ok(());
+        }
         check_visible(name, Errno::PERM)?;
         let inode = self.writable(number)?;
         inode.check_changeable()?;

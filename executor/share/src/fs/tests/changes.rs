@@ -227,3 +227,19 @@ fn reports_end_with_the_supervisor() {
     let change = Change { kind: ChangeKind::Changed, path: PathBuf::from("0") };
     assert!(Reporter::new(theirs).report([&change].into_iter()).is_err());
 }
+
+/// agentd raises events with it, also on a read-only mount.
+#[test]
+fn the_attribute_of_changed_files_changes_nothing() {
+    let scratch = tempfile::tempdir().unwrap();
+    for read_only in [false, true] {
+        let guest = Guest::new(scratch.path(), SharePolicy { read_only, ..SharePolicy::default() });
+        let before = guest.stat("").unwrap();
+        guest.setxattr("", "user.msb.changed", b"").unwrap();
+        let after = guest.stat("").unwrap();
+        assert_eq!((before.st_mode, before.st_ctime), (after.st_mode, after.st_ctime));
+        assert_eq!(guest.listxattr("").unwrap(), "");
+    }
+    let names = rustix::fs::listxattr(scratch.path(), &mut [0_u8; 256][..]);
+    assert_eq!(names.unwrap(), 0);
+}
