@@ -4,7 +4,7 @@ use crate::output::style::{BOLD_RED, CYAN};
 use crate::output::{OutputOptions, eprintln_lossy, eprintln_raw, escape_lines};
 use crate::report::findings::{self, Finding};
 use crate::report::{diagnostics, github, on_github, repository_path};
-use executor::apply::ApplyError;
+use executor::apply::{ApplyError, OPEN_FILES_HINT};
 use executor::catalog::CatalogError;
 use executor::images::ImagesError;
 use executor::observe::ObserveError;
@@ -17,18 +17,14 @@ use executor_image::ImageError;
 use executor_metrics::RegistryError;
 use executor_vm::ChooseError;
 use planner::PlanError;
+use rustix::io::Errno;
 use sandboxfile::Report;
 use schemas::excerpt::excerpt;
 use schemas::spec::ImageReference;
 use serde::Serialize;
 use std::error::Error;
 use std::fmt::Display;
-use std::io;
 use std::process::ExitCode;
-
-/// The error number of too many open files, and the next step.
-const EMFILE: i32 = 24;
-const OPEN_FILES_HINT: &str = "raise the limit of open files: `ulimit -n 4096`";
 
 /// Maximum characters of one message or cause, which may quote a file such as an image's manifest.
 const CAUSE_MAX: usize = 2_000;
@@ -157,7 +153,7 @@ impl CliError {
         let mut cause = error.source();
         while let Some(error) = cause {
             failure.causes.push(text(error));
-            if error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) == Some(EMFILE) {
+            if error.downcast_ref().and_then(Errno::from_io_error) == Some(Errno::MFILE) {
                 failure.hint = Some(OPEN_FILES_HINT.to_owned());
             }
             cause = error.source();

@@ -2,9 +2,10 @@
 #![allow(unsafe_code, reason = "system calls that no safe interface offers, by their numbers")]
 
 use rustix::fs::{Mode, OFlags, open};
+use rustix::process::getpid;
 use serde::{Deserialize, Serialize};
 use std::io;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
 /// The files that attempts are made on.
@@ -25,13 +26,25 @@ pub struct ProbeTargets {
     pub changes_modes: bool,
 }
 
-/// Creates a file without a name, to make attempts on.
-///
-/// # Errors
-///
-/// If the folder is not writable, or its file system has no such files.
-pub fn temporary_file(folder: &Path) -> io::Result<OwnedFd> {
-    Ok(open(folder, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR)?)
+impl ProbeTargets {
+    /// Creates the two files, without names, in a folder. Returns the targets, the read-only file and the writable one.
+    ///
+    /// # Errors
+    ///
+    /// If the folder is not writable, or its file system has no such files.
+    pub fn create(folder: &Path, foreign: Vec<String>) -> io::Result<(Self, OwnedFd, OwnedFd)> {
+        let file = || open(folder, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR);
+        let (read_only, writable) = (file()?, file()?);
+        let targets = Self {
+            foreign,
+            outside_pid: getpid().as_raw_nonzero().get(),
+            read_only: read_only.as_raw_fd(),
+            writable: writable.as_raw_fd(),
+            executes: false,
+            changes_modes: false,
+        };
+        Ok((targets, read_only, writable))
+    }
 }
 
 /// An attempt, and how it ended.
@@ -210,7 +223,6 @@ fn execute() -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsRawFd;
 
     /// Without this control, a probe that finds nothing would say nothing.
     #[test]

@@ -7,13 +7,13 @@ use crate::notify;
 use crate::vhost_user::{self, VhostUserError};
 use crate::{Limits, Share, ShareError, ShareFs, SharePolicy};
 use executor_jail::child::{EnterError, Launcher, adopt, enter};
-use executor_jail::probe::{self, ProbeTargets, temporary_file};
+use executor_jail::probe::{self, ProbeTargets};
 use executor_jail::{
     Access, ChildProcess, Confinement, Files, Handed, Inheritance, InternalCommand, Jail, JailReport,
     Obtained, Report, SpawnError, Wish, spawn, syscalls,
 };
 use rustix::fs::Mode;
-use rustix::process::{getpid, umask};
+use rustix::process::umask;
 use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -115,16 +115,8 @@ pub fn probe(command: InternalCommand, folder: &Path, foreign: Vec<String>) -> R
         source,
         policy: SharePolicy { read_only, ..SharePolicy::default() },
     };
-    let file = || temporary_file(folder).map_err(handover);
-    let (read_only, writable) = (file()?, file()?);
-    let targets = ProbeTargets {
-        foreign,
-        outside_pid: getpid().as_raw_nonzero().get(),
-        read_only: read_only.as_raw_fd(),
-        writable: writable.as_raw_fd(),
-        executes: false,
-        changes_modes: true,
-    };
+    let (targets, read_only, writable) = ProbeTargets::create(folder, foreign).map_err(handover)?;
+    let targets = ProbeTargets { changes_modes: true, ..targets };
     let (socket, _peer) = UnixStream::pair().map_err(handover)?;
     let (reports, _reader) = UnixStream::pair().map_err(handover)?;
     let spec = ServerSpec {

@@ -21,6 +21,9 @@ pub struct StepFailure {
     pub hint: Option<String>,
 }
 
+/// The next step after too many open files.
+pub const OPEN_FILES_HINT: &str = "raise the limit of open files: `ulimit -n 4096`";
+
 impl StepFailure {
     /// Creates a failure without details.
     pub fn new(message: impl Into<String>) -> Self {

@@ -27,7 +27,7 @@ mod walker;
 mod walker_properties;
 
 pub use condition::not_yet;
-pub use failure::StepFailure;
+pub use failure::{OPEN_FILES_HINT, StepFailure};
 pub use journal::{Journal, ProjectJournal};
 pub use spawn::SuperviseCommand;
 pub use walker::{Acted, Rules, Walker};

@@ -1,6 +1,6 @@
 //! Starts one sandbox: attaches to its running supervisor or spawns one, and waits until the sandbox is up.
 
-use super::failure::last_lines;
+use super::failure::{OPEN_FILES_HINT, last_lines};
 use super::stop::kill_orphan;
 use super::{Applier, Outcome, RETRY, SUPERVISOR_TIMEOUT, StepFailure};
 use crate::launch::LaunchSpec;
@@ -191,9 +191,7 @@ impl Applier {
         let failed = |error: io::Error| {
             let failure = StepFailure::new(format!("cannot spawn the supervisor: {error}"));
             match rustix::io::Errno::from_io_error(&error) {
-                Some(rustix::io::Errno::MFILE) => {
-                    failure.hint("raise the limit of open files: `ulimit -n 4096`")
-                }
+                Some(rustix::io::Errno::MFILE) => failure.hint(OPEN_FILES_HINT),
                 _ => failure,
             }
         };

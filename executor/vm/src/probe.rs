@@ -3,12 +3,11 @@
 use crate::driver::Backend;
 use crate::launch::{LaunchError, VmmCommand, start};
 use crate::spec::{Disk, DiskFormat, VmSpec};
-use executor_jail::probe::{ProbeTargets, temporary_file};
+use executor_jail::probe::ProbeTargets;
 use executor_jail::{JailReport, Report};
-use rustix::process::getpid;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 /// A failure to probe.
@@ -41,22 +40,15 @@ pub fn probe(
     folder: &Path,
     foreign: Vec<String>,
 ) -> Result<Report, ProbeError> {
-    let file = || temporary_file(folder).map_err(|source| ProbeError::File { source });
     let disk = |id: &str, file: OwnedFd, read_only| Disk {
         id: id.to_owned(),
         file,
         read_only,
         format: DiskFormat::Raw,
     };
-    let (read_only, writable) = (file()?, file()?);
-    let targets = ProbeTargets {
-        foreign,
-        outside_pid: getpid().as_raw_nonzero().get(),
-        read_only: read_only.as_raw_fd(),
-        writable: writable.as_raw_fd(),
-        executes: matches!(backend, Backend::Qemu { .. }),
-        changes_modes: false,
-    };
+    let (targets, read_only, writable) =
+        ProbeTargets::create(folder, foreign).map_err(|source| ProbeError::File { source })?;
+    let targets = ProbeTargets { executes: matches!(backend, Backend::Qemu { .. }), ..targets };
     let null = File::open("/dev/null").map_err(|source| ProbeError::File { source })?;
     let spec = VmSpec {
         kernel: "/dev/null".into(),

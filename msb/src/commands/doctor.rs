@@ -71,9 +71,8 @@ impl JailCheck {
             Ok(reports) => {
                 for (who, Report { confinement, attempts }) in reports {
                     if who == MACHINE {
-                        check.in_force = confinement.in_force();
+                        (check.in_force, check.gaps) = (confinement.in_force(), confinement.gaps());
                     }
-                    check.gaps.extend(confinement.gaps().into_iter().filter(|_| who == MACHINE));
                     check.attempts += attempts.len();
                     let unexpected = attempts.into_iter().filter(|attempt| !attempt.is_as_expected());
                     check.unexpected.extend(
