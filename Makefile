@@ -59,11 +59,12 @@ test: ## Check everything that .ci/run checks
 		package '$(MAKE) package' \
 		fuzz 'tests/fuzz/run' \
 		e2e '$(MAKE) e2e' \
+		sdk '$(MAKE) sdk' \
 		user '$(MAKE) as-user'
 
 .PHONY: unit
 unit: ## Run the tests that boot nothing (ARGS="reference" picks some)
-	@$(lint) cargo test --quiet --profile checked --workspace --exclude tests -- $(ARGS)
+	@$(lint) cargo test --quiet --profile checked --workspace --exclude tests --no-fail-fast -- $(ARGS)
 
 .PHONY: e2e
 e2e: guest exerciser examples webstack build-tests ## Run the end-to-end tests on this host (ARGS="lifecycle" picks some)
@@ -87,9 +88,13 @@ krun: guest exerciser examples build-tests ## Run some of them under libkrun, in
 suites: guest exerciser examples webstack build-tests ## Run the long tests of mounts and of clients (ARGS="pjdfstest random" picks some)
 	@$(lint) tests/suites/run $(ARGS)
 
+.PHONY: sdk
+sdk: guest build-tests ## Test the SDKs and compare them (ARGS=--packages also builds and installs their packages)
+	@env --default-signal tests/sdk $(ARGS)
+
 .PHONY: long
 long: guest examples build ## Run the long tests: faults, many sandboxes, an hour of churn (LONG="many" picks some)
-	@.ci/packages python3
+	@.ci/packages python3 faketime
 	@for test in $(or $(LONG),faults many soak); do tests/$$test --msb $(msb) $(ARGS); done
 
 .PHONY: bench
@@ -143,7 +148,7 @@ webstack: ## Make the images of examples/webstack
 
 .PHONY: examples
 examples: ## Make the images that the examples boot from
-	@.ci/packages python3
+	@.ci/packages python3 faketime
 	@examples/make-python examples/devserver/image
 	@examples/make-image $(patsubst %/Sandboxfile,%/image,$(filter-out examples/devserver/%,$(wildcard examples/*/Sandboxfile)))
 

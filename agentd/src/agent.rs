@@ -5,21 +5,22 @@
 //!    └──────────────────────────core.shutdown, failure────────────────────────────────────────────────────────► end
 //! ```
 
+mod booting;
+
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use protocol::frame::{Flags, Frame, LINK_ID};
 use protocol::latest::{
-    BootAssembler, BootChunk, BootDocument, BootFailed, BootProgress, ClientDisconnected, ErrorKind,
-    ErrorReport, ExecRequest, ExecStarted, FEATURE_CLOCK, FEATURE_FILES, FEATURE_MOUNT_CHANGES, FileRequest,
-    Message, MountsChanged, MountsRefreshed, Pong, Ready, Shutdown,
+    BootAssembler, BootDocument, ClientDisconnected, ErrorKind, ErrorReport, ExecRequest, ExecStarted,
+    FileRequest, Message, MountsChanged, MountsRefreshed, Pong, Ready, Shutdown, TaggedFileRequest, Touched,
 };
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 
-use crate::boot::nanoseconds_since_boot;
 use crate::changes::Changes;
+use crate::connections::{Connections, END_TOKEN, FIRST_TOKEN};
 use crate::files::Files;
 use crate::link::{Link, Received};
 use crate::processes::{Reaped, reap, signal_all};
@@ -40,8 +41,6 @@ const DEFAULT_SHUTDOWN: Duration = Duration::from_secs(5);
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a file operation may take to notice its cancellation. One in a hanging file system never does.
 const FILES_TIMEOUT: Duration = Duration::from_millis(500);
-/// The interval of reports to the host, which waits for the end of the boot, that files are being copied.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 /// The number of frames that are handled before commands get their turn.
 const MAX_FRAMES_AT_ONCE: usize = 64;
 
@@ -64,6 +63,9 @@ pub struct Agent {
     root: Option<Root>,
     sessions: Sessions,
     files: Files,
+    connections: Connections,
+    /// The sessions and touches since the boot.
+    activity: u64,
     /// What the host changes of shared files; `None` without any.
     changes: Option<Changes>,
     /// Frames may be waiting in the receive buffer, for which the port raises no event.
@@ -79,6 +81,8 @@ impl Agent {
         Ok(Self {
             sessions: Sessions::new(Rc::clone(&epoll)),
             files: Files::new(&epoll, FILES_TOKEN)?,
+            connections: Connections::new(Rc::clone(&epoll)),
+            activity: 0,
             epoll,
             link,
             signals,
@@ -111,6 +115,9 @@ impl Agent {
                     SIGNALS_TOKEN => self.on_signals(),
                     FILES_TOKEN => self.files.on_readable(&mut self.link),
                     CHANGES_TOKEN => self.on_changes_handled(),
+                    token @ FIRST_TOKEN..END_TOKEN => {
+                        self.connections.on_ready(token, &mut self.scratch, &mut self.link);
+                    }
                     token => self.sessions.on_readable(token, &mut self.scratch, &mut self.link),
                 }
             }
@@ -128,6 +135,8 @@ impl Agent {
     fn flush_and_watch(&mut self) {
         loop {
             self.link.flush();
+            self.connections.update_watches(&self.link);
+            self.files.resume(&self.link);
             if !self.sessions.update_watches(&mut self.link) {
                 return;
             }
@@ -193,6 +202,7 @@ impl Agent {
     fn on_disconnect(&mut self) {
         self.sessions.disconnect(..);
         self.files.cancel(..);
+        self.connections.disconnect(..);
         if let Phase::Booting(assembler) = &mut self.phase {
             // The next connection starts from the beginning.
             *assembler = BootAssembler::new();
@@ -204,6 +214,9 @@ impl Agent {
         let message = match Message::decode(frame) {
             Ok(message) => message,
             Err(error) => {
+                if let Some(request) = TaggedFileRequest::decode(frame) {
+                    return self.begin_tagged_file_operation(id, request);
+                }
                 let mut text = error.to_string();
                 if let Some(source) = std::error::Error::source(&error) {
                     text = format!("{text}: {source}");
@@ -217,6 +230,10 @@ impl Agent {
             Message::Clock(clock) => self.set_clock(id, clock.unix_ns),
             Message::MountsChanged(report) => self.mounts_changed(id, report),
             Message::Ping(_) => self.link.send(id, Pong {}),
+            Message::Touch(_) => {
+                self.activity += 1;
+                self.link.send(id, Touched { activity_seq: self.activity });
+            }
             Message::Shutdown(Shutdown { timeout_ms }) => {
                 self.begin_shutdown(timeout_ms.map_or(DEFAULT_SHUTDOWN, Duration::from_millis));
             }
@@ -225,6 +242,7 @@ impl Agent {
                 if id_start < id_end_exclusive {
                     self.sessions.disconnect(id_start..id_end_exclusive);
                     self.files.cancel(id_start..id_end_exclusive);
+                    self.connections.disconnect(id_start..id_end_exclusive);
                 }
             }
             Message::ExecRequest(request) => self.exec(id, &request),
@@ -257,6 +275,15 @@ impl Agent {
             Message::FileRequest(request) => self.begin_file_operation(id, request),
             Message::FileData(data) => self.files.take_data(id, data.data, &mut self.link),
             Message::FileAck(ack) => self.files.take_ack(id, ack.frames),
+            Message::TcpConnect(request) => {
+                if self.check_new_id(id, "core.tcp.connect") {
+                    self.connections.open(id, &request, &mut self.link);
+                }
+            }
+            Message::TcpData(data) => self.connections.take_data(id, data.data, &mut self.link),
+            Message::TcpAck(ack) => self.connections.take_ack(id, ack.bytes, &mut self.link),
+            Message::TcpEof(_) => self.connections.take_eof(id, &mut self.link),
+            Message::TcpClose(_) => self.connections.close(id, &mut self.link),
             // An error report is never answered by another.
             Message::Error(_) => {}
             Message::Unknown { message_type, .. } => {
@@ -273,6 +300,10 @@ impl Agent {
             | Message::Ready(_)
             | Message::MountsRefreshed(_)
             | Message::Pong(_)
+            | Message::Touched(_)
+            | Message::TcpConnected(_)
+            | Message::TcpClosed(_)
+            | Message::TcpFailed(_)
             | Message::ExecStarted(_)
             | Message::ExecStdinAck(_)
             | Message::ExecStdinError(_)
@@ -294,57 +325,6 @@ impl Agent {
         let goes_on = id == LINK_ID || self.is_taken(id);
         let flags = if goes_on { Flags::NONE } else { Flags::TERMINAL };
         self.link.send_with(id, &ErrorReport { kind, message, message_type }.into(), flags);
-    }
-
-    fn boot(&mut self, chunk: &BootChunk) {
-        let Phase::Booting(assembler) = &mut self.phase else {
-            let text = "the sandbox has booted already".to_owned();
-            return self.send_error(LINK_ID, ErrorKind::WrongSession, text, Some("core.boot".to_owned()));
-        };
-        let document = match assembler.push(chunk) {
-            Ok(None) => return,
-            Ok(Some(document)) => document,
-            Err(error) => return self.boot_failed(error.to_string()),
-        };
-        let (link, mut reported) = (&mut self.link, Instant::now());
-        let mut progress = |copied_bytes| {
-            if reported.elapsed() >= PROGRESS_INTERVAL {
-                link.send(LINK_ID, BootProgress { copied_bytes });
-                link.flush();
-                reported = Instant::now();
-            }
-        };
-        match root::build(&document, &mut progress) {
-            Ok(root) => {
-                self.changes = match root.mounts.shared_files() {
-                    Ok(files) => files.and_then(|files| {
-                        let started = Changes::start(files, &self.epoll, CHANGES_TOKEN);
-                        started
-                            .inspect_err(|error| crate::log(format_args!("no thread for changes: {error}")))
-                            .ok()
-                    }),
-                    Err(error) => return self.boot_failed(error.to_string()),
-                };
-                self.root = Some(root);
-                self.document = Some(document);
-                self.phase = Phase::Running;
-                // The kernel spares PID 1 in any case; this makes it visible.
-                let _ = std::fs::write("/proc/self/oom_score_adj", "-1000");
-                let now = nanoseconds_since_boot();
-                let ready = Ready {
-                    boot_time_ns: self.started_ns,
-                    init_time_ns: now.saturating_sub(self.started_ns),
-                    ready_time_ns: now,
-                    agent_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-                    features: [FEATURE_CLOCK, FEATURE_FILES, FEATURE_MOUNT_CHANGES]
-                        .map(str::to_owned)
-                        .to_vec(),
-                };
-                self.ready = Some(ready.clone());
-                self.link.send(LINK_ID, ready);
-            }
-            Err(error) => self.boot_failed(error.to_string()),
-        }
     }
 
     /// Only the link itself may set the clock, not a client.
@@ -375,16 +355,9 @@ impl Agent {
         }
     }
 
-    fn boot_failed(&mut self, message: String) {
-        crate::log(format_args!("{message}"));
-        let failed = BootFailed { message }.into();
-        self.link.finish(LINK_ID, &failed, failed.usual_flags(), FLUSH_TIMEOUT);
-        self.phase = Phase::Ended;
-    }
-
-    /// Whether a session or a file operation has this id.
+    /// Whether a session, a file operation or a connection has this id.
     fn is_taken(&self, id: u32) -> bool {
-        self.sessions.contains(id) || self.files.contains(id)
+        self.sessions.contains(id) || self.files.contains(id) || self.connections.contains(id)
     }
 
     /// Whether a new session may have this id; otherwise sends an error.
@@ -394,6 +367,7 @@ impl Agent {
         } else if id == LINK_ID || self.is_taken(id) {
             (ErrorKind::WrongSession, format!("the id {id} is taken"))
         } else {
+            self.activity += 1;
             return true;
         };
         self.send_error(id, kind, text, Some(message_type.to_owned()));
@@ -402,8 +376,15 @@ impl Agent {
 
     fn begin_file_operation(&mut self, id: u32, request: FileRequest) {
         if self.check_new_id(id, "core.fs.request") {
-            let user = self.document.as_ref().and_then(|document| document.user.as_deref());
-            self.files.begin(id, request, user.unwrap_or("0"), &mut self.link);
+            let user = file_user(self.document.as_ref());
+            self.files.begin(id, request, user, &mut self.link);
+        }
+    }
+
+    fn begin_tagged_file_operation(&mut self, id: u32, request: TaggedFileRequest) {
+        if self.check_new_id(id, "core.fs.request") {
+            let user = file_user(self.document.as_ref());
+            self.files.begin_tagged(id, request, user, &mut self.link);
         }
     }
 
@@ -480,6 +461,11 @@ impl Agent {
         let goodbye = Shutdown { timeout_ms: None }.into();
         self.link.finish(LINK_ID, &goodbye, Flags::SHUTDOWN | Flags::TERMINAL, FLUSH_TIMEOUT);
     }
+}
+
+/// The user of new files, unless a request names one.
+fn file_user(document: Option<&BootDocument>) -> &str {
+    document.and_then(|document| document.user.as_deref()).unwrap_or("0")
 }
 
 fn until(deadline: Instant) -> Timespec {

@@ -5,6 +5,7 @@
 //! must not block PID 1.
 
 use crate::guest_file;
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, create_dir_all, metadata, remove_file};
 use std::io::{Error, ErrorKind, Read, Seek, Write};
 use std::net::IpAddr;
@@ -20,18 +21,26 @@ const MARK: &str = "# msb";
 /// The address of a host name without one; Debian's convention.
 const NO_ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 1, 1));
 
+/// The names of a sandbox.
+pub struct Names<'a> {
+    pub hostname: &'a str,
+    pub addresses: &'a [IpAddr],
+    /// More names, with an address each. They precede all other lines, of which resolvers take the first.
+    pub declared: &'a BTreeMap<String, String>,
+}
+
 /// Adds the missing names. Failures are only logged: a sandbox works without them.
-pub fn install(hostname: &str, addresses: &[IpAddr]) {
-    let result = create_dir_all("/etc").and_then(|()| update(Path::new(HOSTS), hostname, addresses));
+pub fn install(names: &Names<'_>) {
+    let result = create_dir_all("/etc").and_then(|()| update(Path::new(HOSTS), names));
     if let Err(error) = result {
-        crate::log(format_args!("cannot add '{hostname}' to {HOSTS}: {error}"));
+        crate::log(format_args!("cannot add '{}' to {HOSTS}: {error}", names.hostname));
     }
 }
 
-fn update(path: &Path, hostname: &str, addresses: &[IpAddr]) -> Result<(), Error> {
+fn update(path: &Path, names: &Names<'_>) -> Result<(), Error> {
     // Checked before opening: opening a FIFO may block, and opening a device may have side effects.
     if metadata(path).is_ok_and(|metadata| metadata.is_file()) {
-        return update_file(path, hostname, addresses);
+        return update_file(path, names);
     }
     // Fails for a directory, which may be a mount point.
     match remove_file(path) {
@@ -39,14 +48,14 @@ fn update(path: &Path, hostname: &str, addresses: &[IpAddr]) -> Result<(), Error
         _ => {}
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
-    file.write_all(&with_names(b"", hostname, addresses))
+    file.write_all(&with_names(b"", names))
 }
 
 /// Rewrites the file in place, so that owner and mode stay.
-fn update_file(path: &Path, hostname: &str, addresses: &[IpAddr]) -> Result<(), Error> {
+fn update_file(path: &Path, names: &Names<'_>) -> Result<(), Error> {
     // A link may lead to a kernel file, where reading can block.
     let old = read(&guest_file::options().read(true).open(path)?)?;
-    let new = with_names(&old, hostname, addresses);
+    let new = with_names(&old, names);
     if new == old {
         return Ok(());
     }
@@ -67,13 +76,12 @@ fn read(file: &File) -> Result<Vec<u8>, Error> {
 
 /// Returns the content with lines for `localhost` and `hostname`, unless other lines define them. Lines of a previous
 /// boot are replaced; all others stay byte for byte.
-fn with_names(old: &[u8], hostname: &str, addresses: &[IpAddr]) -> Vec<u8> {
-    let mut new: Vec<u8> = old
-        .split_inclusive(|byte| *byte == b'\n')
-        .filter(|line| !is_marked(line))
-        .flatten()
-        .copied()
+fn with_names(old: &[u8], Names { hostname, addresses, declared }: &Names<'_>) -> Vec<u8> {
+    let mut new: Vec<u8> = declared
+        .iter()
+        .flat_map(|(name, address)| format!("{address} {name} {MARK}\n").into_bytes())
         .collect();
+    new.extend(old.split_inclusive(|byte| *byte == b'\n').filter(|line| !is_marked(line)).flatten());
     let mut add = |name: &str, lines: &str| {
         if defines(&new, name) {
             return;
@@ -86,7 +94,7 @@ fn with_names(old: &[u8], hostname: &str, addresses: &[IpAddr]) -> Vec<u8> {
     add("localhost", "127.0.0.1 localhost\n::1 localhost\n");
     let is_name = |byte: u8| byte.is_ascii_graphic() && byte != b'#';
     if !hostname.is_empty() && hostname.bytes().all(is_name) {
-        let addresses = if addresses.is_empty() { &[NO_ADDRESS] } else { addresses };
+        let addresses = if addresses.is_empty() { &[NO_ADDRESS] } else { *addresses };
         let lines: String =
             addresses.iter().map(|address| format!("{address} {hostname} {MARK}\n")).collect();
         add(hostname, &lines);
@@ -123,7 +131,25 @@ mod tests {
     }
 
     fn updated(old: &str, addresses: &[IpAddr]) -> String {
-        String::from_utf8(with_names(old.as_bytes(), "web", addresses)).unwrap()
+        let declared = BTreeMap::new();
+        let names = Names { hostname: "web", addresses, declared: &declared };
+        String::from_utf8(with_names(old.as_bytes(), &names)).unwrap()
+    }
+
+    /// A name without addresses.
+    fn named(hostname: &str) -> Names<'_> {
+        const NONE: &BTreeMap<String, String> = &BTreeMap::new();
+        Names { hostname, addresses: &[], declared: NONE }
+    }
+
+    #[test]
+    fn declared_names_precede_those_of_the_image() {
+        let declared = BTreeMap::from([("db".to_owned(), "10.0.0.5".to_owned())]);
+        let names = Names { declared: &declared, ..named("web") };
+        let old = format!("10.9.9.9 old # msb\n{LOCALHOST}10.1.1.1 db\n");
+        let new = String::from_utf8(with_names(old.as_bytes(), &names)).unwrap();
+        assert_eq!(new, format!("10.0.0.5 db # msb\n{LOCALHOST}10.1.1.1 db\n127.0.1.1 web # msb\n"));
+        assert_eq!(with_names(new.as_bytes(), &names), new.as_bytes());
     }
 
     #[test]
@@ -157,9 +183,13 @@ mod tests {
     #[test]
     fn arbitrary_bytes_are_kept_and_invalid_host_names_skipped() {
         let old = b"\xff\xfe localhost\n\0\n::1 localhost\n";
-        assert!(with_names(old, "web", &[]).starts_with(old));
+        assert!(with_names(old, &named("web")).starts_with(old));
         for hostname in ["", "a b", "a\n1.2.3.4 b", "a#b"] {
-            assert_eq!(with_names(LOCALHOST.as_bytes(), hostname, &[]), LOCALHOST.as_bytes(), "{hostname:?}");
+            assert_eq!(
+                with_names(LOCALHOST.as_bytes(), &named(hostname)),
+                LOCALHOST.as_bytes(),
+                "{hostname:?}"
+            );
         }
     }
 
@@ -172,7 +202,7 @@ mod tests {
         let link = scratch.path().join("link");
         symlink(&path, &link).unwrap();
         let before = metadata(&path).unwrap();
-        update(&link, "web", &[]).unwrap();
+        update(&link, &named("web")).unwrap();
         assert_eq!(read_to_string(&path).unwrap(), format!("{LOCALHOST}127.0.1.1 web # msb\n"));
         let after = metadata(&path).unwrap();
         assert_eq!((after.ino(), after.mode()), (before.ino(), before.mode()));
@@ -188,12 +218,12 @@ mod tests {
         let dangling = scratch.path().join("dangling");
         symlink("/nonexistent/hosts", &dangling).unwrap();
         for path in [missing, fifo, dangling] {
-            update(&path, "web", &[]).unwrap();
+            update(&path, &named("web")).unwrap();
             assert_eq!(read_to_string(&path).unwrap(), expected, "{}", path.display());
         }
         let directory = scratch.path().join("directory");
         create_dir(&directory).unwrap();
-        update(&directory, "web", &[]).unwrap_err();
+        update(&directory, &named("web")).unwrap_err();
         assert!(directory.is_dir());
     }
 
@@ -203,7 +233,7 @@ mod tests {
         let path = scratch.path().join("hosts");
         let large = vec![b'\n'; usize::try_from(MAX_FILE_BYTES).unwrap() + 1];
         write(&path, &large).unwrap();
-        update(&path, "web", &[]).unwrap_err();
+        update(&path, &named("web")).unwrap_err();
         assert!(read(&path).unwrap() == large);
     }
 }

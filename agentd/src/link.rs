@@ -141,6 +141,13 @@ impl Link {
             Message::from(report).encode_with(id, flags)
         });
         if let Ok(frame) = frame {
+            self.send_frame(&frame);
+        }
+    }
+
+    /// Sends a frame that is encoded already.
+    pub fn send_frame(&mut self, frame: &Frame) {
+        if self.retry_at.is_none() {
             self.outgoing.extend_from_slice(frame.as_bytes());
         }
     }

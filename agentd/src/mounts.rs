@@ -341,6 +341,9 @@ mod tests {
             network: None,
             trust: None,
             clock_unix_ns: 0,
+            rlimits: Vec::new(),
+            hosts: std::collections::BTreeMap::new(),
+            read_only: false,
         }
     }
 

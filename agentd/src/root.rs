@@ -8,6 +8,7 @@ use std::fs::{DirBuilder, Permissions, create_dir_all, read_to_string, set_permi
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use protocol::latest::{BootDocument, Disk, DiskAt, MAX_TRUST_BYTES};
@@ -21,6 +22,7 @@ use thiserror::Error;
 
 use crate::declared_files::DeclaredFiles;
 use crate::environment::{SCRIPTS, TrustVariables};
+use crate::hosts::Names;
 use crate::mount_points::MountPoints;
 use crate::mounts::{FILE_SYSTEMS, Mounts, is_of_host};
 use crate::{hosts, network, trust, users};
@@ -77,7 +79,7 @@ pub fn step<T, E: Into<std::io::Error>>(
 /// The mounts of a root, for unmounting.
 pub struct Root {
     /// The writable disk's own mount, which is hidden below the new root and reachable by this descriptor alone.
-    pub writable: OwnedFd,
+    pub writable: Arc<OwnedFd>,
     pub mounts: Mounts,
     pub trust: TrustVariables,
 }
@@ -95,7 +97,7 @@ pub fn build(document: &BootDocument, progress: &mut dyn FnMut(u64)) -> Result<R
     let files = DeclaredFiles::write(&document.files)?;
     let mounts = Mounts::open(document)?;
     match complete(document, &writable, &mounts, files.as_ref(), progress) {
-        Ok(trust) => Ok(Root { writable, mounts, trust }),
+        Ok(trust) => Ok(Root { writable: Arc::new(writable), mounts, trust }),
         Err(error) => {
             mounts.release();
             Err(error)
@@ -135,13 +137,22 @@ fn complete(
         network::write_resolv_conf(&network.nameservers)?;
     }
     if !is_given(document, hosts::HOSTS) {
-        hosts::install(&document.hostname, &addresses.unwrap_or_default());
+        hosts::install(&Names {
+            hostname: &document.hostname,
+            addresses: &addresses.unwrap_or_default(),
+            declared: &document.hosts,
+        });
     }
     for directory in &document.directories {
         step(create_dir_all(directory), format!("make the directory '{directory}'"))?;
     }
     if let Some(workdir) = &document.workdir {
         step(create_dir_all(workdir), format!("make the working directory '{workdir}'"))?;
+    }
+    if document.read_only {
+        // The mount and not the file system below it, which the agent itself writes to at a snapshot.
+        let flags = MountFlags::BIND | MountFlags::RDONLY;
+        step(mount_remount("/", flags, c""), "make the root read only")?;
     }
     Ok(trust)
 }

@@ -5,7 +5,6 @@
 //! loses its own output channel: the pipe is returned as a leftover, which the agent drains, so that a background
 //! server does not die of SIGPIPE. A terminal is hung up at its session's end and read until then.
 
-use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -20,6 +19,7 @@ use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::failure::errno_name;
 use crate::link::Link;
+use crate::pending::Pending;
 use crate::processes::{Ended, foreground_group, signal_group};
 use crate::spawn::Spawned;
 use crate::watch::Watch;
@@ -30,8 +30,6 @@ const MAX_INPUT_BYTES: usize = 8 * STDIN_WINDOW_BYTES;
 const TERMINAL_QUIET: Duration = Duration::from_millis(200);
 /// How much output such a terminal may still produce, in bytes.
 const TERMINAL_LAST_BYTES: u64 = 1024 * 1024;
-/// Small input is merged into chunks of this size, in bytes.
-const INPUT_PIECE_BYTES: usize = 16 * 1024;
 /// The end-of-input character of a terminal at the start of a line.
 const TERMINAL_EOF: u8 = 4;
 
@@ -76,10 +74,7 @@ pub struct Session {
     pub pid: i32,
     terminal: bool,
     input: Option<Watch>,
-    waiting: VecDeque<Vec<u8>>,
-    waiting_bytes: usize,
-    /// The bytes of the first chunk that were written.
-    first_written: usize,
+    waiting: Pending,
     /// The client has ended the input.
     input_ends: bool,
     acknowledges: bool,
@@ -111,9 +106,7 @@ impl Session {
             pid,
             terminal,
             input: Some(Watch::new(epoll, stdin, Stream::Stdin.token(serial))),
-            waiting: VecDeque::new(),
-            waiting_bytes: 0,
-            first_written: 0,
+            waiting: Pending::default(),
             input_ends: false,
             acknowledges: request.stdin_acks,
             taken_bytes: 0,
@@ -168,25 +161,17 @@ impl Session {
             }
             return;
         }
-        if self.waiting_bytes + data.len() > MAX_INPUT_BYTES {
+        if self.waiting.bytes() + data.len() > MAX_INPUT_BYTES {
             let message = "the command does not read its input: ask for acknowledgements and wait for them";
             self.refuse_input(data.len(), libc::ENOBUFS, message, link);
             return;
         }
         match (data.is_empty(), self.terminal) {
-            (true, true) => self.enqueue(vec![TERMINAL_EOF]),
+            (true, true) => self.waiting.push(vec![TERMINAL_EOF]),
             (true, false) => self.input_ends = true,
-            (false, _) => self.enqueue(data),
+            (false, _) => self.waiting.push(data),
         }
         self.write_input(link);
-    }
-
-    fn enqueue(&mut self, mut data: Vec<u8>) {
-        self.waiting_bytes += data.len();
-        match self.waiting.back_mut() {
-            Some(last) if last.len() + data.len() <= INPUT_PIECE_BYTES => last.append(&mut data),
-            _ => self.waiting.push_back(data),
-        }
     }
 
     /// Writes what the command accepts.
@@ -194,17 +179,12 @@ impl Session {
         let Some(input) = &mut self.input else { return };
         let before = self.taken_bytes;
         let failure = loop {
-            let Some(first) = self.waiting.front() else { break None };
-            match write(&*input, &first[self.first_written..]) {
+            let Some(first) = self.waiting.first() else { break None };
+            match write(&*input, first) {
                 Ok(0) | Err(Errno::AGAIN) => break None,
                 Ok(count) => {
-                    self.first_written += count;
                     self.taken_bytes += count as u64;
-                    self.waiting_bytes -= count;
-                    if self.first_written == first.len() {
-                        self.waiting.pop_front();
-                        self.first_written = 0;
-                    }
+                    self.waiting.advance(count);
                 }
                 Err(Errno::INTR) => {}
                 Err(errno) => break Some(errno),
@@ -231,9 +211,7 @@ impl Session {
     /// Closes the input; returns the number of unwritten bytes.
     fn close_input(&mut self) -> usize {
         self.input = None;
-        self.waiting.clear();
-        self.first_written = 0;
-        std::mem::take(&mut self.waiting_bytes)
+        self.waiting.clear()
     }
 
     fn refuse_input(&mut self, dropped: usize, errno: i32, message: &str, link: &mut Link) {

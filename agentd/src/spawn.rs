@@ -74,7 +74,9 @@ pub fn spawn(
         let message = format!("'{}' is no K=V for the environment", entry.escape_debug());
         refused(FailureKind::BadArgs, "environment", message)
     })?;
-    let limits = request.rlimits.iter().map(kernel_limit).collect::<Result<Vec<_>, _>>()?;
+    // Those of the request come last, so that they apply.
+    let limits = document.rlimits.iter().chain(&request.rlimits).map(kernel_limit);
+    let limits = limits.collect::<Result<Vec<_>, _>>()?;
     let directory = request.cwd.as_deref().or(document.workdir.as_deref()).unwrap_or("/");
 
     let stdio = if request.tty {

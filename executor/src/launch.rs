@@ -77,7 +77,7 @@ impl LaunchSpec {
 }
 
 /// The settings that every VM of an installation boots with.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BootSettings {
     /// The VM driver with its settings for this host.

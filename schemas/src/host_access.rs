@@ -17,7 +17,7 @@ const FINGERPRINT_VERSION: u32 = 1;
 const USERS_NAMED_MAX: usize = 5;
 
 /// The kind of an access.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, schemars::JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HostAccessKind {
     /// A file that is a part of the Sandboxfile, or contains its variables.
@@ -109,7 +109,7 @@ impl HostAccessKind {
 }
 
 /// One access.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, schemars::JsonSchema, Serialize)]
 pub struct HostAccess {
     /// Its kind.
     pub kind: HostAccessKind,

@@ -69,7 +69,7 @@ pub fn suggest_name(text: &str) -> Option<String> {
 macro_rules! name_type {
     ($(#[$doc:meta])* $name:ident: $recorded:path) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, schemars::JsonSchema, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
 

@@ -12,7 +12,7 @@ use std::str::FromStr;
 pub const PLAN_VERSION: u32 = 3;
 
 /// The end states to ensure, and their order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlanGraph {
     /// [`PLAN_VERSION`].
@@ -33,7 +33,7 @@ impl PlanGraph {
 }
 
 /// One node of the graph.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
     /// The end state.
@@ -167,7 +167,7 @@ impl FromStr for StepId {
 rules::serde_as_text!(StepId);
 
 /// One instance of one sandbox.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Identity {
     /// Its name in the project.
@@ -179,7 +179,7 @@ pub struct Identity {
 }
 
 /// An end state.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "ensure", deny_unknown_fields)]
 pub enum Ensure {
     /// The image's root file system is built and stored under its digest.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// The effect of a plan, sandbox by sandbox.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 pub struct Report {
     /// Every sandbox that is recorded or selected, sorted by name, unchanged ones included.
     pub changes: Vec<SandboxChange>,
@@ -56,7 +56,7 @@ impl Report {
 }
 
 /// Data that applying a plan destroys.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Loss {
     /// A sandbox's writable disk: everything that was written in the guest.
@@ -76,7 +76,7 @@ pub enum Loss {
 }
 
 /// The change of one sandbox.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 pub struct SandboxChange {
     /// Its name in the project.
     pub name: SandboxName,
@@ -91,7 +91,7 @@ pub struct SandboxChange {
 }
 
 /// The change of one volume.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 pub struct VolumeChange {
     /// Its name in the project.
     pub name: VolumeName,
@@ -102,7 +102,9 @@ pub struct VolumeChange {
 }
 
 /// What happens to a sandbox, from nothing to the most.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, schemars::JsonSchema, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     /// Nothing.
@@ -134,7 +136,9 @@ impl Action {
 }
 
 /// What the change of a field requires.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, schemars::JsonSchema, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum ChangeKind {
     /// Nothing happens to the sandbox: only the record changes.
@@ -148,7 +152,7 @@ pub enum ChangeKind {
 }
 
 /// One field that differs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 pub struct FieldChange {
     /// Its path as a Sandboxfile has it: `memory`, `env.PORT`, `script.greet`.
     pub field: String,
@@ -161,7 +165,7 @@ pub struct FieldChange {
 }
 
 /// A sandbox that is left as it is, because it cannot be brought up as declared or depends on a blocked sandbox.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 pub struct Blocked {
     /// The sandbox.
     pub name: SandboxName,

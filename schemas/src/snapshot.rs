@@ -11,7 +11,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 /// The observed state that a plan starts from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 pub struct Snapshot {
     /// The project.
     pub project: ProjectName,
@@ -41,7 +41,7 @@ pub struct Snapshot {
 }
 
 /// Why the value of a secret cannot be used. It never contains the value, or a part of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case", tag = "code")]
 pub enum SecretProblem {
     /// The environment variable is not set.
@@ -99,7 +99,7 @@ pub enum SecretProblem {
 }
 
 /// Why the driver cannot serve mounts of the host's files and of directory volumes on this host, in its own words.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 pub struct MountObstacle {
     /// The problem.
     pub problem: String,
@@ -108,7 +108,7 @@ pub struct MountObstacle {
 }
 
 /// A port of the host that is in use.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, schemars::JsonSchema, Serialize, Deserialize)]
 pub struct HeldPort {
     /// The host's address.
     pub bind: IpAddr,
@@ -121,7 +121,7 @@ pub struct HeldPort {
 }
 
 /// The owner of a port of the host.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum PortHolder {
     /// A sandbox, of this project or another one.
@@ -143,7 +143,7 @@ pub enum PortHolder {
 }
 
 /// One recorded sandbox.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 pub struct ObservedSandbox {
     /// The instance's id.
     pub id: SandboxId,
@@ -162,7 +162,7 @@ pub struct ObservedSandbox {
 }
 
 /// A sandbox with an unreadable record.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 pub struct UnreadableSandbox {
     /// The instance's id.
     pub id: SandboxId,
@@ -173,7 +173,7 @@ pub struct UnreadableSandbox {
 }
 
 /// One recorded volume.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 pub struct ObservedVolume {
     /// The last applied spec.
     pub spec: VolumeSpec,
@@ -182,7 +182,7 @@ pub struct ObservedVolume {
 }
 
 /// The state of a sandbox.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
 pub enum Status {
     /// Recorded, but its creation was interrupted or its disk is missing.
@@ -251,7 +251,7 @@ impl Status {
 }
 
 /// The result of a health check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Health {
     /// The guest or its main process is not running yet.
@@ -267,7 +267,7 @@ pub enum Health {
 }
 
 /// The end of a sandbox.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Exit {
     /// Its main process exited.
@@ -300,7 +300,7 @@ pub enum Exit {
 }
 
 /// The kind of a failure of a virtual machine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureCause {
     /// The guest's kernel panicked.
@@ -317,7 +317,7 @@ pub enum FailureCause {
 }
 
 /// A limit of the time that a sandbox runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TimeLimit {
     /// The time since its start.
@@ -363,7 +363,7 @@ impl fmt::Display for Exit {
 }
 
 /// An image on this host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 pub struct ObservedImage {
     /// Its reference.
     pub reference: ImageReference,

@@ -117,5 +117,31 @@ class Agent:
             pieces.append(payload["data"])
             self.send(identity, 0, "core.fs.data.ack", {"frames": len(pieces)})
 
+    def freeze(self):
+        """Holds the writes to the sandbox's disk; returns the id for `thaw`."""
+        identity = next(self.ids)
+        self.send(identity, SESSION_START, "core.fs.request", {"op": "freeze", "path": b"/"})
+        flags, kind, _ = self._answer(identity)
+        assert kind == "core.fs.response" and not flags & TERMINAL, (kind, flags)
+        return identity
+
+    def thaw(self, identity):
+        self.send(identity, 0, "core.fs.data", {"data": b""})
+        flags, kind, _ = self._answer(identity)
+        assert kind == "core.fs.response" and flags & TERMINAL, (kind, flags)
+
+    def connect(self, host, port, data):
+        """Sends data over a connection in the guest; returns the answers: their types, and their data or error."""
+        identity = next(self.ids)
+        self.send(identity, SESSION_START, "core.tcp.connect", {"host": host, "port": port})
+        self.send(identity, 0, "core.tcp.data", {"data": data})
+        self.send(identity, 0, "core.tcp.eof", {})
+        answers, flags = [], 0
+        while not flags & TERMINAL:
+            of, flags, kind, payload = self.receive()
+            assert of == identity, (of, identity)
+            answers.append((kind, payload.get("data", payload.get("error"))))
+        return answers
+
     def close(self):
         self.socket.close()

@@ -1,8 +1,10 @@
-"""Handshake, a command with streamed output, a file written and read. Prints one result per line."""
+"""Handshake, a command with streamed output, a file written and read, writes held, a connection, and more. Prints one result per line."""
 
 import sys
+import threading
+import time
 
-from agent import Agent, Refused
+from agent import SESSION_START, TERMINAL, Agent, Refused
 
 agent = Agent(sys.argv[1])
 print(f"ids {agent.end - agent.start}")
@@ -37,3 +39,50 @@ try:
     agent.run("/no/such/program")
 except Refused as error:
     print("refused")
+
+# Writes are held for one client at a time, until it asks for the end or is gone.
+holder = Agent(sys.argv[1])
+for end in ("asks", "is gone"):
+    frozen = holder.freeze()
+    try:
+        agent.freeze()
+    except Refused as error:
+        print(f"busy {'EBUSY' in str(error)}")
+    results = []
+    write = threading.Thread(target=lambda: results.append(other.run("sh", "-c", "echo held > /srv/held")))
+    other = Agent(sys.argv[1])
+    write.start()
+    write.join(0.5)
+    print(f"held {write.is_alive()}")
+    if end == "asks":
+        holder.thaw(frozen)
+    else:
+        holder.close()
+    write.join()
+    print(f"{end} {results[0][0]}")
+    other.close()
+
+# A connection to a server in the guest that no port publishes.
+server = Agent(sys.argv[1])
+server.send(server.start, SESSION_START, "core.exec.request", {"cmd": "nc", "args": "-l -p 7777 -e tr a-z A-Z".split()})
+server.receive()
+answers = agent.connect("localhost", 7777, b"hello from the host\n")
+while answers[-1][0] == "core.tcp.failed":
+    time.sleep(0.1)
+    answers = agent.connect("localhost", 7777, b"hello from the host\n")
+print(f"tcp {answers}")
+server.close()
+print(f"refused {agent.connect('127.0.0.1', 7778, b'')}")
+
+identity = next(agent.ids)
+agent.send(identity, 0, "core.touch", {})
+_, flags, kind, touched = agent.receive()
+print(f"touch {kind} {flags == TERMINAL} {touched['activity_seq'] > 5}")
+
+# The form of file requests that clients of microsandbox send.
+agent.write_file("/tmp/tagged", b"12345")
+identity = next(agent.ids)
+agent.send(identity, SESSION_START, "core.fs.request", {"op": {"Stat": {"path": "/tmp/tagged", "follow_symlink": True}}})
+_, flags, kind, answer = agent.receive()
+stat = answer["data"]["Stat"]
+print(f"tagged {kind} {answer['ok']} {stat['kind']} {stat['size']}")

@@ -4,8 +4,11 @@
 //! operation has a thread of its own, and the event loop only forwards messages. The data in flight is bounded by the
 //! protocol's window.
 
+mod copy;
+mod freeze;
 mod operation;
 mod remove;
+mod tagged;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -18,12 +21,14 @@ use std::time::{Duration, Instant};
 
 use protocol::latest::{
     FILE_DATA_BYTES, FILE_WINDOW_FRAMES, FileFailure, FileFailureKind, FileRequest, FileResponse, Message,
+    TaggedFileRequest,
 };
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::read;
 
 use crate::link::Link;
+use tagged::Tagged;
 use worker::{Command, Response, Worker};
 
 /// The limit of operations, including those whose thread hangs.
@@ -39,6 +44,8 @@ pub struct Files {
     messages: Receiver<Response>,
     sender: Sender<Response>,
     wake: Arc<OwnedFd>,
+    /// A directory on the sandbox's own disk; `None` before the boot.
+    disk: Option<Arc<OwnedFd>>,
 }
 
 struct Operation {
@@ -49,6 +56,8 @@ struct Operation {
     /// The data frames that the client has sent, and that the thread has taken.
     received: u64,
     taken: u64,
+    /// The client's form of the request, if it is not this protocol's own.
+    tagged: Option<Tagged>,
 }
 
 impl Files {
@@ -58,7 +67,12 @@ impl Files {
         epoll::add(epoll, &*wake, EventData::new_u64(token), EventFlags::IN)?;
         let (sender, messages) = channel();
         let (operations, serials) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Self { operations, serials, next_serial: 0, messages, sender, wake })
+        Ok(Self { operations, serials, next_serial: 0, messages, sender, wake, disk: None })
+    }
+
+    /// Sets the disk that can be frozen, by a directory on it.
+    pub fn set_disk(&mut self, disk: Arc<OwnedFd>) {
+        self.disk = Some(disk);
     }
 
     pub fn contains(&self, id: u32) -> bool {
@@ -67,9 +81,24 @@ impl Files {
 
     /// Starts an operation under an unused id. New files belong to `user`, unless the request names another one.
     pub fn begin(&mut self, id: u32, request: FileRequest, user: &str, link: &mut Link) {
+        self.start(id, (request, None), user, link);
+    }
+
+    /// Starts an operation whose request has the tagged form, in which it is answered.
+    pub fn begin_tagged(&mut self, id: u32, request: TaggedFileRequest, user: &str, link: &mut Link) {
+        let tagged = Tagged::new(&request);
+        self.start(id, (request.request, Some(tagged)), user, link);
+    }
+
+    fn start(&mut self, id: u32, request: (FileRequest, Option<Tagged>), user: &str, link: &mut Link) {
+        let (request, tagged) = request;
+        let refuse = |message: String, link: &mut Link| match &tagged {
+            Some(_) => tagged::refuse(id, message, link),
+            None => link.send(id, refused(FileFailureKind::Busy, message)),
+        };
         if self.operations.len() >= MAX_OPERATIONS {
             let message = format!("{MAX_OPERATIONS} file operations are under way already");
-            return link.send(id, refused(FileFailureKind::Busy, message));
+            return refuse(message, link);
         }
         let (command_sender, commands) = channel();
         let cancelled = Arc::new(AtomicBool::new(false));
@@ -84,15 +113,17 @@ impl Files {
             sent: 0,
             acknowledged: 0,
             taken: 0,
+            disk: self.disk.clone(),
         };
         let thread = std::thread::Builder::new().name("file".to_owned()).stack_size(STACK_BYTES);
         if let Err(error) = thread.spawn(move || worker.run(&request, &user)) {
             let message = format!("no thread could be made: {error}");
-            return link.send(id, refused(FileFailureKind::Busy, message));
+            return refuse(message, link);
         }
         self.next_serial += 1;
         self.serials.insert(id, serial);
-        self.operations.insert(serial, Operation { id, command_sender, cancelled, received: 0, taken: 0 });
+        let operation = Operation { id, command_sender, cancelled, received: 0, taken: 0, tagged };
+        self.operations.insert(serial, operation);
     }
 
     /// Forwards a data frame to a write operation.
@@ -102,13 +133,22 @@ impl Files {
             return;
         };
         operation.received += 1;
-        if data.len() > FILE_DATA_BYTES || operation.received - operation.taken > FILE_WINDOW_FRAMES {
-            operation.cancelled.store(true, Ordering::Relaxed);
-            // Wakes the thread if it waits for more.
-            operation.command_sender = channel().0;
+        let is_allowed = match &mut operation.tagged {
+            Some(tagged) => tagged.is_room_for(data.len()),
+            None => {
+                data.len() <= FILE_DATA_BYTES && operation.received - operation.taken <= FILE_WINDOW_FRAMES
+            }
+        };
+        if !is_allowed {
+            operation.cancel();
             self.serials.remove(&id);
-            let message = "more data came than the acknowledgements allow".to_owned();
-            return link.send(id, refused(FileFailureKind::BadRequest, message));
+            return match &operation.tagged {
+                Some(_) => tagged::refuse(id, tagged::TOO_MUCH_DATA.to_owned(), link),
+                None => {
+                    let message = "more data came than the acknowledgements allow".to_owned();
+                    link.send(id, refused(FileFailureKind::BadRequest, message));
+                }
+            };
         }
         // An operation that has failed ignores further data.
         let _ = operation.command_sender.send(Command::Data(data));
@@ -138,7 +178,14 @@ impl Files {
         }
         let id = operation.id;
         let awaited = self.serials.get(&id) == Some(&serial);
-        if awaited {
+        if awaited && let Some(tagged) = &mut operation.tagged {
+            if tagged.pass_on(id, message, last, link).is_err() {
+                operation.cancel();
+                self.serials.remove(&id);
+            } else if !link.congested() {
+                operation.acknowledge();
+            }
+        } else if awaited {
             let flags = if last { message.usual_flags() } else { protocol::frame::Flags::NONE };
             link.send_with(id, &message, flags);
         }
@@ -150,12 +197,18 @@ impl Files {
         }
     }
 
+    /// Lets the operations go on whose clients send no acknowledgements, unless the link is congested.
+    pub fn resume(&mut self, link: &Link) {
+        if !link.congested() {
+            self.operations.values_mut().for_each(Operation::acknowledge);
+        }
+    }
+
     /// Cancels operations. A partial file never replaces its target.
     pub fn cancel(&mut self, ids: impl RangeBounds<u32>) {
         for (_, serial) in self.serials.extract_if(ids, |_, _| true) {
             if let Some(operation) = self.operations.get_mut(&serial) {
-                operation.cancelled.store(true, Ordering::Relaxed);
-                operation.command_sender = channel().0;
+                operation.cancel();
             }
         }
     }
@@ -171,6 +224,21 @@ impl Files {
                 Ok(_) => {}
                 Err(_) => return,
             }
+        }
+    }
+}
+
+impl Operation {
+    fn cancel(&mut self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+        // Wakes the thread if it waits for more.
+        self.command_sender = channel().0;
+    }
+
+    /// Acknowledges what was passed on, in place of a client that does not.
+    fn acknowledge(&mut self) {
+        if let Some(frames) = self.tagged.as_mut().and_then(Tagged::unacknowledged) {
+            let _ = self.command_sender.send(Command::Ack(frames));
         }
     }
 }

@@ -14,6 +14,8 @@ use protocol::latest::{
 };
 use rustix::fs::{Timespec, Timestamps, UTIME_OMIT, futimens};
 
+use crate::files::copy::copy;
+use crate::files::freeze::freeze;
 use crate::files::remove;
 use crate::files::worker::{Stop, Worker, failed, quoted, refused};
 use crate::guest_file;
@@ -23,7 +25,7 @@ const MAX_PATH_BYTES: usize = 4096;
 const FILE_MODE: u32 = 0o644;
 const DIRECTORY_MODE: u32 = 0o755;
 /// The permission bits, without the file type.
-const MODE_MASK: u32 = 0o7777;
+pub const MODE_MASK: u32 = 0o7777;
 /// The number of attempts to find an unused temporary name.
 const TEMPORARY_NAMES: u32 = 64;
 
@@ -32,11 +34,11 @@ type Owner = (u32, u32);
 
 pub fn execute(request: &FileRequest, user: &str, worker: &mut Worker) -> Result<FileResponse, Stop> {
     let bytes = request.path.as_slice();
-    if bytes.first() != Some(&b'/') || bytes.contains(&0) || bytes.len() >= MAX_PATH_BYTES {
-        let message = format!("'{}' is not an absolute path", quoted(bytes));
-        return Err(refused(FileFailureKind::BadRequest, message));
-    }
-    let path = Path::new(OsStr::from_bytes(bytes));
+    let path = absolute(bytes)?;
+    let to = || match &request.to {
+        Some(to) => absolute(to),
+        None => Err(refused(FileFailureKind::BadRequest, "the request has no target path")),
+    };
     let owner = || {
         look_up(user)
             .map(|identity| (identity.uid, identity.gid))
@@ -48,15 +50,41 @@ pub fn execute(request: &FileRequest, user: &str, worker: &mut Worker) -> Result
         FileOperation::MakeDirectory => make_directory(request, path, owner()?)?,
         FileOperation::MakeLink => make_link(request, path, owner()?)?,
         FileOperation::Remove => remove(request, path, worker)?,
+        FileOperation::Stat if request.follow => {
+            let metadata = failed(fs::metadata(path), "look at", bytes)?;
+            response.stat = Some(stat_of(&metadata));
+        }
         FileOperation::Stat => response.stat = Some(failed(stat(path), "look at", bytes)?),
+        FileOperation::Copy => copy(path, to()?, request.recursive, worker)?,
+        FileOperation::Rename => rename(request, path, to()?, owner()?)?,
+        FileOperation::RealPath => {
+            let resolved = failed(fs::canonicalize(path), "resolve", bytes)?;
+            response.path = Some(resolved.into_os_string().into_vec());
+        }
         FileOperation::Read => response.stat = Some(read(path, bytes, worker)?),
         FileOperation::List => list(path, bytes, worker)?,
+        FileOperation::Freeze => freeze(path, worker)?,
         FileOperation::Other => {
             let message = "this agent does not know that file operation";
             return Err(refused(FileFailureKind::BadRequest, message));
         }
     }
     Ok(response)
+}
+
+fn absolute(bytes: &[u8]) -> Result<&Path, Stop> {
+    if bytes.first() != Some(&b'/') || bytes.contains(&0) || bytes.len() >= MAX_PATH_BYTES {
+        let message = format!("'{}' is not an absolute path", quoted(bytes));
+        return Err(refused(FileFailureKind::BadRequest, message));
+    }
+    Ok(Path::new(OsStr::from_bytes(bytes)))
+}
+
+fn rename(request: &FileRequest, path: &Path, to: &Path, owner: Owner) -> Result<(), Stop> {
+    if request.parents {
+        make_parents(to, owner, to.as_os_str().as_bytes())?;
+    }
+    failed(fs::rename(path, to), "rename", request.path.as_slice())
 }
 
 fn write(request: &FileRequest, path: &Path, owner: Owner, worker: &mut Worker) -> Result<(), Stop> {
@@ -86,7 +114,7 @@ fn write(request: &FileRequest, path: &Path, owner: Owner, worker: &mut Worker) 
     failed(temporary.rename(path), "write", shown)
 }
 
-fn timestamps(modified_ns: i64) -> Timestamps {
+pub fn timestamps(modified_ns: i64) -> Timestamps {
     const SECOND: i64 = 1_000_000_000;
     Timestamps {
         last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
@@ -98,10 +126,15 @@ fn timestamps(modified_ns: i64) -> Timestamps {
 }
 
 /// A temporary file; removed when dropped.
-struct Temporary(PathBuf);
+pub struct Temporary(PathBuf);
 
 impl Temporary {
-    fn rename(mut self, path: &Path) -> io::Result<()> {
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Gives it its name.
+    pub fn rename(mut self, path: &Path) -> io::Result<()> {
         fs::rename(&self.0, path)?;
         self.0 = PathBuf::new();
         Ok(())
@@ -117,7 +150,7 @@ impl Drop for Temporary {
 }
 
 /// Creates a temporary file in the target's directory.
-fn temporary<T>(parent: &Path, make: impl Fn(&Path) -> io::Result<T>) -> io::Result<(T, Temporary)> {
+pub fn temporary<T>(parent: &Path, make: impl Fn(&Path) -> io::Result<T>) -> io::Result<(T, Temporary)> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     for _ in 0..TEMPORARY_NAMES {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -130,12 +163,12 @@ fn temporary<T>(parent: &Path, make: impl Fn(&Path) -> io::Result<T>) -> io::Res
     Err(ErrorKind::AlreadyExists.into())
 }
 
-fn make_file(path: &Path) -> io::Result<File> {
+pub fn make_file(path: &Path) -> io::Result<File> {
     let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC;
     OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(flags).open(path)
 }
 
-fn parent<'a>(path: &'a Path, shown: &[u8]) -> Result<&'a Path, Stop> {
+pub fn parent<'a>(path: &'a Path, shown: &[u8]) -> Result<&'a Path, Stop> {
     match (path.parent(), path.file_name()) {
         (Some(parent), Some(_)) => Ok(parent),
         _ => Err(refused(FileFailureKind::BadRequest, format!("'{}' names no file", quoted(shown)))),
@@ -170,7 +203,7 @@ fn make_directory(request: &FileRequest, path: &Path, owner: Owner) -> Result<()
     failed(make_one_directory(path, mode, owner), "make the directory", shown)
 }
 
-fn make_one_directory(path: &Path, mode: u32, owner: Owner) -> io::Result<()> {
+pub fn make_one_directory(path: &Path, mode: u32, owner: Owner) -> io::Result<()> {
     match fs::DirBuilder::new().mode(0o700).create(path) {
         // It keeps its mode and owner, as /tmp must.
         Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
@@ -224,6 +257,10 @@ fn stat(path: &Path) -> io::Result<FileStat> {
     Ok(FileStat { target, ..stat_of(&metadata) })
 }
 
+pub fn modified_ns(metadata: &Metadata) -> i64 {
+    metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec())
+}
+
 fn stat_of(metadata: &Metadata) -> FileStat {
     let kind = if metadata.is_file() {
         FileKind::File
@@ -240,7 +277,7 @@ fn stat_of(metadata: &Metadata) -> FileStat {
         uid: metadata.uid(),
         gid: metadata.gid(),
         size: metadata.size(),
-        modified_ns: metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec()),
+        modified_ns: modified_ns(metadata),
         target: None,
     }
 }

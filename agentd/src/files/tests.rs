@@ -15,6 +15,8 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod tagged;
+
 struct World {
     epoll: Rc<OwnedFd>,
     files: Files,
@@ -58,15 +60,20 @@ impl World {
             if let Some(frame) = self.decoder.next_frame().unwrap() {
                 return (frame.id(), frame.flags(), Message::decode(&frame).unwrap());
             }
-            self.link.flush();
-            let mut buffer = vec![0; 64 * 1024];
-            match self.host.read(&mut buffer) {
-                Ok(count) => self.decoder.feed(&buffer[..count]),
-                Err(_) => {
-                    let mut events: Vec<Event> = Vec::with_capacity(4);
-                    epoll::wait(&*self.epoll, rustix::buffer::spare_capacity(&mut events), None).unwrap();
-                    self.files.on_readable(&mut self.link);
-                }
+            self.wait();
+        }
+    }
+
+    /// Receives what the agent has sent, or waits for the threads.
+    fn wait(&mut self) {
+        self.link.flush();
+        let mut buffer = vec![0; 64 * 1024];
+        match self.host.read(&mut buffer) {
+            Ok(count) => self.decoder.feed(&buffer[..count]),
+            Err(_) => {
+                let mut events: Vec<Event> = Vec::with_capacity(4);
+                epoll::wait(&*self.epoll, rustix::buffer::spare_capacity(&mut events), None).unwrap();
+                self.files.on_readable(&mut self.link);
             }
         }
     }
@@ -333,4 +340,94 @@ fn operations_at_once_are_limited() {
     assert_eq!((id, response.failure.unwrap().kind), (limit + 1, FileFailureKind::Busy));
     world.files.end(Duration::from_secs(20));
     assert_eq!(world.fails(request), FileFailureKind::NotFound);
+}
+
+#[test]
+fn only_the_disk_of_the_sandbox_can_be_frozen() {
+    let mut world = World::new();
+    let bad = FileFailureKind::BadRequest;
+    // Before the boot there is none.
+    world.begin(1, FileRequest::new(FileOperation::Freeze, b"/"));
+    assert_eq!(world.response().failure.map(|failure| failure.kind), Some(bad));
+    let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC;
+    let disk = rustix::fs::open("/proc", flags, rustix::fs::Mode::empty()).unwrap();
+    world.files.set_disk(Arc::new(disk));
+    let request = world.request(FileOperation::Freeze, "file");
+    world.begin(1, request);
+    assert_eq!(world.response().failure.map(|failure| failure.kind), Some(bad));
+    // Nothing of this machine is frozen: /proc cannot be.
+    world.begin(1, FileRequest::new(FileOperation::Freeze, b"/"));
+    let failure = world.response().failure.unwrap();
+    assert!(matches!(failure.errno, Some(libc::EOPNOTSUPP | libc::EPERM)), "{failure:?}");
+}
+
+#[test]
+fn trees_are_copied_with_modes_and_links() {
+    let mut world = World::new();
+    fs::create_dir_all(world.path("tree/below")).unwrap();
+    fs::write(world.path("tree/below/file"), vec![7; 3_000_000]).unwrap();
+    fs::set_permissions(world.path("tree/below/file"), fs::Permissions::from_mode(0o640)).unwrap();
+    fs::set_permissions(world.path("tree/below"), fs::Permissions::from_mode(0o700)).unwrap();
+    symlink("below/file", world.path("tree/link")).unwrap();
+    let to = |world: &World, name: &str| Some(world.path(name).as_os_str().as_bytes().to_vec());
+    let copy = |world: &mut World, from: &str, target: &str, recursive| {
+        let to = to(world, target);
+        let request = FileRequest { to, recursive, ..world.request(FileOperation::Copy, from) };
+        world.begin(1, request);
+        world.response().failure.map(|failure| failure.kind)
+    };
+    assert_eq!(copy(&mut world, "tree", "copy", false), Some(FileFailureKind::IsDirectory));
+    assert_eq!(copy(&mut world, "tree", "tree/below/copy", true), Some(FileFailureKind::BadRequest));
+    assert_eq!(copy(&mut world, "missing", "copy", true), Some(FileFailureKind::NotFound));
+    assert_eq!(copy(&mut world, "tree", "copy", true), None);
+    assert!(fs::read(world.path("copy/below/file")).unwrap() == vec![7; 3_000_000]);
+    let mode = |world: &World, name: &str| fs::metadata(world.path(name)).unwrap().mode() & 0o7777;
+    assert_eq!((mode(&world, "copy/below"), mode(&world, "copy/below/file")), (0o700, 0o640));
+    assert_eq!(fs::read_link(world.path("copy/link")).unwrap(), Path::new("below/file"));
+    // Entries are added, and files replaced.
+    fs::write(world.path("tree/below/file"), "short").unwrap();
+    fs::write(world.path("copy/own"), "kept").unwrap();
+    assert_eq!(copy(&mut world, "tree", "copy", true), None);
+    assert_eq!(fs::read(world.path("copy/below/file")).unwrap(), b"short");
+    assert!(world.path("copy/own").exists());
+    assert_eq!(copy(&mut world, "copy/own", "tree/own", false), None);
+    assert_eq!(fs::read(world.path("tree/own")).unwrap(), b"kept");
+}
+
+#[test]
+fn files_are_renamed_and_paths_resolved() {
+    let mut world = World::new();
+    fs::write(world.path("file"), "text").unwrap();
+    fs::write(world.path("other"), "replaced").unwrap();
+    symlink("file", world.path("link")).unwrap();
+    let path = |world: &World, name: &str| world.path(name).as_os_str().as_bytes().to_vec();
+
+    let request = world.request(FileOperation::RealPath, "link");
+    world.begin(1, request);
+    let real = fs::canonicalize(world.path("file")).unwrap();
+    assert_eq!(world.response().path.as_deref(), Some(real.as_os_str().as_bytes()));
+    let request = FileRequest { follow: true, ..world.request(FileOperation::Stat, "link") };
+    world.begin(1, request);
+    assert_eq!(world.response().stat.map(|stat| (stat.kind, stat.size)), Some((FileKind::File, 4)));
+
+    let to = Some(path(&world, "new/other"));
+    let request = FileRequest { to: to.clone(), ..world.request(FileOperation::Rename, "file") };
+    world.begin(1, request);
+    assert_eq!(world.response().failure.map(|failure| failure.kind), Some(FileFailureKind::NotFound));
+    let request = FileRequest { to, parents: true, ..world.request(FileOperation::Rename, "file") };
+    world.begin(1, request);
+    assert_eq!(world.response().failure, None);
+    assert!(!world.path("file").exists());
+    let to = Some(path(&world, "other"));
+    let request = FileRequest { to, ..world.request(FileOperation::Rename, "new/other") };
+    world.begin(1, request);
+    assert_eq!(world.response().failure, None);
+    assert_eq!(fs::read(world.path("other")).unwrap(), b"text");
+    // A request without the new path, or with one that is none.
+    for to in [None, Some(b"relative".to_vec())] {
+        let request = FileRequest { to, ..world.request(FileOperation::Rename, "other") };
+        world.begin(1, request);
+        let kind = world.response().failure.map(|failure| failure.kind);
+        assert_eq!(kind, Some(FileFailureKind::BadRequest));
+    }
 }

@@ -4,7 +4,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
 
 use protocol::latest::{
     FILE_WINDOW_FRAMES, FileAck, FileFailure, FileFailureKind, FileRequest, FileResponse, Message,
@@ -47,6 +48,8 @@ pub struct Worker {
     pub acknowledged: u64,
     /// The data frames that were taken.
     pub taken: u64,
+    /// A directory on the sandbox's own disk.
+    pub disk: Option<Arc<OwnedFd>>,
 }
 
 impl Worker {
@@ -84,6 +87,21 @@ impl Worker {
                 }
                 Ok(Command::Ack(_)) => {}
                 Err(_) => return Err(Stop::Cancelled),
+            }
+        }
+    }
+
+    /// Tells the client that the operation goes on until it sends data, and waits for that up to a timeout. Returns whether
+    /// it came.
+    pub fn wait_for_end(&self, timeout: Duration) -> Result<bool, Stop> {
+        self.respond(FileResponse::done().into(), false);
+        let deadline = Instant::now() + timeout;
+        loop {
+            match self.commands.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(Command::Data(_)) => return Ok(true),
+                Ok(Command::Ack(_)) => {}
+                Err(RecvTimeoutError::Timeout) => return Ok(false),
+                Err(RecvTimeoutError::Disconnected) => return Err(Stop::Cancelled),
             }
         }
     }

@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 const QUOTED_CHARS_MAX: usize = 200;
 
 /// An event of a sandbox.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum SandboxEvent {
     /// A virtual machine was started.
@@ -97,7 +97,7 @@ pub enum SandboxEvent {
 }
 
 /// A refusal of the network.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 pub struct Refused {
     /// `egress` from the sandbox, `ingress` into it, `any` for several directions.
     pub direction: String,
@@ -126,7 +126,7 @@ pub struct Refused {
 }
 
 /// Traffic that the network has allowed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 pub struct Allowed {
     /// `egress` from the sandbox, `ingress` into it, `any` for several directions.
     pub direction: String,

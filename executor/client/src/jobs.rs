@@ -13,7 +13,7 @@ use std::io;
 use std::path::Path;
 
 /// A job as its supervisor describes it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 pub struct JobReport {
     /// Its number in the sandbox: that of its session in `exec.log`. No two jobs of a sandbox have the same.
     pub id: u64,
@@ -39,7 +39,7 @@ pub struct JobReport {
 }
 
 /// The state of a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
 pub enum JobState {
     /// It runs.

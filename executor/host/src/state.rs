@@ -19,7 +19,7 @@ pub const STATE_VERSION: u32 = 1;
 pub const FEATURE_JOBS: &str = "jobs";
 
 /// The state of a sandbox.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 pub struct State {
     /// [`STATE_VERSION`].
     pub version: u32,
@@ -114,7 +114,7 @@ impl State {
 }
 
 /// The effect of a full disk of the host on a guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DiskFull {
     /// The guest is paused until there is space again.
@@ -124,7 +124,7 @@ pub enum DiskFull {
 }
 
 /// A published port: connections to it are forwarded into the sandbox.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 pub struct PublishedPort {
     /// The port as it was declared.
     pub port: Port,
@@ -133,7 +133,7 @@ pub struct PublishedPort {
 }
 
 /// The phase of a sandbox's life.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "phase")]
 pub enum Phase {
     /// Its virtual machine boots, or its main process is being started.
@@ -155,7 +155,7 @@ pub enum Phase {
 }
 
 /// The result of one probe of a health check.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 pub struct Probe {
     /// The exit code; `None` if the probe could not run or timed out.
     pub code: Option<i32>,

@@ -19,7 +19,7 @@ const HEALTH_MS_MAX: u64 = 86_400_000;
 const SHELL: [&str; 2] = ["/bin/sh", "-c"];
 
 /// The execution parameters of an image.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ImageConfig {
     /// The entry point, which precedes every command.

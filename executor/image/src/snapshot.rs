@@ -33,7 +33,7 @@ pub const BLOCK_BYTES: usize = 4096;
 pub const RUN_BYTES_MAX: usize = 1 << 20;
 
 /// The contents of a disk.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Contents {
     /// Its size in bytes.

@@ -1,7 +1,9 @@
 //! Processes of msb's own hidden commands: each gets its configuration and its descriptors, and nothing else.
 #![allow(unsafe_code, reason = "what must happen between fork and exec has no safe interface")]
 
+use crate::cgroup::Cgroup;
 use crate::clone;
+use crate::confinement::Layer;
 use crate::id_map::{IdMap, IdMapError};
 use crate::namespaces::{Namespace, Obtained, Wish, is_refusal};
 use crate::process::ChildProcess;
@@ -17,6 +19,7 @@ use std::io::{self, PipeReader, PipeWriter, Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// The first descriptor after stdin, stdout and stderr.
 const FIRST_DESCRIPTOR: RawFd = 3;
@@ -34,6 +37,8 @@ pub struct InternalCommand {
     pub arguments: Vec<OsString>,
     /// Its stderr, for its own errors. Never contains output of the guest.
     pub log: OwnedFd,
+    /// The control group with its limits, if it is to have any.
+    pub cgroup: Option<Arc<Cgroup>>,
 }
 
 /// The data that a child inherits.
@@ -87,7 +92,7 @@ pub fn spawn<C: Serialize>(
     wish: Wish,
 ) -> Result<Spawned, SpawnError> {
     let Inheritance { name, config, mut descriptors } = inheritance;
-    let InternalCommand { executable, arguments, log } = command;
+    let InternalCommand { executable, arguments, log, cgroup } = command;
     let handover = |source: io::Error| SpawnError::Handover { source };
     let launcher = pidfd_open(getpid(), PidfdFlags::empty()).map_err(|error| handover(error.into()))?;
     let launcher_number = launcher.as_raw_fd();
@@ -104,8 +109,16 @@ pub fn spawn<C: Serialize>(
     // SAFETY: only system calls are made, nothing is allocated and no lock is taken.
     let started = start_in(wish, &mut |kinds| unsafe { start_waiting(kinds, &|| child.become_program()) });
     let (mut waiting, namespaces) = started.map_err(|error| error.with(executable.clone()))?;
+    let limits = match cgroup {
+        Some(cgroup) => {
+            let limits = cgroup.add(waiting.process.pid());
+            waiting.process.keep_until_its_end(cgroup);
+            limits
+        }
+        None => Layer::Missing { why: "it is to have none".to_owned() },
+    };
     // The child reads it only after it has been released.
-    let handed = HandedRef { launcher: launcher_number, namespaces: &namespaces, config };
+    let handed = HandedRef { launcher: launcher_number, namespaces: &namespaces, limits, config };
     let written = serde_json::to_vec(&handed)
         .map_err(io::Error::from)
         .and_then(|text| file.write_all(&text))
@@ -371,6 +384,7 @@ fn close_on_exec_from(first: RawFd) {
 struct HandedRef<'a, C> {
     launcher: RawFd,
     namespaces: &'a Obtained,
+    limits: Layer,
     config: &'a C,
 }
 
@@ -380,6 +394,7 @@ struct HandedRef<'a, C> {
 struct HandedValue<C> {
     launcher: RawFd,
     namespaces: Obtained,
+    limits: Layer,
     config: C,
 }
 
@@ -390,6 +405,8 @@ pub struct Handed<C> {
     pub config: C,
     /// Its namespaces.
     pub namespaces: Obtained,
+    /// Whether its control group limits what it uses.
+    pub limits: Layer,
     /// Its tie to its launcher.
     pub launcher: Launcher,
 }
@@ -427,11 +444,11 @@ pub fn enter<C: DeserializeOwned>(descriptor: RawFd) -> Result<Handed<C>, EnterE
     let file = File::from(adopt(descriptor).map_err(failed)?);
     let mut text = Vec::new();
     file.take(CONFIG_BYTES_MAX).read_to_end(&mut text).map_err(failed)?;
-    let HandedValue { launcher, namespaces, config } =
+    let HandedValue { launcher, namespaces, limits, config } =
         serde_json::from_slice(&text).map_err(|error| failed(error.into()))?;
     let launcher = Launcher(adopt(launcher).map_err(failed)?);
     launcher.tie()?;
-    Ok(Handed { config, namespaces, launcher })
+    Ok(Handed { config, namespaces, limits, launcher })
 }
 
 /// A pidfd of the launcher.

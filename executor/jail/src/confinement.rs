@@ -3,8 +3,11 @@
 use crate::namespaces::{Namespace, Obtained};
 use serde::{Deserialize, Serialize};
 
+/// The name of the layer of limits, with which its gaps begin.
+pub const LIMITS: &str = "limits (cgroup)";
+
 /// A layer of the jail.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
 pub enum Layer {
     /// It is in force.
@@ -22,7 +25,7 @@ pub enum Layer {
 }
 
 /// The layers round a process.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Confinement {
     /// The namespaces of its own.
@@ -37,11 +40,14 @@ pub struct Confinement {
     pub files: Layer,
     /// The system calls that it may make.
     pub syscalls: Layer,
+    /// The limits on what it uses; `None` from an earlier version.
+    #[serde(default)]
+    pub limits: Option<Layer>,
 }
 
 impl Confinement {
-    /// Describes these namespaces, and no other layers yet.
-    pub(crate) fn new(namespaces: &Obtained) -> Self {
+    /// Describes these namespaces and limits, and no other layers yet.
+    pub(crate) fn new(namespaces: &Obtained, limits: &Layer) -> Self {
         let missing = || Layer::Missing { why: "it has not been set up".to_owned() };
         let refused = namespaces.refused.map(|errno| {
             let error = std::io::Error::from_raw_os_error(errno);
@@ -54,6 +60,7 @@ impl Confinement {
             capabilities: missing(),
             files: missing(),
             syscalls: missing(),
+            limits: Some(limits.clone()),
         }
     }
 }
@@ -63,26 +70,27 @@ impl Confinement {
     pub fn in_force(&self) -> Vec<String> {
         let names: Vec<&str> = self.namespaces.iter().map(|kind| kind.name()).collect();
         let namespaces = (!names.is_empty()).then(|| format!("own namespaces ({})", names.join(", ")));
-        let layers = self.layers().into_iter().filter(|(_, layer)| !matches!(layer, Layer::Missing { .. }));
+        let layers = self.layers().filter(|(_, layer)| !matches!(layer, Layer::Missing { .. }));
         namespaces.into_iter().chain(layers.map(|(name, _)| name.to_owned())).collect()
     }
 
     /// Describes what is not in force, with the reasons.
     pub fn gaps(&self) -> Vec<String> {
         let namespaces = self.namespaces_refused.iter().map(|why| format!("namespaces: {why}"));
-        let layers = self.layers().into_iter().filter_map(|(name, layer)| match layer {
+        let layers = self.layers().filter_map(|(name, layer)| match layer {
             Layer::InForce => None,
             Layer::Partial { why } | Layer::Missing { why } => Some(format!("{name}: {why}")),
         });
         namespaces.chain(layers).collect()
     }
 
-    fn layers(&self) -> [(&'static str, &Layer); 4] {
-        [
+    fn layers(&self) -> impl Iterator<Item = (&'static str, &Layer)> {
+        let layers = [
             ("own root directory", &self.root),
             ("no capabilities", &self.capabilities),
             ("few files (landlock)", &self.files),
             ("few system calls (seccomp)", &self.syscalls),
-        ]
+        ];
+        layers.into_iter().chain(self.limits.as_ref().map(|layer| (LIMITS, layer)))
     }
 }

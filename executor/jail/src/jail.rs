@@ -19,9 +19,9 @@ pub struct Jail<'a> {
 }
 
 impl<'a> Jail<'a> {
-    /// Starts with the namespaces that the launcher has given this process.
-    pub fn new(namespaces: &'a Obtained) -> Self {
-        Self { namespaces, confinement: Confinement::new(namespaces) }
+    /// Starts with the namespaces and the limits that the launcher has given this process.
+    pub fn new(namespaces: &'a Obtained, limits: &Layer) -> Self {
+        Self { namespaces, confinement: Confinement::new(namespaces, limits) }
     }
 
     /// Gives this process a root directory of its own.

@@ -2,14 +2,15 @@
 //! attacker who has taken one over finds himself in.
 //!
 //! ```text
-//!   child::spawn ──► clone3 into namespaces ──► exec ──► child::enter      reads the configuration
-//!                                                        jail::Jail::enter root, capabilities, files, system calls
+//!   child::spawn ──► clone3 into namespaces ──► cgroup ──► exec ──► child::enter      reads the configuration
+//!                                                                   jail::Jail::enter root, capabilities, files, system calls
 //! ```
 //!
 //! Architecture invariant: the launcher needs no privileges. What a host does not allow is left out and reported, layer
 //! by layer, never silently.
 #![warn(missing_docs)]
 
+pub mod cgroup;
 pub mod child;
 mod clone;
 pub mod confinement;
@@ -23,6 +24,7 @@ pub mod report;
 pub mod root;
 pub mod syscalls;
 
+pub use cgroup::{Cgroup, Limits};
 pub use child::{Handed, Inheritance, InternalCommand, SpawnError, Spawned, spawn};
 pub use confinement::{Confinement, Layer};
 pub use files::{Access, Files};

@@ -5,7 +5,9 @@ use std::fmt;
 use std::io;
 
 /// A kind of namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, schemars::JsonSchema, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Namespace {
     /// Users and capabilities: a child with all capabilities in its own has none outside.

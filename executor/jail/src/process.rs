@@ -1,11 +1,13 @@
 //! A running child, as its launcher sees it.
 
+use crate::cgroup::Cgroup;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, pidfd_send_signal, waitid};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::sync::Arc;
 
 /// A running child. Dropping it kills the child.
 #[derive(Debug)]
@@ -14,11 +16,18 @@ pub struct ChildProcess {
     pidfd: OwnedFd,
     /// Its end, which the kernel tells once.
     ended: Option<ExitStatus>,
+    /// Its control group, which is removed after it.
+    cgroup: Option<Arc<Cgroup>>,
 }
 
 impl ChildProcess {
     pub(crate) fn new(pid: Pid, pidfd: OwnedFd) -> Self {
-        Self { pid, pidfd, ended: None }
+        Self { pid, pidfd, ended: None, cgroup: None }
+    }
+
+    /// Keeps the control group that the process is in.
+    pub(crate) fn keep_until_its_end(&mut self, cgroup: Arc<Cgroup>) {
+        self.cgroup = Some(cgroup);
     }
 
     /// Returns its pid, valid until [`ChildProcess::wait`] or [`ChildProcess::try_wait`] has returned its end.

@@ -12,7 +12,7 @@ use std::os::fd::{OwnedFd, RawFd};
 const REPORT_BYTES_MAX: usize = 64 * 1024;
 
 /// The report.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Report {
     /// What is in force.

@@ -9,7 +9,9 @@ use std::fmt;
 use std::time::SystemTime;
 
 /// The source of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, schemars::JsonSchema, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
     /// A session's standard output.
@@ -78,7 +80,7 @@ pub struct Entry {
 }
 
 /// The JSON form.
-#[derive(Serialize, Deserialize)]
+#[derive(schemars::JsonSchema, Serialize, Deserialize)]
 struct Wire<'a> {
     #[serde(borrow)]
     t: Cow<'a, str>,

@@ -19,7 +19,7 @@ pub struct EventWriter {
     file: RotatingFile,
 }
 
-#[derive(Serialize)]
+#[derive(schemars::JsonSchema, Serialize)]
 struct Line<'a, T> {
     t: String,
     #[serde(flatten)]

@@ -1,10 +1,11 @@
 //! Boots a kernel and an initramfs with folders of the host, and shows the console.
 //!
 //!   mounted [--driver krun|qemu] [--vcpus N] [--memory MIB] [--read-only] [--disk FILE] [--append WORD]...
-//!           KERNEL INITRAMFS FOLDER...
+//!           [--without-jail] KERNEL INITRAMFS FOLDER...
 //!
 //! The guest finds the folders as `0`, `1` and so on in the virtio-fs with the tag `msb-mounts`, and the disk, if there is
-//! one, as its first. Words are appended to the kernel's command line.
+//! one, as its first. Words are appended to the kernel's command line. Without its jail, the VM's process finds a QEMU that
+//! is a script, and connects to sockets.
 
 use executor_share::{Limits, ServerSpec, Share, SharePolicy, Transport};
 use executor_vm::{Disk, DriverKind, MountsLink, MountsTransport, VmSpec, VmmCommand};
@@ -15,12 +16,16 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
+/// The word for a VM's process without a jail.
+const WITHOUT_JAIL: &str = "vmm-without-jail";
+
 #[derive(Default)]
 struct Options {
     driver: Option<DriverKind>,
     vcpus: Option<u8>,
     memory_mib: Option<u32>,
     read_only: bool,
+    without_jail: bool,
     disk: Option<String>,
     words: Vec<String>,
     positional: Vec<String>,
@@ -36,10 +41,14 @@ fn main() -> Result<(), Box<dyn Error>> {
             "vmm" => {
                 executor_vm::run_vmm(value()?.parse()?)?;
             }
+            WITHOUT_JAIL => {
+                executor_vm::run_vmm_without_jail(value()?.parse()?)?;
+            }
             "share" => return Ok(executor_share::run_share_server(value()?.parse()?)?),
             "--driver" => options.driver = Some(value()?.parse()?),
             "--vcpus" => options.vcpus = Some(value()?.parse()?),
             "--memory" => options.memory_mib = Some(value()?.parse()?),
+            "--without-jail" => options.without_jail = true,
             "--read-only" => options.read_only = true,
             "--disk" => options.disk = Some(value()?),
             "--append" => options.words.push(value()?),
@@ -67,7 +76,12 @@ fn boot(options: &Options) -> Result<(), Box<dyn Error>> {
     };
     let command = |word: &str| -> Result<VmmCommand, Box<dyn Error>> {
         let log = rustix::io::dup(std::io::stderr())?;
-        Ok(VmmCommand { executable: std::env::current_exe()?, arguments: vec![word.into()], log })
+        Ok(VmmCommand {
+            executable: std::env::current_exe()?,
+            arguments: vec![word.into()],
+            log,
+            cgroup: None,
+        })
     };
     let (socket, of_vm) = UnixStream::pair()?;
     // The guest of this example is told of no changes.
@@ -93,7 +107,8 @@ fn boot(options: &Options) -> Result<(), Box<dyn Error>> {
         console: OwnedFd::from(console_inside),
     };
     let started = Instant::now();
-    let mut vm = executor_vm::launch(command("vmm")?, &choice.backend, spec)?.process;
+    let word = if options.without_jail { WITHOUT_JAIL } else { "vmm" };
+    let mut vm = executor_vm::launch(command(word)?, &choice.backend, spec)?.process;
     let mut buffer = [0; 4096];
     while let length @ 1.. = console.read(&mut buffer)? {
         std::io::stdout().write_all(&buffer[..length])?;

@@ -9,7 +9,7 @@ use crate::{Limits, Share, ShareError, ShareFs, SharePolicy};
 use executor_jail::child::{EnterError, Launcher, adopt, enter};
 use executor_jail::probe::{self, ProbeTargets};
 use executor_jail::{
-    Access, ChildProcess, Confinement, Files, Handed, Inheritance, InternalCommand, Jail, JailReport,
+    Access, ChildProcess, Confinement, Files, Handed, Inheritance, InternalCommand, Jail, JailReport, Layer,
     Obtained, Report, SpawnError, Wish, spawn, syscalls,
 };
 use rustix::fs::Mode;
@@ -197,7 +197,7 @@ pub enum ServerError {
 ///
 /// If the descriptor contains no configuration, a share cannot be served, or the VM's process breaks the protocol.
 pub fn run_share_server(config_descriptor: RawFd) -> Result<(), ServerError> {
-    let Handed { config, namespaces, launcher } = enter::<ServerConfig>(config_descriptor)?;
+    let Handed { config, namespaces, limits: group, launcher } = enter::<ServerConfig>(config_descriptor)?;
     let ServerConfig { transport, socket, reports, shares, limits, probe } = config;
     let socket = UnixStream::from(take("the socket to the VM's process", socket)?);
     let reporter = Reporter::new(take("the socket for reports", reports)?);
@@ -210,7 +210,7 @@ pub fn run_share_server(config_descriptor: RawFd) -> Result<(), ServerError> {
         .collect::<Result<Vec<Share>, ServerError>>()?;
     // The modes of files come from the guest and the policies alone.
     umask(Mode::empty());
-    let confinement = enter_jail(&shares, &namespaces, &launcher)?;
+    let confinement = enter_jail(&shares, &namespaces, &group, &launcher)?;
     if let Some(Probe { targets, report }) = probe {
         Report { confinement, attempts: probe::run(&targets) }.send(report);
         return Ok(());
@@ -245,9 +245,10 @@ const CAPABILITIES: CapabilitySet = CapabilitySet::DAC_OVERRIDE
 fn enter_jail(
     shares: &[Share],
     namespaces: &Obtained,
+    limits: &Layer,
     launcher: &Launcher,
 ) -> Result<Confinement, ServerError> {
-    let mut jail = Jail::new(namespaces);
+    let mut jail = Jail::new(namespaces, limits);
     jail.capabilities(CAPABILITIES);
     // New credentials may have cleared it.
     launcher.tie()?;

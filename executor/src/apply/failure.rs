@@ -2,6 +2,7 @@
 
 use executor_host::home::SandboxFolder;
 use executor_log::{ReadOptions, Source, read_logs};
+use rustix::io::Errno;
 use serde::Serialize;
 use std::error::Error;
 use std::fmt::Display;
@@ -11,7 +12,7 @@ use tokio::task::JoinError;
 const LOG_LINES: usize = 5;
 
 /// The failure of a step.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize)]
 pub struct StepFailure {
     /// The message, on one line.
     pub message: String,
@@ -21,8 +22,15 @@ pub struct StepFailure {
     pub hint: Option<String>,
 }
 
-/// The next step after too many open files.
-pub const OPEN_FILES_HINT: &str = "raise the limit of open files: `ulimit -n 4096`";
+/// Returns the next step after an error, if it is one about a limit of the host on this process.
+pub fn limit_hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    match error.downcast_ref().and_then(Errno::from_io_error)? {
+        Errno::MFILE => Some("raise the limit of open files: `ulimit -n 4096`"),
+        // No call here is one that does not wait.
+        Errno::AGAIN => Some("raise the limit of processes: `ulimit -u`, or `pids.max` of the control group"),
+        _ => None,
+    }
+}
 
 impl StepFailure {
     /// Creates a failure without details.

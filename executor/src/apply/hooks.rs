@@ -52,7 +52,7 @@ impl Applier {
                     resumed = control.resume().await.map_err(|error| not_resumed(&identity.name, &error));
                 }
                 // The stop goes on without the hook.
-                let time = self.settings.stop_timeout;
+                let time = self.stop_timeout(identity);
                 let ended = match resumed {
                     Ok(()) => self.run_hook(project, identity, hook, time).await,
                     Err(failure) => Err(failure),

@@ -27,7 +27,7 @@ mod walker;
 mod walker_properties;
 
 pub use condition::not_yet;
-pub use failure::{OPEN_FILES_HINT, StepFailure};
+pub use failure::{StepFailure, limit_hint};
 pub use journal::{Journal, ProjectJournal};
 pub use spawn::SuperviseCommand;
 pub use walker::{Acted, Rules, Walker};
@@ -56,7 +56,7 @@ const SUPERVISOR_TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_millis(5);
 
 /// The change that a step made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// It created something.
@@ -120,6 +120,9 @@ pub struct Waiting {
     pub outlasts_unhealthy: bool,
 }
 
+/// The timeout of the shutdown of a sandbox that declares none.
+pub const STOP_TIME: Duration = Duration::from_secs(10);
+
 /// The settings of an applier.
 pub struct Settings {
     /// The settings of virtual machines; `None` for plans that start none.
@@ -130,8 +133,8 @@ pub struct Settings {
     pub parallel: Option<usize>,
     /// Whether no step begins after the first failure.
     pub fail_fast: bool,
-    /// The timeout of a guest's shutdown, after which it is killed.
-    pub stop_timeout: Duration,
+    /// The timeout of a guest's shutdown, after which it is killed; `None` for that of the sandbox, or [`STOP_TIME`].
+    pub stop_timeout: Option<Duration>,
     /// Whether guests are killed without a shutdown.
     pub kill: bool,
     /// The policy of waiting for sandboxes.

@@ -89,7 +89,7 @@ impl World {
             supervise: SuperviseCommand { program: "/none".into(), environment: Vec::new(), lease: None },
             parallel: None,
             fail_fast: false,
-            stop_timeout: Duration::ZERO,
+            stop_timeout: Some(Duration::ZERO),
             kill: false,
             waiting,
             registries: Arc::default(),

@@ -1,6 +1,6 @@
 //! Starts one sandbox: attaches to its running supervisor or spawns one, and waits until the sandbox is up.
 
-use super::failure::{OPEN_FILES_HINT, last_lines};
+use super::failure::{last_lines, limit_hint};
 use super::stop::kill_orphan;
 use super::{Applier, Outcome, RETRY, SUPERVISOR_TIMEOUT, StepFailure};
 use crate::launch::LaunchSpec;
@@ -190,9 +190,9 @@ impl Applier {
     ) -> Result<Watcher, StepFailure> {
         let failed = |error: io::Error| {
             let failure = StepFailure::new(format!("cannot spawn the supervisor: {error}"));
-            match rustix::io::Errno::from_io_error(&error) {
-                Some(rustix::io::Errno::MFILE) => failure.hint(OPEN_FILES_HINT),
-                _ => failure,
+            match limit_hint(&error) {
+                Some(hint) => failure.hint(hint),
+                None => failure,
             }
         };
         executor_host::home::make_private_folder(&folder.logs()).map_err(failed)?;

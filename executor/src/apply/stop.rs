@@ -1,7 +1,7 @@
 //! Stops, removes and updates one sandbox.
 
 use super::steps::make_folder;
-use super::{Applier, Outcome, RETRY, StepFailure};
+use super::{Applier, Outcome, RETRY, STOP_TIME, StepFailure};
 use executor_client::control::{ControlClient, Request};
 use executor_fs::file::if_present;
 use executor_host::disk::{self, DiskError};
@@ -94,7 +94,7 @@ impl Applier {
             kill_orphan(&folder).await?;
             return Ok((lock, Outcome::NotNeeded));
         }
-        let timeout = self.settings.stop_timeout;
+        let timeout = self.stop_timeout(identity);
         let asked = tokio::time::timeout(timeout + SUPERVISOR_MARGIN, async {
             let (mut control, _) =
                 ControlClient::connect_to(&run_folder.control_socket(), &identity.id).await?;
@@ -121,6 +121,16 @@ impl Applier {
         let lock = locked.await.map_err(|error| StepFailure::defect(&error))??;
         kill_orphan(&folder).await?;
         Ok((lock, Outcome::Updated))
+    }
+
+    /// Returns the timeout of the shutdown of a sandbox.
+    pub(super) fn stop_timeout(&self, identity: &Identity) -> Duration {
+        let declared = || {
+            // An unreadable row declares nothing.
+            let row = self.catalog.sandbox(&identity.id).ok().flatten()?;
+            row.spec.definition.stop_timeout_ms.map(Duration::from_millis)
+        };
+        self.settings.stop_timeout.or_else(declared).unwrap_or(STOP_TIME)
     }
 
     /// Sends a new spec to the supervisor of a running sandbox; does nothing if it does not run.

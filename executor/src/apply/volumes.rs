@@ -164,7 +164,6 @@ mod tests {
     use executor_host::home::{Home, make_private_folder};
     use schemas::snapshot::ObservedVolume;
     use schemas::spec::VolumeKind;
-    use std::time::Duration;
 
     struct World {
         _scratch: tempfile::TempDir,
@@ -188,7 +187,7 @@ mod tests {
                 },
                 parallel: None,
                 fail_fast: false,
-                stop_timeout: Duration::ZERO,
+                stop_timeout: None,
                 kill: false,
                 registries: Arc::default(),
                 folder: None,

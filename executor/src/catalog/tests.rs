@@ -24,7 +24,7 @@ fn row(name: &str) -> SandboxRow {
     let name = SandboxName::new(name).unwrap();
     let definition = Definition {
         env: [("A".to_owned(), "ü".to_owned())].into(),
-        restart: RestartPolicy::OnFailure { max: Some(3) },
+        restart: RestartPolicy::OnFailure { max: Some(3), window_ms: None },
         ..Definition::with_defaults(Role::Service)
     };
     let image = PinnedImage {

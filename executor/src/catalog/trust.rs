@@ -6,7 +6,7 @@ use schemas::digest::Digest;
 use serde::Serialize;
 
 /// A recorded consent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize)]
 pub struct Trusted {
     /// The project's folder.
     pub folder: String,

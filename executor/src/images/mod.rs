@@ -37,7 +37,7 @@ pub enum ImagesError {
     #[error(transparent)]
     Registry(Box<RegistryError>),
     /// The image is not on this machine, and registries must not be asked.
-    #[error("the image {reference} is not on this machine, and registries are not asked with --pull never")]
+    #[error("the image {reference} is not on this machine, and registries are not asked, as `pull` is never")]
     NotHere {
         /// The image's reference.
         reference: Reference,

@@ -12,22 +12,11 @@ use schemas::digest::Digest;
 use schemas::lockfile::Platform;
 use schemas::name::{SandboxName, VolumeName};
 use schemas::snapshot::{MountObstacle, ObservedImage, SecretProblem};
+pub use schemas::spec::Pull;
 use schemas::spec::{ImageReference, Port, ValueName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-
-/// The policy of asking registries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Pull {
-    /// Ask for every reference that is not pinned.
-    Always,
-    /// Ask for references that are not known on this machine.
-    #[default]
-    Missing,
-    /// Never ask.
-    Never,
-}
 
 /// The images and ports to observe, the settings of the lookup, and what is known of the host.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +27,8 @@ pub struct ImageQuery {
     pub pins: BTreeMap<ImageReference, Digest>,
     /// The policy of asking registries.
     pub pull: Pull,
+    /// The policy for references that have one of their own.
+    pub pull_of: BTreeMap<ImageReference, Pull>,
     /// The settings of registries.
     pub registries: Arc<Settings>,
     /// The ports of the host whose users are observed.
@@ -55,8 +46,14 @@ pub struct ImageQuery {
 impl ImageQuery {
     /// Returns the query for a second lookup in the same command, which reuses the results of the first one.
     pub fn again(&self) -> Self {
-        let pull = if self.pull == Pull::Always { Pull::Missing } else { self.pull };
-        Self { pull, ..self.clone() }
+        let once = |pull: Pull| if pull == Pull::Always { Pull::Missing } else { pull };
+        let pull_of = self.pull_of.iter().map(|(reference, pull)| (reference.clone(), once(*pull)));
+        Self { pull: once(self.pull), pull_of: pull_of.collect(), ..self.clone() }
+    }
+
+    /// Returns the policy for a reference.
+    fn pull_for(&self, reference: &ImageReference) -> Pull {
+        self.pull_of.get(reference).copied().unwrap_or(self.pull)
     }
 
     /// Resolves a registry's reference to a digest, which may not be on this machine.
@@ -71,7 +68,7 @@ impl ImageQuery {
             return Ok(Some(pin.clone()));
         }
         // A digest always names the same contents.
-        if self.pull == Pull::Always && name.digest().is_none() {
+        if self.pull_for(reference) == Pull::Always && name.digest().is_none() {
             return Ok(None);
         }
         Ok(catalog.image(name.as_str(), platform)?.map(|row| row.digest))
@@ -142,9 +139,10 @@ fn observe_registry(
     let blobs = Blobs::open(&store)?;
     let _held = blobs.lock_shared()?;
     let stored = digest.as_ref().and_then(|digest| OciImage::load(&blobs, digest, platform).ok());
+    let pull = query.pull_for(reference);
     let image = match stored {
-        Some(image) if query.pull != Pull::Never || image.is_whole(&blobs) => image,
-        _ if query.pull == Pull::Never => {
+        Some(image) if pull != Pull::Never || image.is_whole(&blobs) => image,
+        _ if pull == Pull::Never => {
             return Err(ImagesError::NotHere { reference: name.clone() });
         }
         _ => {
@@ -159,7 +157,7 @@ fn observe_registry(
         }
     };
     let is_pinned = query.pins.contains_key(reference);
-    if !is_pinned && (query.pull == Pull::Always || digest.as_ref() != Some(&image.manifest)) {
+    if !is_pinned && (pull == Pull::Always || digest.as_ref() != Some(&image.manifest)) {
         catalog.remember_image(name.as_str(), platform, &image.manifest)?;
     }
     let config = image.run_config(&blobs)?;

@@ -1,6 +1,7 @@
 //! Creates snapshots.
 
 use super::SnapshotError;
+use super::hold::HeldDisk;
 use super::record::{Snapshot, read};
 use executor_fs::file::{is_at, open_locked};
 use executor_host::disk;
@@ -24,6 +25,17 @@ pub struct Source {
     pub full_name: String,
     /// The image that it boots from.
     pub image: PinnedImage,
+    /// The use of its disk.
+    pub disk_use: DiskUse,
+}
+
+/// The use of a sandbox's disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskUse {
+    /// No virtual machine has it.
+    None,
+    /// A virtual machine writes to it, or is paused.
+    Guest,
 }
 
 /// A file that becomes a disk in the store. There is one at a time: what a killed process left is overwritten. It is
@@ -62,19 +74,20 @@ impl Drop for UnfinishedDisk {
     }
 }
 
-/// Creates a snapshot of the disk of a sandbox that does not run. With `replace`, the name may be taken. The caller must
-/// hold the project's lock.
+/// Creates a snapshot of the disk of a sandbox. With `replace`, the name may be taken. The caller must hold the project's
+/// lock.
 ///
 /// # Errors
 ///
-/// If the name is taken, a virtual machine has the disk, or a file cannot be read or written.
-pub fn create(
+/// If the name is taken, the disk is used otherwise than said, its guest cannot hold its writes, or a file cannot be read
+/// or written.
+pub async fn create(
     home: &Home,
     source: Source,
     name: &SnapshotName,
     replace: bool,
 ) -> Result<Snapshot, SnapshotError> {
-    let Source { id, full_name, image } = source;
+    let Source { id, full_name, image, disk_use } = source;
     let blobs = Blobs::open(&home.images())?;
     // Neither the image nor the files of the snapshot are removed before the record names them.
     let _held = blobs.lock_shared()?;
@@ -82,10 +95,16 @@ pub fn create(
         return Err(SnapshotError::Exists { name: name.clone() });
     }
     let unfinished = UnfinishedDisk::create(home, "disk")?;
-    {
-        let path = home.sandbox(&id).disk();
-        let disk = disk::take(&path)?;
-        copy_disk(&disk, &unfinished.file).map_err(SnapshotError::io(&unfinished.path))?;
+    let path = home.sandbox(&id).disk();
+    let copy = |disk: &File| copy_disk(disk, &unfinished.file).map_err(SnapshotError::io(&unfinished.path));
+    match disk_use {
+        DiskUse::None => copy(&disk::take(&path)?)?,
+        DiskUse::Guest => {
+            let held = HeldDisk::hold(&home.sandbox_run(&full_name), &id).await?;
+            let copied = File::open(&path).map_err(SnapshotError::io(&path)).and_then(|disk| copy(&disk));
+            held.release().await?;
+            copied?;
+        }
     }
     let stored = add_snapshot(&home.images(), &image.digest, unfinished.named())?;
     let snapshot = Snapshot::new(stored, image, full_name, now_unix());

@@ -11,14 +11,16 @@
 
 mod archive;
 mod create;
+mod hold;
 mod record;
 
 pub use archive::{TransferError, export, import};
-pub use create::{Source, create};
+pub use create::{DiskUse, Source, create};
 pub use record::{Snapshot, find, list};
 
 use crate::catalog::Catalog;
 use crate::images::{self, ImagesError};
+use executor_client::agent::AgentError;
 use executor_fs::file::remove_if_present;
 use executor_host::disk::DiskError;
 use executor_host::home::Home;
@@ -69,6 +71,12 @@ pub enum SnapshotError {
     /// The sandbox's disk is in use.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// The supervisor of a sandbox that is up failed.
+    #[error("no answer from the sandbox's supervisor: {0}")]
+    Supervisor(io::Error),
+    /// The guest of a sandbox that is up cannot hold its writes, or did not.
+    #[error("the sandbox cannot hold the writes to its disk")]
+    Guest(#[source] Box<AgentError>),
     /// The store failed.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -117,8 +125,15 @@ impl SnapshotError {
             }
             Self::Record { .. } => Some("use the msb that wrote it, or remove the record".to_owned()),
             Self::Images(error) => error.hint(),
-            Self::Disk(_) | Self::Image(_) | Self::Io { .. } => None,
+            Self::Guest(_) => {
+                Some("stop the sandbox first; `msb snapshot create` then needs no guest".to_owned())
+            }
+            Self::Disk(_) | Self::Image(_) | Self::Io { .. } | Self::Supervisor(_) => None,
         }
+    }
+
+    fn guest(error: AgentError) -> Self {
+        Self::Guest(Box::new(error))
     }
 
     fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {

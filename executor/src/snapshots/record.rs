@@ -19,7 +19,7 @@ const VERSION: u32 = 1;
 const RECORD_BYTES_MAX: u64 = 64 << 10;
 
 /// A snapshot of a sandbox's disk.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Snapshot {
     /// The version of the record.

@@ -4,7 +4,7 @@
 //! the agent's port is served here, as a guest would until its monitor has ended.
 
 use crate::supervisor::machine::Launcher;
-use executor_jail::InternalCommand;
+use executor_jail::{Cgroup, InternalCommand};
 use executor_share::{ServerSpec, ShareProcess};
 use executor_vm::{Backend, ConsolePort, LaunchError, Launched, VmSpec, VmmCommand};
 use protocol::frame::{Flags, Frame, FrameDecoder, LINK_ID};
@@ -15,6 +15,7 @@ use protocol::latest::{
 use std::cell::{Cell, RefCell};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
+use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
@@ -92,7 +93,13 @@ impl FakeDriver {
 }
 
 impl Launcher for FakeDriver {
-    fn launch(&self, backend: &Backend, mut spec: VmSpec, log: OwnedFd) -> Result<Launched, LaunchError> {
+    fn launch(
+        &self,
+        backend: &Backend,
+        mut spec: VmSpec,
+        log: OwnedFd,
+        _cgroup: Arc<Cgroup>,
+    ) -> Result<Launched, LaunchError> {
         let agent = spec.ports.pop().unwrap().socket;
         let agent = UnixStream::from_std(agent.into()).unwrap();
         // The monitor ends when the one pipe is closed here; the other one is closed here when the monitor has ended.
@@ -105,8 +112,12 @@ impl Launcher for FakeDriver {
         for (name, end) in [("power", OwnedFd::from(power)), ("alive", alive.into())] {
             spec.ports.push(ConsolePort { name: name.to_owned(), socket: end });
         }
-        let command =
-            VmmCommand { executable: "/bin/sh".into(), arguments: vec!["-c".into(), script.into()], log };
+        let command = VmmCommand {
+            executable: "/bin/sh".into(),
+            arguments: vec!["-c".into(), script.into()],
+            log,
+            cgroup: None,
+        };
         let launched = executor_vm::launch(command, backend, spec)?;
         self.launches.set(self.launches.get() + 1);
         let mut ended = pipe::Receiver::from_owned_fd(ended.into()).unwrap();
@@ -120,15 +131,22 @@ impl Launcher for FakeDriver {
         Ok(launched)
     }
 
-    fn serve(&self, spec: ServerSpec, log: OwnedFd) -> Result<ShareProcess, executor_jail::SpawnError> {
+    fn serve(
+        &self,
+        spec: ServerSpec,
+        log: OwnedFd,
+        _cgroup: Arc<Cgroup>,
+    ) -> Result<ShareProcess, executor_jail::SpawnError> {
         let shares = spec.shares.iter().map(|share| share.name.clone()).collect();
         let script = match self.guest.server_exits {
             Some(code) => format!("exit {code}"),
             None => "exec sleep 1000000".to_owned(),
         };
         let arguments = vec!["-c".into(), script.into()];
-        let server =
-            executor_share::launch(InternalCommand { executable: "/bin/sh".into(), arguments, log }, spec)?;
+        let server = executor_share::launch(
+            InternalCommand { executable: "/bin/sh".into(), arguments, log, cgroup: None },
+            spec,
+        )?;
         self.received.servers.borrow_mut().push((server.pid(), shares));
         Ok(server)
     }

@@ -44,9 +44,9 @@ use interception::Interception;
 use logs::Logs;
 use logs::events::EventLog;
 pub use logs::runtime::RuntimeLog;
-pub use machine::SelfLauncher;
 pub use machine::effective_spec::is_interactive;
 use machine::{ExitCause, Launcher, Machine};
+pub use machine::{SelfLauncher, host_limits};
 use metrics::Metrics;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use schemas::name::SandboxId;
@@ -282,10 +282,17 @@ async fn keep(machine: &Machine<'_>) -> Phase {
     }
 }
 
+/// Forgets restarts that are older than a time; returns the number of the others.
+fn within(restarts: &mut Vec<Instant>, time: Duration) -> u32 {
+    restarts.retain(|restart| restart.elapsed() < time);
+    u32::try_from(restarts.len()).unwrap_or(u32::MAX)
+}
+
 /// Runs the machine and restarts it by the restart policy; returns the final phase.
 async fn run_again(machine: &Machine<'_>) -> Phase {
     let store = machine.store;
     let mut pause = RESTART_PAUSE_FIRST;
+    let mut recent = Vec::new();
     loop {
         let began = Instant::now();
         let ended = machine.run().await;
@@ -306,7 +313,10 @@ async fn run_again(machine: &Machine<'_>) -> Phase {
         let again = match store.spec().definition.restart {
             _ if matches!(exit, Exit::Limit { .. }) => false,
             RestartPolicy::No => false,
-            RestartPolicy::OnFailure { max } => !exit.is_success() && max.is_none_or(|max| restarts < max),
+            RestartPolicy::OnFailure { max, window_ms } => {
+                let counted = window_ms.map_or(restarts, |ms| within(&mut recent, Duration::from_millis(ms)));
+                !exit.is_success() && max.is_none_or(|max| counted < max)
+            }
             RestartPolicy::Always => true,
         };
         if !again {
@@ -320,6 +330,7 @@ async fn run_again(machine: &Machine<'_>) -> Phase {
             (state.phase, state.health, state.vmm) = (Phase::Backoff { exit }, Health::Booting, None);
             state.restarts += 1;
         });
+        recent.push(Instant::now());
         tokio::select! {
             _ = store.stop_requested() => return Phase::Stopped,
             exit = store.limit_reached() => return Phase::Exited { exit },

@@ -27,9 +27,9 @@ fn a_policy_decides_whether_an_exit_is_final() {
     let exited = |code| Phase::Exited { exit: Exit::Code { code } };
     for (policy, code, machines) in [
         (RestartPolicy::No, 1, 1),
-        (RestartPolicy::OnFailure { max: Some(2) }, 1, 3),
-        (RestartPolicy::OnFailure { max: Some(2) }, 0, 1),
-        (RestartPolicy::OnFailure { max: None }, 0, 1),
+        (RestartPolicy::OnFailure { max: Some(2), window_ms: None }, 1, 3),
+        (RestartPolicy::OnFailure { max: Some(2), window_ms: None }, 0, 1),
+        (RestartPolicy::OnFailure { max: None, window_ms: None }, 0, 1),
     ] {
         on_event_loop(async || {
             let (sandbox, driver) = (sandbox(policy), exits(code));
@@ -44,7 +44,7 @@ fn a_policy_decides_whether_an_exit_is_final() {
 #[test]
 fn failed_boots_count_as_failures() {
     on_event_loop(async || {
-        let sandbox = sandbox(RestartPolicy::OnFailure { max: Some(1) });
+        let sandbox = sandbox(RestartPolicy::OnFailure { max: Some(1), window_ms: None });
         let driver = FakeDriver::new(Guest { boot: Boot::Fails("no disk"), ..Guest::default() });
         let (machines, last) = lives(&sandbox, &driver).await;
         let (cause, message) = (FailureCause::Other, "the guest could not come up: no disk".to_owned());

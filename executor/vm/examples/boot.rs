@@ -98,6 +98,7 @@ fn boot(options: Options) -> Result<(), Box<dyn Error>> {
         executable: std::env::current_exe()?,
         arguments: vec![VMM.into()],
         log: rustix::io::dup(std::io::stderr())?,
+        cgroup: None,
     };
     let started = Instant::now();
     let mut vm = executor_vm::launch(command, &choice.backend, spec)?.process;

@@ -14,7 +14,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 /// A driver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, schemars::JsonSchema, Serialize, Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum DriverKind {
     /// libkrun, in a process of msb itself. Needs KVM.
@@ -60,7 +62,7 @@ impl FromStr for DriverKind {
 }
 
 /// The execution of a guest's instructions by QEMU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Accelerator {
     /// By the hardware, with the host's kernel.
@@ -70,7 +72,7 @@ pub enum Accelerator {
 }
 
 /// A driver with its settings for this host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", tag = "driver")]
 pub enum Backend {
     /// libkrun.
@@ -106,7 +108,7 @@ pub struct Features {
 }
 
 /// The protocol of a mounts link between a VM's process and its file server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MountsTransport {
     /// The vhost-user protocol, with the VM's process as the front end.
@@ -122,7 +124,7 @@ pub(crate) trait Driver {
     fn features(&self) -> Features;
 
     /// Returns the whole kernel command line: the driver's own words, then the given ones.
-    fn kernel_cmdline(&self, vcpus: u8, extra: &[String]) -> String;
+    fn kernel_cmdline(&self, extra: &[String]) -> String;
 
     /// Whether its VMs report events, over the socket that [`VmConfig::monitor`] names.
     fn has_monitor(&self) -> bool;

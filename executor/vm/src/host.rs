@@ -14,7 +14,7 @@ pub(crate) const NULL_DEVICE: &str = "/dev/null";
 pub const QEMU_VERSION_MIN: QemuVersion = QemuVersion { major: 7, minor: 2 };
 
 /// The facts of this host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 pub struct HostFacts {
     /// The state of KVM.
     pub kvm: KvmState,
@@ -23,7 +23,7 @@ pub struct HostFacts {
 }
 
 /// The state of KVM.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "status")]
 pub enum KvmState {
     /// It runs guests.
@@ -43,7 +43,7 @@ pub enum KvmState {
 }
 
 /// The state of QEMU.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "status")]
 pub enum QemuState {
     /// It is installed and new enough.
@@ -72,7 +72,9 @@ pub enum QemuState {
 }
 
 /// A version of QEMU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, schemars::JsonSchema, Serialize, Deserialize,
+)]
 pub struct QemuVersion {
     /// The major version.
     pub major: u32,
@@ -134,7 +136,11 @@ fn observe_qemu(search_path: Option<&OsStr>) -> QemuState {
     };
     let ran = Command::new(&binary).arg("--version").stdin(Stdio::null()).stderr(Stdio::null()).output();
     let said = match ran {
-        Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
+        Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout).into_owned(),
+        Ok(output) => {
+            let detail = format!("--version ended with {}", output.status);
+            return QemuState::Broken { binary, detail };
+        }
         Err(error) => return QemuState::Broken { binary, detail: error.to_string() },
     };
     match parse_qemu_version(&said) {

@@ -138,7 +138,7 @@ fn lower(backend: &Backend, spec: VmSpec, report: OwnedFd) -> Result<(VmConfig, 
         backend: backend.clone(),
         kernel: keep(open_boot_file("guest kernel", &kernel)?),
         initramfs: keep(open_boot_file("initramfs", &initramfs)?),
-        cmdline: backend.driver().kernel_cmdline(vcpus, &extra_cmdline),
+        cmdline: backend.driver().kernel_cmdline(&extra_cmdline),
         vcpus,
         memory_mib,
         disks: disks

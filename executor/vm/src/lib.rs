@@ -47,4 +47,4 @@ pub use probe::{ProbeError, probe};
 pub use process::{VmExit, VmProcess};
 pub use report::HostReport;
 pub use spec::{ConsolePort, Disk, DiskFormat, MacAddress, MountsLink, NetworkLink, SpecError, VmSpec};
-pub use vmm::{VmmError, run_vmm};
+pub use vmm::{VmmError, run_vmm, run_vmm_without_jail};

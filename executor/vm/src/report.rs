@@ -7,7 +7,7 @@ use crate::host::{HostFacts, QemuState};
 use serde::Serialize;
 
 /// The report on this host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize)]
 pub struct HostReport {
     /// The finding about KVM.
     pub kvm: Check,
@@ -24,7 +24,7 @@ pub struct HostReport {
 }
 
 /// A finding about one part of the host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize)]
 pub struct Check {
     /// Whether the part works.
     pub usable: bool,
@@ -33,7 +33,7 @@ pub struct Check {
 }
 
 /// A possible improvement.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize)]
 pub struct Missing {
     /// The problem.
     pub what: String,

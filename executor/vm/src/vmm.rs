@@ -63,9 +63,9 @@ pub enum VmmError {
 ///
 /// If the descriptor contains no configuration, the launcher has ended, or the driver fails.
 pub fn run_vmm(config_descriptor: RawFd) -> Result<Infallible, VmmError> {
-    let Handed { config, namespaces, launcher } = enter::<VmConfig>(config_descriptor)?;
+    let Handed { config, namespaces, limits, launcher } = enter::<VmConfig>(config_descriptor)?;
     let driver = config.backend.driver();
-    let mut jail = Jail::new(&namespaces);
+    let mut jail = Jail::new(&namespaces, &limits);
     jail.root(&driver.root(&config)).map_err(|source| VmmError::Root { source })?;
     driver.mount(&config, &namespaces)?;
     jail.capabilities(driver.capabilities(&config));
@@ -81,6 +81,17 @@ pub fn run_vmm(config_descriptor: RawFd) -> Result<Infallible, VmmError> {
         std::process::exit(0);
     }
     driver.enter(&config)
+}
+
+/// As [`run_vmm`], without a jail: for measurements beside devices that no product's VM has. No program of the product calls
+/// it.
+///
+/// # Errors
+///
+/// As [`run_vmm`].
+pub fn run_vmm_without_jail(config_descriptor: RawFd) -> Result<Infallible, VmmError> {
+    let Handed { config, .. } = enter::<VmConfig>(config_descriptor)?;
+    config.backend.driver().enter(&config)
 }
 
 /// Returns the files that the process opens after this: those of the configuration, by `/proc/self/fd`, and the driver's own.

@@ -29,6 +29,7 @@ fn start(script: &str, spec: VmSpec) -> (VmProcess, std::io::PipeReader) {
         executable: "/bin/sh".into(),
         arguments: vec!["-c".into(), script.into()],
         log: log.into(),
+        cgroup: None,
     };
     (executor_vm::launch(command, &Backend::Krun, spec).unwrap().process, reader)
 }
@@ -104,7 +105,7 @@ fn a_missing_file_is_named() {
     let mut spec = spec();
     spec.kernel = "/nowhere/vmlinux".into();
     let log = std::fs::File::open("/dev/null").unwrap().into();
-    let command = VmmCommand { executable: "/bin/true".into(), arguments: vec![], log };
+    let command = VmmCommand { executable: "/bin/true".into(), arguments: vec![], log, cgroup: None };
     match executor_vm::launch(command, &Backend::Krun, spec) {
         Err(error @ LaunchError::Open { .. }) => {
             assert_eq!(error.to_string(), "cannot open the guest kernel /nowhere/vmlinux");

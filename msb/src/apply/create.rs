@@ -4,7 +4,7 @@ use crate::apply::ephemeral::{self, Lease};
 use crate::apply::lifecycle;
 use crate::apply::{self, ApplyOptions, Converged, LockedProject};
 use crate::cli::Global;
-use crate::error::{CliError, Context};
+use crate::error::{CliError, Context, ErrorCode};
 use crate::host::{self, Machine};
 use crate::output::OutputOptions;
 use crate::project::images::When;
@@ -32,7 +32,7 @@ pub struct CreateOptions {
     /// fails.
     pub replace: Option<Duration>,
     /// When to query registries for the image.
-    pub pull: When,
+    pub pull: Option<When>,
     /// The lease of a sandbox that is removed when this process ends.
     pub lease: Option<Lease>,
 }
@@ -77,7 +77,7 @@ impl CreateOptions {
             // No lock file pins the image.
             images: ImageQuery {
                 references: references(model),
-                pull: self.pull.into(),
+                pull: self.pull.unwrap_or_default().into(),
                 registries: Arc::new(host::registries(home)?),
                 ports: ports(model),
                 external: external(model),
@@ -125,6 +125,8 @@ impl CreateOptions {
         let Some(name) = recorded(catalog, project)? else { return Ok(()) };
         let Some(stop_timeout) = self.replace else {
             return Err(CliError::new(format!("a sandbox {name} already exists"))
+                .code(ErrorCode::SandboxExists)
+                .about(name.as_str())
                 .hint(format!("--replace replaces it and its disk; `msb start {name}` starts it")));
         };
         // A failure to create the new sandbox must not cost the existing one.
@@ -132,12 +134,16 @@ impl CreateOptions {
         let empty = Snapshot { sandboxes: BTreeMap::new(), unreadable: BTreeMap::new(), ..snapshot };
         let (_, report) = planner::plan(Some(model), &empty, policy)?;
         targets::check_blocked(&report)?;
-        lifecycle::remove_locked(locked, &name, stop_timeout)
+        lifecycle::remove_locked(locked, &name, Some(stop_timeout))
     }
 }
 
 /// Returns the name of the recorded sandbox of a project of one, readable or not.
-fn recorded(catalog: &Catalog, project: &ProjectName) -> Result<Option<SandboxName>, CliError> {
+///
+/// # Errors
+///
+/// If the catalog cannot be read.
+pub fn recorded(catalog: &Catalog, project: &ProjectName) -> Result<Option<SandboxName>, CliError> {
     let Recorded { sandboxes, unreadable } = catalog.sandboxes(Some(project))?;
     let names = sandboxes.into_iter().map(|row| row.name);
     Ok(names.chain(unreadable.into_iter().map(|row| row.identity.name)).next())

@@ -10,6 +10,7 @@ use crate::error::{CliError, Context};
 use crate::host::Machine;
 use crate::output::OutputOptions;
 use crate::project::find;
+use executor::apply::STOP_TIME;
 use executor::catalog::Recorded;
 use executor_fs::atomic::{self, Sync};
 use executor_host::home::Home;
@@ -83,7 +84,7 @@ fn owner(home: &Home, project: &ProjectName) -> Option<ProcessIdentity> {
 ///
 /// If it cannot be removed.
 pub fn remove_own(home: &Home, name: &SandboxName) -> Result<(), CliError> {
-    ProcessIdentity::current().map_or(Ok(()), |process| remove_of(home, name, process, lifecycle::STOP_TIME))
+    ProcessIdentity::current().map_or(Ok(()), |process| remove_of(home, name, process, STOP_TIME))
 }
 
 /// The removal of an ephemeral sandbox by its supervisor.
@@ -175,7 +176,7 @@ fn remove(locked: &LockedProject, name: &SandboxName) -> Result<(), CliError> {
     let LockedProject { machine: Machine { home, catalog }, project, .. } = locked;
     let Recorded { sandboxes, unreadable } = catalog.sandboxes(Some(project))?;
     if !sandboxes.is_empty() || !unreadable.is_empty() {
-        lifecycle::remove_locked(locked, name, lifecycle::STOP_TIME)?;
+        lifecycle::remove_locked(locked, name, None)?;
     }
     clear_owner(home, project);
     Ok(())

@@ -3,7 +3,7 @@
 //! While there are subscribers, they end their work in order. Between two plans there are none, and a signal ends msb as
 //! it would without a listener.
 
-use crate::error::{CliError, Context, Exit};
+use crate::error::{CliError, ErrorCode};
 use crate::session::terminal;
 use std::io;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -12,8 +12,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 #[derive(Debug)]
 struct Signals {
-    subscribers: Vec<UnboundedSender<Exit>>,
-    last: Option<Exit>,
+    subscribers: Vec<UnboundedSender<ErrorCode>>,
+    last: Option<ErrorCode>,
 }
 
 static SIGNALS: Mutex<Signals> = Mutex::new(Signals { subscribers: Vec::new(), last: None });
@@ -23,19 +23,19 @@ static SIGNALS: Mutex<Signals> = Mutex::new(Signals { subscribers: Vec::new(), l
 /// # Errors
 ///
 /// If signals cannot be caught.
-pub fn subscribe() -> Result<UnboundedReceiver<Exit>, CliError> {
+pub fn subscribe() -> Result<UnboundedReceiver<ErrorCode>, CliError> {
     static LISTENER: OnceLock<io::Result<()>> = OnceLock::new();
     let started = LISTENER.get_or_init(|| {
         let (ready_in, ready) = std::sync::mpsc::channel();
         std::thread::Builder::new().name("signals".to_owned()).spawn(move || listen(&ready_in))?;
         ready.recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))
     });
-    started.as_ref().context("cannot catch signals")?;
+    started.as_ref().map_err(|error| CliError::by_host("cannot catch signals", error))?;
     Ok(hold())
 }
 
 /// Keeps signals from ending msb while the receiver exists, for callers that handle signals themselves.
-pub fn hold() -> UnboundedReceiver<Exit> {
+pub fn hold() -> UnboundedReceiver<ErrorCode> {
     let (sender, receiver) = unbounded_channel();
     SIGNALS.lock().unwrap_or_else(PoisonError::into_inner).subscribers.push(sender);
     receiver
@@ -48,7 +48,7 @@ pub fn hold() -> UnboundedReceiver<Exit> {
 /// If one has arrived.
 pub fn check() -> Result<(), CliError> {
     match SIGNALS.lock().unwrap_or_else(PoisonError::into_inner).last {
-        Some(exit) => Err(CliError::new("interrupted").exit(exit)),
+        Some(exit) => Err(CliError::new("interrupted").code(exit)),
         None => Ok(()),
     }
 }
@@ -67,8 +67,8 @@ fn listen(ready: &std::sync::mpsc::Sender<io::Result<()>>) {
             event_loop.block_on(async {
                 loop {
                     deliver(tokio::select! {
-                        _ = interrupts.recv() => Exit::Interrupted,
-                        _ = terminations.recv() => Exit::Terminated,
+                        _ = interrupts.recv() => ErrorCode::Interrupted,
+                        _ = terminations.recv() => ErrorCode::Terminated,
                     });
                 }
             });
@@ -76,7 +76,7 @@ fn listen(ready: &std::sync::mpsc::Sender<io::Result<()>>) {
     }
 }
 
-fn deliver(exit: Exit) {
+fn deliver(exit: ErrorCode) {
     let mut signals = SIGNALS.lock().unwrap_or_else(PoisonError::into_inner);
     signals.last = Some(exit);
     signals.subscribers.retain(|subscriber| subscriber.send(exit).is_ok());

@@ -6,21 +6,17 @@ use crate::cli::{Global, LockTimeout};
 use crate::error::CliError;
 use crate::host::{self, Machine};
 use crate::output::words;
-use crate::output::{OutputOptions, eprintln_lossy, escape_controls, print};
+use crate::output::{OutputOptions, eprintln_lossy, escape_controls, print, print_json};
 use crate::project::{self, find, load};
 use executor::apply::Settings;
 use executor::observe::Observation;
 use planner::LifecycleAction;
 use schemas::name::SandboxName;
 use schemas::report::Action;
+use serde::Serialize;
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Duration;
-
-/// Default time for a guest to shut down, as an argument.
-pub const STOP_TIMEOUT: &str = "10s";
-/// Default time for a guest to shut down.
-pub const STOP_TIME: Duration = Duration::from_secs(10);
 
 /// An operation on sandboxes.
 #[derive(Clone, Copy, Debug)]
@@ -29,10 +25,10 @@ pub struct LifecycleOp {
     pub command: &'static str,
     /// The planned action.
     pub action: LifecycleAction,
-    /// The past participle that is printed afterwards, such as `started`.
+    /// What is printed afterwards, such as `started`.
     pub done: &'static str,
-    /// Time for a guest to shut down before it is killed.
-    pub stop_timeout: Duration,
+    /// Time for a guest to shut down before it is killed; `None` for that of each sandbox.
+    pub stop_timeout: Option<Duration>,
     /// Whether the guest is killed without a shutdown.
     pub kill: bool,
     /// Maximum time to wait for the project's lock.
@@ -47,7 +43,7 @@ impl LifecycleOp {
         done: &'static str,
         lock: LockTimeout,
     ) -> Self {
-        Self { command, action, done, stop_timeout: Duration::ZERO, kill: false, lock_timeout: lock.timeout }
+        Self { command, action, done, stop_timeout: None, kill: false, lock_timeout: lock.timeout }
     }
 
     /// An operation that ends sandboxes without a shutdown.
@@ -121,36 +117,99 @@ impl LifecycleOp {
         names: &[String],
         admit: impl Fn(&Observation) -> Result<(), CliError>,
     ) -> Result<ExitCode, CliError> {
-        let output = OutputOptions::of(global);
         let machine = Machine::open()?;
-        let mut code = ExitCode::SUCCESS;
-        for name in names {
-            interrupts::check()?;
-            let ended = find::sandbox(global, &machine, name).and_then(|seen| {
-                admit(&seen)?;
-                run_for(global, &machine, self, &seen)
-            });
-            match ended {
-                Ok(_) if output.quiet => {}
-                Ok(line) => print(&format!("{name}: {line}\n")),
-                Err(failure) if failure.exit.is_signal() => return Err(failure),
-                Err(failure) => {
-                    eprintln_lossy(&one_line(name, &failure));
-                    code = ExitCode::FAILURE;
-                }
-            }
-        }
-        Ok(code)
+        for_each(global, names, self.done, |name| {
+            let seen = find::sandbox(global, &machine, name)?;
+            admit(&seen)?;
+            run_for(global, &machine, self, &seen)
+        })
     }
 }
 
-/// Runs an operation on a sandbox. Returns what to print about it.
+/// Calls a function for each sandbox, and prints what it has done, or `done` if it had nothing to say. A failure does not
+/// prevent the others; the first one decides the exit code.
+///
+/// # Errors
+///
+/// If a signal interrupts it, or, where results are JSON, the first failure.
+pub fn for_each(
+    global: &Global,
+    names: &[String],
+    done: &'static str,
+    mut run: impl FnMut(&str) -> Result<Option<String>, CliError>,
+) -> Result<ExitCode, CliError> {
+    let output = OutputOptions::of(global);
+    let mut results = Vec::new();
+    let mut code = ExitCode::SUCCESS;
+    let mut failed = false;
+    for name in names {
+        interrupts::check()?;
+        let (outcome, error) = match run(name) {
+            Ok(unneeded) => {
+                if !output.quiet && !output.json {
+                    print(&format!("{name}: {}\n", unneeded.as_deref().unwrap_or(done)));
+                }
+                (unneeded.map_or(done, |_| UNCHANGED), None)
+            }
+            Err(failure) if failure.code.is_signal() => return Err(failure),
+            Err(failure) => {
+                if !output.json {
+                    eprintln_lossy(&one_line(name, &failure));
+                }
+                if !std::mem::replace(&mut failed, true) {
+                    code = failure.code.into();
+                }
+                (FAILED, Some(failure.about(name)))
+            }
+        };
+        results.push(SandboxResult { name: name.clone(), outcome, error });
+    }
+    if output.json {
+        print_json(&Results { version: VERSION, sandboxes: &results });
+        if let Some(failure) = results.into_iter().find_map(|result| result.error) {
+            return Err(failure);
+        }
+    }
+    Ok(code)
+}
+
+/// Prints as JSON what has been done with one sandbox.
+pub fn print_result(name: &str, outcome: &'static str) {
+    let result = SandboxResult { name: name.to_owned(), outcome, error: None };
+    print_json(&Results { version: VERSION, sandboxes: &[result] });
+}
+
+/// The outcome of a sandbox for which nothing had to be done.
+const UNCHANGED: &str = "unchanged";
+/// The outcome of a sandbox whose operation failed.
+const FAILED: &str = "failed";
+/// The version of the results as JSON.
+const VERSION: u32 = 1;
+
+/// The results of an operation as JSON.
+#[derive(schemars::JsonSchema, Serialize)]
+pub struct Results<'a> {
+    version: u32,
+    sandboxes: &'a [SandboxResult],
+}
+
+/// The result for one sandbox.
+#[derive(schemars::JsonSchema, Serialize)]
+pub struct SandboxResult {
+    /// Its name as it was given.
+    name: String,
+    /// What was done: `started`, `stopped`, `unchanged`, `failed` and so on.
+    outcome: &'static str,
+    error: Option<CliError>,
+}
+
+/// Runs an operation on a sandbox. Returns the reason if nothing had to be done.
 fn run_for(
     global: &Global,
     machine: &Machine,
     op: &LifecycleOp,
     Observation { row, .. }: &Observation,
-) -> Result<String, CliError> {
+) -> Result<Option<String>, CliError> {
     let home = &machine.home;
     // Before it is stopped, as it could not be started again.
     if op.action == LifecycleAction::Restart
@@ -175,8 +234,7 @@ fn run_for(
         };
         Ok(Settings { folder: folder.clone(), stop_timeout: op.stop_timeout, kill: op.kill, ..settings })
     };
-    let unneeded = run_locked(&locked, &row.name, op.action, settings)?;
-    Ok(unneeded.unwrap_or_else(|| op.done.to_owned()))
+    run_locked(&locked, &row.name, op.action, settings)
 }
 
 /// Removes a sandbox of a locked project, and kills it if it has not shut down in time.
@@ -187,7 +245,7 @@ fn run_for(
 pub fn remove_locked(
     locked: &LockedProject,
     name: &SandboxName,
-    stop_timeout: Duration,
+    stop_timeout: Option<Duration>,
 ) -> Result<(), CliError> {
     let settings = || apply::settings(&locked.machine.home, stop_timeout);
     run_locked(locked, name, LifecycleAction::Remove, settings).map(drop)

@@ -7,8 +7,8 @@ pub mod interrupts;
 pub mod lifecycle;
 
 use crate::apply::confirm::{Consent, ConsentTo};
-use crate::commands::event_loop;
-use crate::error::{CliError, Exit};
+use crate::commands::event_loop_with_threads;
+use crate::error::{CliError, ErrorCode};
 use crate::host::{self, Machine};
 use crate::output::{self, OutputOptions};
 use crate::progress::{Progress, StepRecord, stream};
@@ -35,7 +35,7 @@ pub struct ApplyResult {
     /// Records of the steps in the order in which they ended.
     pub steps: Vec<StepRecord>,
     /// The exit code of the signal that interrupted it.
-    pub interrupted: Option<Exit>,
+    pub interrupted: Option<ErrorCode>,
     /// Whether the time limit ended it.
     pub timed_out: bool,
 }
@@ -70,7 +70,7 @@ impl ApplyResult {
             ("", waits) => format!("interrupted while waiting for {waits}; all changes are complete"),
             (changes, _) => format!("interrupted; not finished: {changes}"),
         };
-        Err(CliError::new(message).exit(exit))
+        Err(CliError::new(message).code(exit))
     }
 
     /// Returns the error of a plan with one step that matters, if it was interrupted or failed.
@@ -112,7 +112,7 @@ impl ApplyResult {
 /// # Errors
 ///
 /// If the path of msb is unknown.
-pub fn settings(home: &Home, stop_timeout: Duration) -> Result<Settings, CliError> {
+pub fn settings(home: &Home, stop_timeout: Option<Duration>) -> Result<Settings, CliError> {
     Ok(Settings {
         boot: None,
         supervise: host::supervise_command(home)?,
@@ -142,7 +142,7 @@ pub fn settings_with_boot(
         registries: Arc::new(host::registries(home)?),
         folder,
         pools: host::pools(home)?,
-        ..settings(home, lifecycle::STOP_TIME)?
+        ..settings(home, None)?
     })
 }
 
@@ -301,7 +301,7 @@ fn apply_plan(
         settings,
         reporter: progress.clone(),
     });
-    let event_loop = event_loop()?;
+    let event_loop = event_loop_with_threads()?;
     let applied = event_loop.block_on(async {
         let interrupts = Interrupts::catch(time_limit, &progress)?;
         let results = applier.apply(plan, &locked.lock, &locked.images, interrupts.receiver.clone()).await;
@@ -351,8 +351,8 @@ fn roll_back(
 /// Interrupts of applying. The first Ctrl-C finishes running steps; the second one and the time limit abort them.
 struct Interrupts {
     receiver: watch::Receiver<Interrupt>,
-    /// The last signal; `Exit::TimedOut` after the time limit.
-    cause: watch::Receiver<Option<Exit>>,
+    /// The last signal; `ErrorCode::TimedOut` after the time limit.
+    cause: watch::Receiver<Option<ErrorCode>>,
 }
 
 impl Interrupts {
@@ -371,12 +371,12 @@ impl Interrupts {
                             (exit, Interrupt::Finish)
                         }
                         // All steps are being aborted already.
-                        Some(Exit::TimedOut) => continue,
+                        Some(ErrorCode::TimedOut) => continue,
                         Some(_) => (exit, Interrupt::Now),
                     },
                     () = until(deadline) => {
                         deadline = None;
-                        (Exit::TimedOut, Interrupt::Now)
+                        (ErrorCode::TimedOut, Interrupt::Now)
                     }
                 };
                 cause_in.send_replace(Some(exit));
@@ -390,7 +390,7 @@ impl Interrupts {
     fn result(&self, results: BTreeMap<StepId, StepResult>) -> ApplyResult {
         let complete = results.values().all(|result| matches!(result, StepResult::Succeeded { .. }));
         let cause = self.cause.borrow().filter(|_| !complete);
-        let timed_out = cause == Some(Exit::TimedOut);
+        let timed_out = cause == Some(ErrorCode::TimedOut);
         ApplyResult { results, steps: Vec::new(), interrupted: cause.filter(|_| !timed_out), timed_out }
     }
 }

@@ -1,8 +1,9 @@
 //! The command line: global options, and options that several commands share.
 
 use crate::commands::Command;
-use crate::error::Exit;
-use clap::{ArgAction, Args, Parser, ValueEnum};
+use crate::error::{CliError, ErrorCode};
+use crate::output::OutputOptions;
+use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use executor_vm::DriverKind;
 use rules::unit::{DURATION_FORMS, parse_duration};
 use std::path::PathBuf;
@@ -18,6 +19,12 @@ Exit codes:
   3    the lock file or a trusted Sandboxfile does not match
   4    a wait timed out
   5    the project is locked by another msb
+  6    there is no such sandbox, volume, image or snapshot
+  7    a sandbox, volume or snapshot of this name exists
+  8    the sandbox runs, or something uses what would be removed
+  9    the sandbox does not run, or is paused
+  10   the sandbox's agent, the driver or the host cannot do that
+  11   the guest does not answer
   64   the command line is invalid
   130  interrupted (143: terminated)
   exec and run exit with the command's own code: 126 and 127 as in a shell, 128+n for signal n, 124 on --timeout";
@@ -35,10 +42,35 @@ pub struct Cli {
 impl Cli {
     /// Parses the command line. Otherwise prints the error, the help or the version, and returns the exit code.
     pub fn read() -> Result<Self, ExitCode> {
-        Self::try_parse().map_err(|error| {
+        let parsed = Self::command().try_get_matches().and_then(|matches| {
+            let mut cli = Self::from_arg_matches(&matches)?;
+            cli.global.json = wants_json(&matches);
+            Ok(cli)
+        });
+        parsed.map_err(|error| {
+            if !error.use_stderr() {
+                let _ = error.print();
+                return ExitCode::SUCCESS;
+            }
+            let words = std::env::args_os().take_while(|word| word != "--");
+            if words.into_iter().any(|word| word == "--json") {
+                let message = error.to_string();
+                let message = message.trim().strip_prefix("error: ").unwrap_or(message.trim()).to_owned();
+                return CliError::usage(message).report(&OutputOptions::JSON_FAILURES);
+            }
             let _ = error.print();
-            if error.use_stderr() { Exit::Usage.into() } else { ExitCode::SUCCESS }
+            ErrorCode::Usage.into()
         })
+    }
+}
+
+/// Returns whether the command has the option `--json`.
+fn wants_json(matches: &ArgMatches) -> bool {
+    match matches.subcommand() {
+        Some((_, matches)) => {
+            matches.try_get_one("json").ok().flatten().copied().unwrap_or(false) || wants_json(matches)
+        }
+        None => false,
     }
 }
 
@@ -75,6 +107,9 @@ pub struct Global {
     /// Print only errors and results.
     #[arg(short, long, action = ArgAction::SetTrue, global = true)]
     pub quiet: bool,
+    /// Whether the command has `--json`, so that a failure is JSON as well.
+    #[arg(skip)]
+    pub json: bool,
 }
 
 /// Forms of progress output.
@@ -107,6 +142,15 @@ pub struct LockTimeout {
     /// How long to wait while another msb holds the project's lock.
     #[arg(id = "lock_timeout", long = "lock-timeout", value_name = "TIME", value_parser = duration, default_value = "0s")]
     pub timeout: Duration,
+}
+
+/// The option of commands whose results are JSON on request.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct JsonResults {
+    /// Print the result as JSON on standard output, and a failure as JSON on the last line of standard error.
+    // Read for all commands at once, see `Global::json`.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Parses a duration; `0` needs no unit.

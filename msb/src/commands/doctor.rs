@@ -4,16 +4,19 @@ use crate::cli::Global;
 use crate::error::CliError;
 use crate::host::{self, GuestFile};
 use crate::output::{print, print_json};
-use executor::supervisor::SelfLauncher;
+use executor::supervisor::{SelfLauncher, host_limits};
 use executor_host::home::Home;
-use executor_jail::Report;
+use executor_jail::confinement::LIMITS;
 use executor_jail::probe::Attempt;
+use executor_jail::{Cgroup, Report};
 use executor_vm::report::Check;
 use executor_vm::{Backend, HostReport};
+use schemas::spec::defaults;
 use serde::Serialize;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Arguments of `msb doctor`.
 #[derive(Debug, clap::Args)]
@@ -27,11 +30,15 @@ pub struct Args {
 const JAIL_HELP: &str = "a newer kernel, Landlock (`lsm=landlock,…`) and user namespaces \
     (`sysctl user.max_user_namespaces`) make it tighter; containers often forbid these";
 
+/// The next step for a jail without limits.
+const LIMITS_HELP: &str = "memory and processor time of its processes are limited where the host delegates control groups: \
+    to users with a session of systemd, and to units with `Delegate=yes` and `DelegateSubgroup=`";
+
 /// Version of the JSON format.
 const VERSION: u32 = 1;
 
-#[derive(Serialize)]
-struct Document {
+#[derive(schemars::JsonSchema, Serialize)]
+pub struct Document {
     version: u32,
     host: HostReport,
     /// The finding about mounts with the chosen driver.
@@ -47,7 +54,7 @@ struct Document {
 const MACHINE: &str = "virtual machine";
 
 /// The finding about the jails of virtual machines and file servers.
-#[derive(Default, Serialize)]
+#[derive(Default, schemars::JsonSchema, Serialize)]
 struct JailCheck {
     /// Whether all attempts from inside have failed that should.
     holds: bool,
@@ -95,9 +102,11 @@ impl JailCheck {
             let null = File::options().write(true).open("/dev/null");
             null.map(OwnedFd::from).map_err(|error| error.to_string())
         };
-        let machine = executor_vm::probe(SelfLauncher::vmm(log()?), backend, home.root(), foreign.clone())
+        let cgroup = Arc::new(Cgroup::create(&host_limits(defaults::CPUS, defaults::MEMORY_MIB)));
+        let command = SelfLauncher::vmm(log()?, cgroup.clone());
+        let machine = executor_vm::probe(command, backend, home.root(), foreign.clone())
             .map_err(|error| error.to_string())?;
-        let server = executor_share::probe(SelfLauncher::share(log()?), home.root(), foreign)
+        let server = executor_share::probe(SelfLauncher::share(log()?, cgroup), home.root(), foreign)
             .map_err(|error| error.to_string())?;
         Ok([(MACHINE, machine), ("file server", server)])
     }
@@ -111,7 +120,7 @@ impl JailCheck {
     }
 }
 
-#[derive(Serialize)]
+#[derive(schemars::JsonSchema, Serialize)]
 struct FileCheck {
     what: &'static str,
     path: String,
@@ -176,7 +185,8 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         text.push_str(&format!("\noptional: for mounts: {problem}\n  {}\n", problem.help()));
     }
     for gap in jail.iter().flat_map(|jail| &jail.gaps) {
-        text.push_str(&format!("\noptional: in the jail of virtual machines, {gap}\n  {JAIL_HELP}\n"));
+        let help = if gap.starts_with(LIMITS) { LIMITS_HELP } else { JAIL_HELP };
+        text.push_str(&format!("\noptional: in the jail of virtual machines, {gap}\n  {help}\n"));
     }
     for attempt in jail.iter().flat_map(|jail| &jail.unexpected) {
         let how = if attempt.is_allowed { "cannot" } else { "can" };

@@ -1,14 +1,14 @@
 //! The commands, one file each: its arguments, whose doc comments are the help, and `run`.
 
 mod completion;
-mod doctor;
+pub mod doctor;
 pub mod image;
 mod internal;
 pub mod project;
 pub mod sandbox;
 mod schema;
-mod snapshot;
-mod volume;
+pub mod snapshot;
+pub mod volume;
 
 use crate::cli::Cli;
 use crate::error::{CliError, Context};
@@ -20,6 +20,7 @@ use sandbox::{
     top, wait,
 };
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// The commands of msb.
 #[derive(Debug, Subcommand)]
@@ -92,8 +93,8 @@ pub enum Command {
     Top(top::Args),
     /// Explain what a sandbox's network allows.
     Net(net::Args),
-    /// Print the JSON Schema of a Sandboxfile in YAML, for editors.
-    Schema,
+    /// Print the JSON Schema of a Sandboxfile in YAML, for editors, or of what a command prints with --json.
+    Schema(schema::Args),
     /// Print a completion script for a shell.
     Completion(completion::Args),
     /// Check what this machine offers for running VMs, and report what is missing.
@@ -150,7 +151,7 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Stats(arguments) => metrics::stats(&global, &arguments),
         Command::Top(arguments) => top::run(&global, &arguments),
         Command::Net(arguments) => net::run(&global, &arguments),
-        Command::Schema => Ok(schema::run()),
+        Command::Schema(arguments) => Ok(schema::run(&arguments)),
         Command::Completion(arguments) => Ok(completion::run(&arguments)),
         Command::Doctor(arguments) => doctor::run(&global, &arguments),
         Command::Man(arguments) => man::run(&arguments),
@@ -159,6 +160,25 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Vmm(arguments) => vmm::run(&arguments),
     }
 }
+
+/// Creates the event loop of a command that works in threads beside it. The first one is started now: a task that needs it
+/// later panics where the host allows no more threads.
+pub fn event_loop_with_threads() -> Result<tokio::runtime::Runtime, CliError> {
+    let event_loop = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .thread_keep_alive(FOREVER)
+        .build()
+        .map_err(|error| CliError::by_host("cannot start the event loop", &error))?;
+    // The event loop's own attempt would panic as well.
+    let attempt = std::thread::Builder::new().spawn(|| {});
+    let attempt = attempt.map_err(|error| CliError::by_host("cannot start a thread", &error))?;
+    let _ = attempt.join();
+    drop(event_loop.spawn_blocking(|| {}));
+    Ok(event_loop)
+}
+
+/// Longer than any command.
+const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// Creates the event loop of a command.
 pub fn event_loop() -> Result<tokio::runtime::Runtime, CliError> {

@@ -11,7 +11,7 @@ mod secret;
 mod text;
 
 use crate::cli::Global;
-use crate::error::{CliError, Exit};
+use crate::error::{CliError, ErrorCode};
 use crate::host;
 use crate::output::OutputOptions;
 use crate::project::load;
@@ -134,7 +134,7 @@ impl SandboxFlags {
                 }
                 Ok(loaded.model)
             }
-            Err(report) => Err(CliError::refused(&report, &output).exit(Exit::Usage)),
+            Err(report) => Err(CliError::refused(&report, &output).code(ErrorCode::Usage)),
         }
     }
 

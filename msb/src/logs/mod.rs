@@ -4,7 +4,7 @@ mod live;
 mod print;
 
 pub use live::Followers;
-pub use print::{LineFormat, LineStyle, LineWriter};
+pub use print::{JsonLine, LineFormat, LineStyle, LineWriter};
 
 use crate::apply::interrupts;
 use crate::error::{CliError, Context};

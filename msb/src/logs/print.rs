@@ -48,8 +48,9 @@ pub struct LineWriter {
     github: bool,
 }
 
-#[derive(Serialize)]
-struct JsonLine<'a> {
+/// A line of a log, or an event, as JSON.
+#[derive(schemars::JsonSchema, Serialize)]
+pub struct JsonLine<'a> {
     t: String,
     name: &'a str,
     s: Source,

@@ -9,7 +9,7 @@ use schemas::report::{
 use serde::Serialize;
 
 /// Data, and its wording.
-#[derive(Serialize)]
+#[derive(schemars::JsonSchema, Serialize)]
 pub struct Worded<'a, T> {
     #[serde(flatten)]
     data: &'a T,
@@ -23,14 +23,14 @@ impl<'a, T> Worded<'a, T> {
 }
 
 /// The JSON form of a report.
-#[derive(Serialize)]
+#[derive(schemars::JsonSchema, Serialize)]
 pub struct ReportDocument<'a> {
     changes: Vec<SandboxDocument<'a>>,
     volumes: Vec<VolumeDocument<'a>>,
     blocked: Vec<BlockedDocument<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(schemars::JsonSchema, Serialize)]
 struct SandboxDocument<'a> {
     name: &'a SandboxName,
     action: Action,
@@ -39,7 +39,7 @@ struct SandboxDocument<'a> {
     fields: &'a [FieldChange],
 }
 
-#[derive(Serialize)]
+#[derive(schemars::JsonSchema, Serialize)]
 struct VolumeDocument<'a> {
     name: &'a VolumeName,
     action: Action,
@@ -47,7 +47,7 @@ struct VolumeDocument<'a> {
     hint: Option<&'static str>,
 }
 
-#[derive(Serialize)]
+#[derive(schemars::JsonSchema, Serialize)]
 struct BlockedDocument<'a> {
     name: &'a SandboxName,
     reason: Worded<'a, BlockReason>,

@@ -26,7 +26,7 @@ const NODE_PADDING: f64 = 24.0;
 const NODE_HEIGHT: f64 = 32.0;
 
 /// The subject of a graph.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// The steps of a plan: an edge points from a step to one that runs after it.
@@ -36,7 +36,7 @@ pub enum Kind {
 }
 
 /// A graph.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize)]
 pub struct Graph {
     version: u32,
     kind: Kind,
@@ -46,7 +46,7 @@ pub struct Graph {
 }
 
 /// An edge.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, schemars::JsonSchema, Serialize)]
 struct Edge {
     from: String,
     to: String,

@@ -5,6 +5,7 @@ mod escape;
 pub mod file;
 pub mod graph;
 pub mod plan;
+pub mod results;
 pub mod style;
 pub mod suggest;
 pub mod table;
@@ -30,6 +31,8 @@ pub struct OutputOptions {
     pub bars: bool,
     /// Whether stdout has the event stream.
     pub events: bool,
+    /// Whether a command's failure is JSON.
+    pub json: bool,
     /// Whether a step's failure is printed when it happens; otherwise the caller prints it.
     pub failures: bool,
     /// Interval between reports of the running steps; zero disables them.
@@ -44,9 +47,13 @@ impl OutputOptions {
         color_stderr: false,
         bars: false,
         events: false,
+        json: false,
         failures: false,
         heartbeat: Duration::ZERO,
     };
+
+    /// No output except errors, which are JSON.
+    pub const JSON_FAILURES: Self = Self { json: true, ..Self::SILENT };
 
     /// Derives the options from the command line, the environment and the kinds of the streams.
     pub fn of(global: &Global) -> Self {
@@ -69,6 +76,7 @@ impl OutputOptions {
             color_stderr: colored(io::stderr().is_terminal()),
             bars: bars && !quiet,
             events,
+            json: global.json,
             failures: true,
             heartbeat: global.heartbeat,
         }

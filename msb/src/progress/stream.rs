@@ -42,15 +42,16 @@ pub const VERSION: u32 = 2;
 /// Minimum interval between progress events of a step.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
-#[derive(Serialize)]
-struct Line<'a> {
+/// An event of `up` or `down`.
+#[derive(schemars::JsonSchema, Serialize)]
+pub struct Line<'a> {
     version: u32,
     time: String,
     #[serde(flatten)]
     event: LineEvent<'a>,
 }
 
-#[derive(Serialize)]
+#[derive(schemars::JsonSchema, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 enum LineEvent<'a> {
     Plan {
@@ -108,7 +109,7 @@ enum LineEvent<'a> {
     Finished(&'a Finished<'a>),
 }
 
-#[derive(Serialize)]
+#[derive(schemars::JsonSchema, Serialize)]
 struct PlannedStep<'a> {
     step: &'a StepId,
     title: String,
@@ -116,14 +117,14 @@ struct PlannedStep<'a> {
     after: &'a BTreeSet<StepId>,
 }
 
-#[derive(Serialize)]
+#[derive(schemars::JsonSchema, Serialize)]
 struct RunningStep<'a> {
     step: &'a StepId,
     took_ms: u64,
 }
 
 /// The last line.
-#[derive(Serialize)]
+#[derive(schemars::JsonSchema, Serialize)]
 pub struct Finished<'a> {
     /// `up` or `down`.
     pub command: &'a str,
@@ -148,7 +149,7 @@ pub struct Finished<'a> {
 }
 
 /// Number of steps by their ends.
-#[derive(Default, Serialize)]
+#[derive(Default, schemars::JsonSchema, Serialize)]
 pub struct Counts {
     /// Succeeded.
     pub succeeded: usize,

@@ -1,7 +1,7 @@
 //! Looking up recorded sandboxes by name.
 
 use crate::cli::Global;
-use crate::error::CliError;
+use crate::error::{CliError, ErrorCode};
 use crate::host::Machine;
 use crate::project;
 use crate::project::targets::unknown_sandbox;
@@ -32,7 +32,9 @@ pub fn running(global: &Global, machine: &Machine, name: &str) -> Result<Observa
     let seen = up(global, machine, name)?;
     match seen.status {
         Status::Paused => {
-            Err(CliError::new(format!("{name} is paused")).hint(format!("`msb resume {name}` resumes it")))
+            let failure =
+                CliError::new(format!("{name} is paused")).code(ErrorCode::SandboxPaused).about(name);
+            Err(failure.hint(format!("`msb resume {name}` resumes it")))
         }
         _ => Ok(seen),
     }
@@ -48,7 +50,9 @@ pub fn up(global: &Global, machine: &Machine, name: &str) -> Result<Observation,
     if seen.status.is_up() {
         Ok(seen)
     } else {
-        Err(CliError::new(format!("{name} is not running")).hint(format!("`msb start {name}` starts it")))
+        let failure = CliError::new(format!("{name} is not running"));
+        let failure = failure.code(ErrorCode::SandboxNotRunning).about(name);
+        Err(failure.hint(format!("`msb start {name}` starts it")))
     }
 }
 

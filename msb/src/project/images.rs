@@ -7,8 +7,9 @@ use clap::ValueEnum;
 use executor::images::{ImageQuery, Pull};
 use executor_host::home::Home;
 use rules::reference::Reference;
+use schemas::model::Model;
 use schemas::spec::ImageReference;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// When to query registries.
@@ -36,9 +37,9 @@ impl From<When> for Pull {
 /// The option of commands that need images.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub struct PullOption {
-    /// When to query registries for images.
-    #[arg(long, value_enum, default_value_t = When::Missing, value_name = "WHEN")]
-    pub pull: When,
+    /// When to query registries for images. Default: `pull` of the sandbox, or missing.
+    #[arg(long, value_enum, value_name = "WHEN")]
+    pub pull: Option<When>,
 }
 
 /// Parses an image on the command line: a path that begins with `.` or `/`, a snapshot, else a reference.
@@ -61,6 +62,19 @@ pub fn reference_of(text: &str) -> Result<ImageReference, CliError> {
         Err(invalid) => Err(CliError::usage(format!("{text:?} cannot be an image: {invalid}"))
             .maybe_hint(invalid.suggestion.map(|suggestion| format!("did you mean {suggestion:?}?")))),
     }
+}
+
+/// Returns the policies of asking registries that the sandboxes of a model declare for their images. If several have the
+/// same image, the one that asks most applies.
+pub fn declared_pulls(model: &Model) -> BTreeMap<ImageReference, Pull> {
+    let mut pulls = BTreeMap::new();
+    for sandbox in model.sandboxes() {
+        if let Some(pull) = sandbox.definition().pull {
+            let most = pulls.entry(sandbox.image().clone()).or_insert(pull);
+            *most = pull.min(*most);
+        }
+    }
+    pulls
 }
 
 /// Returns the query for a project's images with the pins of its lock file.

@@ -107,7 +107,7 @@ const ANNOUNCED_BYTES_MIN: usize = 128 * 1024;
 ///
 /// If there is no Sandboxfile, or it is invalid.
 pub fn load(global: &Global) -> Result<Loaded, CliError> {
-    load_as(global, OutputOptions::of(global), false)
+    load_as(global, OutputOptions::of(global), false, "")
 }
 
 /// Loads the project with the origins of its values.
@@ -116,15 +116,24 @@ pub fn load(global: &Global) -> Result<Loaded, CliError> {
 ///
 /// Those of [`load`].
 pub fn load_and_explain(global: &Global) -> Result<Loaded, CliError> {
-    load_as(global, OutputOptions::of(global), true)
+    load_as(global, OutputOptions::of(global), true, "")
 }
 
-/// Loads the project, with the origins of its values if `explain`.
+/// The name of the layer of `--scale` in messages.
+const SCALE: &str = "--scale";
+
+/// Loads the project, with the origins of its values if `explain`. `scale` is the text of a last layer in KDL, which is
+/// none of the project's files.
 ///
 /// # Errors
 ///
 /// Those of [`load`].
-pub fn load_as(global: &Global, output: OutputOptions, explain: bool) -> Result<Loaded, CliError> {
+pub fn load_as(
+    global: &Global,
+    output: OutputOptions,
+    explain: bool,
+    scale: &str,
+) -> Result<Loaded, CliError> {
     let here = current_folder()?;
     let inputs = match global.files.as_slice() {
         [] => vec![open(&find(&here)?, &here)?],
@@ -152,6 +161,10 @@ pub fn load_as(global: &Global, output: OutputOptions, explain: bool) -> Result<
             folder: utf8(folder)?,
         });
     }
+    if !scale.is_empty() {
+        let (path, bytes, format) = (None, scale.as_bytes(), Format::Kdl);
+        sources.push(Source { name: SCALE, path, bytes, format, folder: utf8(&folder)? });
+    }
     let input = Input {
         sources,
         project: named_project(global)?,
@@ -168,7 +181,8 @@ pub fn load_as(global: &Global, output: OutputOptions, explain: bool) -> Result<
     if let Some(warnings) = &loaded.warnings {
         output.say(report::diagnostics::text(warnings, &output).trim_end());
     }
-    let sandboxfile::Loaded { model, files: read, warnings: _, origins } = loaded;
+    let sandboxfile::Loaded { model, files: mut read, warnings: _, origins } = loaded;
+    read.retain(|file| file.name != SCALE);
     let path = |file: &ReadFile| file.path.clone().unwrap_or_else(|| "-".to_owned());
     let paths =
         |included| read.iter().filter(move |file| file.included == included).map(path).collect::<Vec<_>>();

@@ -1,6 +1,6 @@
 //! Reading, verifying and writing `Sandboxfile.lock` in the project's folder.
 
-use crate::error::{CliError, Context, Exit};
+use crate::error::{CliError, Context, ErrorCode};
 use crate::output::file;
 use crate::output::{OutputOptions, escape_controls};
 use rustix::fs::{Mode, OFlags};
@@ -149,7 +149,7 @@ impl Pins {
 
 /// Returns the failure that lists differences.
 pub fn mismatch(message: String, differences: &[Difference]) -> CliError {
-    CliError::new(message).exit(Exit::Mismatch).because_all(lines(differences))
+    CliError::new(message).code(ErrorCode::Mismatch).because_all(lines(differences))
 }
 
 /// Formats differences, one per line.

@@ -87,6 +87,7 @@ pub fn images(file: &PlanFile, home: &Home) -> Result<ImageQuery, CliError> {
         references: images.map(|image| image.reference.clone()).collect(),
         pins: pins.collect(),
         pull: Pull::Missing,
+        pull_of: BTreeMap::new(),
         registries: Arc::new(host::registries(home)?),
         // Port conflicts are reported when the plan is made, and by the start that needs the port.
         ports: BTreeSet::new(),

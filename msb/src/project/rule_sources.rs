@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// The rules of one sandbox.
-#[derive(Debug, Serialize)]
+#[derive(Debug, schemars::JsonSchema, Serialize)]
 pub struct Rules {
     /// In their order: the first match decides.
     rules: Vec<Row>,
@@ -26,14 +26,14 @@ pub struct Rules {
     is_yaml: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, schemars::JsonSchema, Serialize)]
 struct Row {
     rule: String,
     #[serde(flatten)]
     source: RuleSource,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, schemars::JsonSchema, Serialize)]
 struct DefaultRule {
     /// `allow` or `deny`.
     action: &'static str,
@@ -44,7 +44,7 @@ struct DefaultRule {
 }
 
 /// The source of a rule.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize)]
 struct RuleSource {
     origin: SourceKind,
     /// The Sandboxfile, if it still has the rule.
@@ -53,7 +53,7 @@ struct RuleSource {
     line: Option<usize>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum SourceKind {
     Sandboxfile,
@@ -197,7 +197,7 @@ fn locate(
     }
     let key = (global.files.clone(), global.project.clone());
     let loaded =
-        projects.0.entry(key).or_insert_with(|| load::load_as(&global, OutputOptions::SILENT, true).ok());
+        projects.0.entry(key).or_insert_with(|| load::load_as(&global, OutputOptions::SILENT, true, "").ok());
     let Some(loaded) = loaded else { return RuleLocations::default() };
     let is_yaml = Format::of_file_name(&loaded.file) == Format::Yaml;
     let model = &loaded.model;

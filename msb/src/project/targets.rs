@@ -1,20 +1,24 @@
 //! The selection of sandboxes and profiles on the command line.
 
 use crate::cli::Global;
-use crate::error::CliError;
+use crate::error::{CliError, ErrorCode};
 use crate::output::suggest::hint_about;
 use crate::output::words;
-use crate::project::images::PullOption;
+use crate::project::images::{self, PullOption};
 use crate::project::load::Loaded;
+use crate::project::lockfile::Pins;
 use crate::project::trust;
 use executor::catalog::Catalog;
+use executor::images::ImageQuery;
+use executor_host::home::Home;
 use planner::Policy;
+use sandboxfile::{Format, text_in};
 use schemas::listing::{LISTED_MAX, lines};
 use schemas::model::Model;
 use schemas::name::{ProjectName, SandboxName, VolumeName};
 use schemas::report::{Blocked, Report};
 use schemas::spec::{ImageReference, Port};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The arguments of commands that plan.
 #[derive(Clone, Debug, clap::Args)]
@@ -33,8 +37,28 @@ pub struct Selection {
     /// Allow the Sandboxfile to reach beyond its folder this time.
     #[arg(long)]
     trust: bool,
+    /// The number of copies of a sandbox this time, instead of its `replicas`. Can be repeated.
+    #[arg(long, value_name = "NAME=NUMBER", value_parser = scale)]
+    scale: Vec<Scale>,
     #[command(flatten)]
     pub pull: PullOption,
+}
+
+/// A number of copies of a sandbox.
+#[derive(Clone, Debug)]
+struct Scale {
+    name: SandboxName,
+    replicas: u32,
+}
+
+fn scale(text: &str) -> Result<Scale, String> {
+    let (name, number) = text.split_once('=').ok_or("expected NAME=NUMBER, such as web=3")?;
+    let name = SandboxName::new(name).map_err(|reason| format!("{name:?} is not a name: {reason}"))?;
+    let number: u32 = number.parse().map_err(|_| format!("{number:?} is not a number"))?;
+    if number == 0 {
+        return Err(format!("a sandbox has one copy at least: `msb stop {name}` stops it"));
+    }
+    Ok(Scale { name, replicas: number })
 }
 
 impl Selection {
@@ -44,16 +68,46 @@ impl Selection {
     ///
     /// If it is invalid or not trusted.
     pub fn load(&self, global: &Global, catalog: &Catalog) -> Result<Loaded, CliError> {
-        trust::load(global, catalog, self.trust)
+        let layer = |Scale { name, replicas }: &Scale| {
+            format!("sandbox {} {{ replicas {replicas} }}\n", text_in(Format::Kdl, name.as_str()))
+        };
+        let scale: String = self.scale.iter().map(layer).collect();
+        let loaded = trust::load(global, catalog, self.trust, &scale);
+        // A layer for an unknown name declares a sandbox, which then has no image.
+        if loaded.is_err()
+            && !scale.is_empty()
+            && let Ok(plain) = trust::load(&Global { quiet: true, ..global.clone() }, catalog, self.trust, "")
+            && let Some(unknown) =
+                self.scale.iter().find(|scale| plain.model.family(&scale.name).next().is_none())
+        {
+            let known: BTreeSet<&str> =
+                plain.model.sandboxes().iter().map(|sandbox| sandbox.family().as_str()).collect();
+            let error = CliError::usage(format!("--scale: there is no sandbox {:?}", unknown.name.as_str()));
+            return Err(error.hint(hint_about(unknown.name.as_str(), known, "the Sandboxfile has none")));
+        }
+        loaded
+    }
+
+    /// Returns the query for the images of a model; `--pull` takes precedence over what its sandboxes declare.
+    ///
+    /// # Errors
+    ///
+    /// If the settings of registries cannot be read.
+    pub fn image_query(&self, home: &Home, model: &Model, pins: &Pins) -> Result<ImageQuery, CliError> {
+        let chosen = self.pull.pull;
+        let query = images::image_query(home, references(model), pins, chosen.unwrap_or_default())?;
+        let pull_of = if chosen.is_some() { BTreeMap::new() } else { images::declared_pulls(model) };
+        Ok(ImageQuery { pull_of, ..query })
     }
 
     /// Returns the arguments that select the same sandboxes again.
     pub fn arguments(&self) -> Vec<String> {
-        let Self { names, profile, keep_orphans, frozen, trust: _, pull: _ } = self;
+        let Self { names, profile, keep_orphans, frozen, trust: _, scale, pull: _ } = self;
         let profiles = profile.iter().map(|profile| format!("--profile={profile}"));
+        let scale = scale.iter().map(|Scale { name, replicas }| format!("--scale={name}={replicas}"));
         let flags = [(*keep_orphans, "--keep-orphans"), (*frozen, "--frozen")];
         let flags = flags.into_iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag.to_owned());
-        names.iter().cloned().chain(profiles).chain(flags).collect()
+        names.iter().cloned().chain(profiles).chain(scale).chain(flags).collect()
     }
 
     /// Returns the policy for a plan of the selected sandboxes.
@@ -89,7 +143,10 @@ pub fn external(model: &Model) -> BTreeSet<VolumeName> {
 /// Returns the failure for an unknown sandbox, with a suggestion among the known ones.
 pub fn unknown_sandbox<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> CliError {
     let hint = hint_about(name, known, "`msb up` creates the sandboxes of the Sandboxfile");
-    CliError::new(format!("there is no sandbox {name:?}")).hint(hint)
+    CliError::new(format!("there is no sandbox {name:?}"))
+        .hint(hint)
+        .code(ErrorCode::SandboxNotFound)
+        .about(name)
 }
 
 /// Resolves names on the command line, or full names, to sandboxes of a project.

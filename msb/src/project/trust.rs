@@ -3,7 +3,7 @@
 //! Commands that plan or apply a project use [`load`], which rejects an untrusted one.
 
 use crate::cli::Global;
-use crate::error::{CliError, Exit};
+use crate::error::{CliError, ErrorCode};
 use crate::host;
 use crate::output::{OutputOptions, escape_controls};
 use crate::project::load::{self, Loaded};
@@ -19,17 +19,17 @@ const LISTED_MAX: usize = 50;
 /// Maximum number of source lines to show for one access.
 const PLACES_MAX: usize = 3;
 
-/// Loads the project.
+/// Loads the project; `scale` is the text of a last layer.
 ///
 /// # Errors
 ///
 /// If it reaches beyond its folder without consent, given by `--trust` or earlier by `msb trust`.
-pub fn load(global: &Global, catalog: &Catalog, is_trusted: bool) -> Result<Loaded, CliError> {
-    if is_trusted {
-        return load::load(global);
-    }
+pub fn load(global: &Global, catalog: &Catalog, is_trusted: bool, scale: &str) -> Result<Loaded, CliError> {
     // With origins, so that a refusal can show them without reading everything again.
-    let loaded = load::load_and_explain(global)?;
+    let loaded = load::load_as(global, OutputOptions::of(global), !is_trusted, scale)?;
+    if is_trusted {
+        return Ok(loaded);
+    }
     require(global, &loaded, catalog)?;
     Ok(loaded)
 }
@@ -105,7 +105,7 @@ fn require(global: &Global, loaded: &Loaded, catalog: &Catalog) -> Result<(), Cl
         .with_report(&report, &OutputOptions::of(global))
         .annotated()
         .hint("read the file; `msb trust` allows it until it changes, --trust allows it this time")
-        .exit(Exit::Mismatch))
+        .code(ErrorCode::Mismatch))
 }
 
 /// Returns the remarks on the lines of the Sandboxfile that cause an access.

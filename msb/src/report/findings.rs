@@ -6,7 +6,7 @@ use sandboxfile::{Diagnostic, Label, Report, Severity};
 use serde::Serialize;
 
 /// One finding.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize)]
 pub struct Finding {
     /// Its stable code: `msb::sandboxfile::unknown_property`.
     pub code: &'static str,
@@ -23,7 +23,7 @@ pub struct Finding {
 }
 
 /// A range of a file. Lines and columns count from 1, columns in characters; ends are exclusive.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize)]
 pub struct SourceRange {
     /// The file.
     pub file: String,

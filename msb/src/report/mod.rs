@@ -232,7 +232,7 @@ fn finished<'a>(outcome: &RunOutcome<'a>, unwritten: Option<&'a CliError>) -> Fi
         command: outcome.command,
         project: outcome.project,
         ok: error.is_none(),
-        exit_code: error.map_or(0, |error| error.exit as u8),
+        exit_code: error.map_or(0, |error| error.code.exit()),
         changes: outcome.report.is_some_and(Report::has_changes),
         report: outcome.report.map(ReportDocument::new),
         steps: Counts::of(outcome.steps),

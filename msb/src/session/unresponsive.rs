@@ -1,6 +1,6 @@
 //! Failures of guests that do not answer.
 
-use crate::error::CliError;
+use crate::error::{CliError, ErrorCode};
 use executor_client::agent::AgentError;
 use executor_client::control::current_state;
 use executor_client::deadline::{START_TIMEOUT, within};
@@ -39,16 +39,21 @@ pub async fn explain(folder: &RunFolder, name: &str) -> CliError {
     let state = within(SUPERVISOR_TIMEOUT, current_state(&folder.control_socket())).await.ok().flatten();
     if state.as_ref().is_some_and(|state| state.paused) {
         return CliError::new(format!("{name} does not answer: it is paused"))
+            .code(ErrorCode::SandboxPaused)
+            .about(name)
             .hint(format!("`msb resume {name}` resumes it"));
     }
     match state.and_then(|state| state.host_disk_full) {
         Some(DiskFull::GuestWaits) => {
             CliError::new(format!("{name} does not answer: the host's disk is full, and it waits for space"))
+                .code(ErrorCode::Unresponsive)
+                .about(name)
                 .hint("free space on the host, for example with `msb image prune`; it then continues")
         }
         Some(DiskFull::WritesFail) | None => {
             let seconds = START_TIMEOUT.as_secs();
-            CliError::new(format!("{name} did not answer within {seconds} s")).hint(format!(
+            let failure = CliError::new(format!("{name} did not answer within {seconds} s"));
+            failure.code(ErrorCode::Unresponsive).about(name).hint(format!(
                 "`msb logs {name} --source kernel` may say why; `msb restart {name}` restarts it"
             ))
         }

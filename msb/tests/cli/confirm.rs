@@ -69,7 +69,7 @@ fn without_a_terminal_data_is_destroyed_only_with_yes() {
     project.ok(&["up", "-d", "--no-start", "--keep-orphans"]);
     assert_eq!(instance(&project, "web"), replaced);
     project.ok(&["up", "-d", "--no-start", "--yes"]);
-    project.run(&["inspect", "web"]).exits(1);
+    project.run(&["inspect", "web"]).exits(6);
     // `down` needs no confirmation.
     project.down();
 }

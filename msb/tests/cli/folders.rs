@@ -91,7 +91,7 @@ fn the_default_project_is_that_of_the_sandboxfile() {
     assert_eq!(names(project.ok(&["ps", "--json"])), ["a"]);
     project.ok(&["inspect", "a"]);
     project.ok(&["down"]).says("one: removed 1 sandbox");
-    project.run(&["inspect", "a"]).exits(1);
+    project.run(&["inspect", "a"]).exits(6);
     project.ok(&["inspect", "two-b"]);
     // With an invalid Sandboxfile, or without one, it is the project brought up last.
     project.write("Sandboxfile", "sandbox {");
@@ -112,7 +112,7 @@ fn commands_on_existing_sandboxes_do_not_evaluate_the_sandboxfile() {
         assert!(!run.err().contains("reading") && !run.err().contains("NOT_SET"), "{}", run.err());
     }
     for command in [&["exec", "web", "--", "true"][..], &["stop", "web"], &["inspect", "web"]] {
-        let run = project.run(command).exits(1).says("there is no sandbox \"web\"");
+        let run = project.run(command).exits(6).says("there is no sandbox \"web\"");
         assert!(!run.err().contains("reading") && !run.err().contains("NOT_SET"), "{}", run.err());
     }
     project.run(&["up", "-d"]).exits(1).says("/does/not/exist");

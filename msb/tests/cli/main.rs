@@ -4,6 +4,7 @@
 
 mod capture;
 mod ci;
+mod compose;
 mod confirm;
 mod declared_files;
 mod documents;
@@ -16,5 +17,6 @@ mod helpers;
 mod lock;
 mod plan;
 mod rules;
+mod scale_and_pull;
 mod trust;
 mod volumes;

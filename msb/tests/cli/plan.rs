@@ -115,7 +115,7 @@ fn mistyped_command_lines_get_suggestions() {
     project.ok(&["--help"]).prints_some("Exit codes:").prints_some("doctor");
     project.run(&["valdate"]).exits(64).says("validate");
     project.run(&["up", "--no-such-flag"]).exits(64).says("--no-such-flag");
-    project.run(&["up", "-d", "dbb"]).exits(1).says("dbb").says("db");
+    project.run(&["up", "-d", "dbb"]).exits(6).says("dbb").says("db");
     project.run(&["--driver", "xen", "plan"]).exits(64).says("krun").says("qemu");
 }
 
@@ -148,7 +148,7 @@ fn all_missing_images_and_blocked_sandboxes_are_reported() {
          sandbox \"d\" { image \"@image\"; depends-on \"c\" }\n",
     );
     let refused =
-        project.run(&["plan", "--trust", "--pull", "never"]).exits(1).prints("").says("cannot read 2 images");
+        project.run(&["plan", "--trust", "--pull", "never"]).exits(6).prints("").says("cannot read 2 images");
     let refused =
         refused.says("localhost/a:1: the image").says("localhost/b:1: the image").says("msb image pull");
     refused
@@ -156,7 +156,7 @@ fn all_missing_images_and_blocked_sandboxes_are_reported() {
         .says("blocked: d: c is blocked");
     project
         .run(&["up", "-d", "--trust", "--pull", "never"])
-        .exits(1)
+        .exits(6)
         .says("localhost/a:1")
         .says("localhost/b:1");
 }

@@ -96,7 +96,7 @@ fn a_volume_of_no_project_is_created_mounted_and_removed_by_its_name() {
     let create = |arguments: &[&str]| project.run(&[&["volume", "create"][..], arguments].concat());
     create(&["data", "--size", "64M"]).exits(0).prints("data: created\n");
     create(&["data", "--kind", "disk", "--size", "64M"]).exits(0).prints("data: exists already\n");
-    create(&["data"]).exits(1).says("the volume data exists already: 64M");
+    create(&["data"]).exits(7).says("the volume data exists already: 64M");
     create(&["disk", "--kind", "disk", "--shared"]).exits(64).says("a disk cannot be shared");
     create(&["disk", "--size", "1M"]).exits(64).says("give whole MiB from 32M to 4096G");
     create(&["Disk"]).exits(64).says("is not the name of a volume");
@@ -137,8 +137,8 @@ fn volumes_are_listed_and_removed_by_name() {
     assert_eq!(volumes[1]["mounted_by"], json!(["shop-db"]));
     assert_eq!(volumes[1]["running"], json!([]));
     project.ok(&["volume", "inspect", "shop-data"]).prints_some("size        64M").prints_some("shop-db");
-    project.run(&["volume", "inspect", "dat"]).exits(1).says("there is no volume").says("did you mean data?");
-    let refused = project.run(&["volume", "rm", "--yes", "data"]).exits(1);
+    project.run(&["volume", "inspect", "dat"]).exits(6).says("there is no volume").says("did you mean data?");
+    let refused = project.run(&["volume", "rm", "--yes", "data"]).exits(8);
     refused.says("the volume data is mounted by db").says("msb rm db");
     project.ok(&["volume", "prune", "--yes"]).prints("");
     project.ok(&["rm", "db"]);

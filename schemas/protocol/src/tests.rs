@@ -11,7 +11,7 @@ use super::v1::{
     Disk, DiskAt, Envelope, ErrorKind, ErrorReport, ExecExited, ExecFailed, ExecRequest, ExecStderr,
     ExecStdin, ExecStdout, FailureKind, FileEntry, FileKind, FileOperation, FileRequest, FileResponse,
     FileStat, JobAttach, MAX_BOOT_BYTES, Message, MessageError, Mount, OutputStream, Ping, Shutdown,
-    TmpfsMount, Trust, VolumeMount, append_output, schema_text,
+    TmpfsMount, Trust, VolumeMount, append_output, cddl_text, schema_text,
 };
 
 fn document() -> BootDocument {
@@ -68,6 +68,9 @@ fn document() -> BootDocument {
         network: None,
         trust: Some(Trust { ca_pem: "-----BEGIN CERTIFICATE-----\n".into() }),
         clock_unix_ns: 1_700_000_000_000_000_000,
+        rlimits: Vec::new(),
+        hosts: BTreeMap::from([("db".into(), "10.0.0.5".into())]),
+        read_only: true,
     }
 }
 
@@ -107,6 +110,17 @@ fn the_golden_schema_is_current() {
     let golden = include_str!("v1/schema.txt");
     let current = schema_text();
     assert!(golden == current, "write this into schemas/protocol/src/v1/schema.txt:\n{current}");
+}
+
+#[test]
+fn the_cddl_is_current() {
+    const PATH: &str = "../../docs/protocol.cddl";
+    let current = cddl_text();
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(PATH, &current).unwrap();
+    }
+    let golden = std::fs::read_to_string(PATH).unwrap();
+    assert!(golden == current, "{PATH} is out of date: UPDATE_GOLDEN=1 cargo test -p protocol cddl");
 }
 
 /// The schema only gains lines. The boot document is exempt: it has a version of its own, and its reader is the agent of

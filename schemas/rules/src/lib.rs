@@ -16,6 +16,7 @@ pub mod reference;
 pub mod rule;
 pub mod suggest;
 pub mod tmpfs_text;
+pub mod ulimit;
 pub mod unit;
 pub mod user;
 mod words;

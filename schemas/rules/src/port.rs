@@ -6,7 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// A port of the host that is forwarded into a sandbox.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, schemars::JsonSchema, Serialize, Deserialize,
+)]
 #[serde(deny_unknown_fields)]
 pub struct Port {
     /// The host's address.
@@ -122,6 +124,29 @@ impl FromStr for Port {
             InvalidPort { reason, suggestion }
         })
     }
+}
+
+/// The most ports that a range has.
+const RANGE_MAX: u16 = 1000;
+
+/// Returns the texts of the single ports of a range, such as `8000-8010:9000-9010/udp`; `None` if the text is none, or if
+/// its two sides have different lengths.
+pub fn expand(text: &str) -> Option<Vec<String>> {
+    let (ends, suffix) = text.split_at(text.find('/').unwrap_or(text.len()));
+    let (front, guest) = ends.rsplit_once(':')?;
+    let (bind, host) = match front.rsplit_once(':') {
+        Some((bind, host)) => (format!("{bind}:"), host),
+        None => (String::new(), front),
+    };
+    let range = |text: &str| {
+        let (first, last) = text.split_once('-')?;
+        let (first, last): (u16, u16) = (first.parse().ok()?, last.parse().ok()?);
+        (first > 0 && first <= last && last - first < RANGE_MAX).then_some(first..=last)
+    };
+    let (hosts, guests) = (range(host)?, range(guest)?);
+    let pairs = || hosts.clone().zip(guests.clone());
+    let is_even = hosts.len() == guests.len();
+    is_even.then(|| pairs().map(|(host, guest)| format!("{bind}{host}:{guest}{suffix}")).collect())
 }
 
 type Wrong = (Reason, Option<String>);
@@ -293,5 +318,16 @@ mod tests {
         assert!(
             !overlap("127.0.0.1", "127.0.0.2") && !overlap("0.0.0.0", "::1") && !overlap("127.0.0.1", "::1")
         );
+    }
+
+    #[test]
+    fn ranges_become_single_ports() {
+        let expanded = |text| expand(text).map(|texts| texts.join(" "));
+        assert_eq!(expanded("8000-8002:80-82/udp").unwrap(), "8000:80/udp 8001:81/udp 8002:82/udp");
+        assert_eq!(expanded("[::1]:1-2:3-4").unwrap(), "[::1]:1:3 [::1]:2:4");
+        assert_eq!(expanded("127.0.0.1:7-7:7-7").unwrap(), "127.0.0.1:7:7");
+        for text in ["80:80", "1-2:3", "1-2:3-5", "2-1:2-1", "0-1:0-1", "1-2", "1-60000:1-60000", "a-b:c-d"] {
+            assert_eq!(expanded(text), None, "{text}");
+        }
     }
 }

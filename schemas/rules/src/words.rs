@@ -1,6 +1,6 @@
 //! Macros for types that are text in JSON: enums of words, and types with a grammar.
 
-/// Implements `Serialize` with the `Display` of a type, and `Deserialize` with its `FromStr`.
+/// Implements `Serialize` with the `Display` of a type, `Deserialize` with its `FromStr`, and `JsonSchema` as text.
 #[macro_export]
 macro_rules! serde_as_text {
     ($type:ty) => {
@@ -17,6 +17,20 @@ macro_rules! serde_as_text {
                 text.parse().map_err(::serde::de::Error::custom)
             }
         }
+
+        impl ::schemars::JsonSchema for $type {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> ::std::borrow::Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn json_schema(_: &mut ::schemars::SchemaGenerator) -> ::schemars::Schema {
+                ::schemars::json_schema!({ "type": "string" })
+            }
+        }
     };
 }
 
@@ -26,7 +40,8 @@ macro_rules! words {
     ($(#[$doc:meta])* $type:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
         $(#[$doc])*
         #[derive(
-            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ::serde::Serialize, ::serde::Deserialize,
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ::schemars::JsonSchema, ::serde::Serialize,
+            ::serde::Deserialize,
         )]
         pub enum $type {
             $($(#[$variant_doc])* #[serde(rename = $word)] $variant,)+

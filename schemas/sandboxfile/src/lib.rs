@@ -26,11 +26,13 @@ pub mod print;
 mod syntax;
 mod values;
 mod variables;
+pub mod yaml;
 
 pub use diagnostics::{Code, DIAGNOSTICS_MAX, Diagnostic, Label, Located, Report, Severity, SourceRange};
 pub use language::{NotFound, find, json_schema};
 pub use merge::{Line, Origin, Origins, Remark};
-pub use syntax::{Span, Spanned, WrittenName, written_name};
+pub use syntax::{ScalarKind, Span, Spanned, WrittenName, written_name};
+pub use values::absolute;
 pub use variables::{ENV_FILE_BYTES_MAX, EnvFile, Variables, read_env_file};
 
 use check::project;
@@ -190,6 +192,22 @@ pub fn text_in(format: Format, text: &str) -> String {
     match format {
         Format::Kdl => print::kdl_string(&literal),
         Format::Yaml => print::yaml_string(&literal),
+    }
+}
+
+/// Returns a text as a value in a Sandboxfile, in which `${NAME}` stays a variable.
+pub fn template_in(format: Format, text: &str) -> String {
+    match format {
+        Format::Kdl => print::kdl_string(text),
+        Format::Yaml => print::yaml_string(text),
+    }
+}
+
+/// Returns a text as the name of a node or as a key: without quotes if possible.
+pub fn key_in(format: Format, text: &str) -> String {
+    match format {
+        Format::Kdl => print::kdl_name(text),
+        Format::Yaml => print::yaml_string(text),
     }
 }
 

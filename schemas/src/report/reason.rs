@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
 /// Why a sandbox takes its action, or none.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "code")]
 pub enum Reason {
     /// It does not exist yet.
@@ -83,7 +83,7 @@ pub enum Reason {
 }
 
 /// When a changed field takes effect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {
     /// With this plan.
@@ -95,7 +95,7 @@ pub enum Effect {
 }
 
 /// The state of a sandbox that does not run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
 pub enum DownState {
     /// Stopped on request.
@@ -114,7 +114,7 @@ pub enum DownState {
 }
 
 /// Why a recorded sandbox is not in the model.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "code")]
 pub enum OrphanCause {
     /// It left the Sandboxfile.
@@ -137,7 +137,7 @@ pub enum OrphanCause {
 }
 
 /// How the state of a sandbox differs from the one that msb left it in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "code")]
 pub enum Drift {
     /// Its disk is missing.
@@ -158,7 +158,7 @@ pub enum Drift {
 }
 
 /// Why a volume takes its action, or none. Sizes are in MiB.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "code")]
 pub enum VolumeReason {
     /// It does not exist yet.
@@ -256,7 +256,7 @@ pub enum VolumeReason {
 }
 
 /// Why a sandbox is blocked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "code")]
 pub enum BlockReason {
     /// The driver cannot serve mounts of the host's files and of directory volumes on this host.

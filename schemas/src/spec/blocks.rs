@@ -93,7 +93,7 @@ macro_rules! define {
         )+
     ) => {
         $(#[$block_attribute])+
-        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
         #[serde(deny_unknown_fields)]
         pub struct $block {
             $( $(#[$attribute])+ pub $field: $type, )+

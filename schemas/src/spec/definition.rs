@@ -3,14 +3,16 @@
 use super::diff::{self, Changes, Field};
 use super::host_access::{Found, HostAccess};
 use super::{
-    Condition, GuestFile, HealthCheck, HealthSetting, HookEvent, Logs, Mount, Network, Port, RestartPolicy,
-    Role, Secret, SecretSource, Sync, Tls, Tmpfs, ValueName, defaults,
+    Condition, EnvFile, GuestFile, HealthCheck, HealthSetting, HookEvent, Logs, Mount, Network, Port, Pull,
+    RestartPolicy, Role, Secret, SecretSource, Sync, Tls, Tmpfs, ValueName, defaults,
 };
 use crate::name::SandboxName;
 use crate::report::ChangeKind;
+use rules::ulimit::{Resource, Ulimit};
 use rules::user::GuestUser;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 macro_rules! define {
     (
@@ -32,7 +34,7 @@ macro_rules! define {
         /// The definition of a sandbox without its name and image.
         ///
         /// Fields that a record of an older msb lacks have their defaults.
-        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
         #[serde(default, deny_unknown_fields)]
         pub struct Definition {
             /// Service or job.

@@ -134,6 +134,22 @@ pub(super) fn mib(changes: &mut Changes, field: Field<'_>, old: &u32, new: &u32)
     changes.value(field, [*old, *new], |mib| format_size_mib(mib.into()));
 }
 
+/// Compares two sizes in MiB of which either may be absent.
+pub(super) fn optional_mib(changes: &mut Changes, field: Field<'_>, old: &Option<u32>, new: &Option<u32>) {
+    changes.optional(field, [*old, *new], |mib| format_size_mib(mib.into()));
+}
+
+/// Compares two lists.
+pub(super) fn sequence<T: PartialEq + Display>(
+    changes: &mut Changes,
+    field: Field<'_>,
+    old: &[T],
+    new: &[T],
+) {
+    let text = |list: &[T]| list.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    changes.value(field, [old, new], text);
+}
+
 /// Compares two durations in ms.
 pub(super) fn duration(changes: &mut Changes, field: Field<'_>, old: &u64, new: &u64) {
     changes.value(field, [*old, *new], format_duration_ms);

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// A file; its path in the sandbox is its key in the map.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GuestFile {
     /// The absolute path on the host that the contents were read from; `None` if the Sandboxfile contains them.
@@ -43,7 +43,7 @@ impl fmt::Display for GuestFile {
 }
 
 /// The contents of a file, with their digest. Copies share the bytes.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(try_from = "Encoded", into = "Encoded")]
 pub struct Contents {
     digest: Digest,
@@ -76,7 +76,7 @@ impl fmt::Debug for Contents {
 }
 
 /// Contents in JSON.
-#[derive(Serialize, Deserialize)]
+#[derive(schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Encoded {
     digest: Digest,
@@ -108,6 +108,22 @@ impl TryFrom<Encoded> for Contents {
 impl From<Contents> for Encoded {
     fn from(contents: Contents) -> Self {
         Self { base64: STANDARD.encode(&contents.bytes), digest: contents.digest }
+    }
+}
+
+/// A file of the host with variables of the environment.
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnvFile {
+    /// The absolute path.
+    pub path: String,
+    /// Whether the file must exist.
+    pub required: bool,
+}
+
+impl std::fmt::Display for EnvFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(&self.path)
     }
 }
 

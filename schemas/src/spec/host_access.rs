@@ -3,15 +3,18 @@
 //! Each value type implements [`HostAccess`], so that a new one does not compile before its access is decided.
 
 use super::{
-    Condition, ExtraCa, GuestFile, HealthSetting, HookEvent, HostPerms, Logs, Mount, MountSource, Network,
-    NetworkDefault, Port, RestartPolicy, Secret, SecretSource, StatVirt, Sync, Tls, Tmpfs, UpstreamProxy,
+    Condition, EnvFile, ExtraCa, GuestFile, HealthSetting, HookEvent, HostPerms, Logs, Mount, MountSource,
+    Network, NetworkDefault, Port, Pull, RestartPolicy, Secret, SecretSource, StatVirt, Sync, Tls, Tmpfs,
+    UpstreamProxy,
 };
 use crate::host_access::HostAccessKind;
 use crate::name::SandboxName;
 use rules::rule::{Action, Group, Target};
+use rules::ulimit::Ulimit;
 use rules::user::GuestUser;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
+use std::net::IpAddr;
 
 /// Receives the kind of an access, its value, and the path inside the property.
 pub(crate) type Found<'a> = dyn FnMut(HostAccessKind, String, &str) + 'a;
@@ -30,8 +33,10 @@ macro_rules! none {
 }
 
 none!(
+    bool,
     u32,
     u64,
+    IpAddr,
     String,
     Vec<String>,
     Condition,
@@ -39,9 +44,11 @@ none!(
     HealthSetting,
     HookEvent,
     Logs,
+    Pull,
     RestartPolicy,
     SandboxName,
-    Tmpfs
+    Tmpfs,
+    Ulimit
 );
 
 impl<T: HostAccess> HostAccess for Option<T> {
@@ -134,6 +141,20 @@ impl HostAccess for GuestFile {
 
     fn map_host_paths(&mut self, map: &dyn Fn(&str) -> String) {
         if let Some(path) = &mut self.from {
+            *path = map(path);
+        }
+    }
+}
+
+impl HostAccess for Vec<EnvFile> {
+    fn reached(&self, found: &mut Found<'_>) {
+        for EnvFile { path, required: _ } in self {
+            found(HostAccessKind::CopiedFile, path.clone(), "");
+        }
+    }
+
+    fn map_host_paths(&mut self, map: &dyn Fn(&str) -> String) {
+        for EnvFile { path, required: _ } in self {
             *path = map(path);
         }
     }
@@ -236,11 +257,14 @@ impl HostAccess for Network {
     }
 }
 
-/// Returns whether a target contains public addresses only. A name does: answers with other addresses are dropped,
+/// Returns whether a target contains public addresses and sandboxes of the project only. A name does: answers with other addresses are dropped,
 /// unless a rule about addresses allows them.
 fn is_public(target: &Target) -> bool {
     match target {
-        Target::Domain(_) | Target::Suffix(_) | Target::Dns | Target::Group(Group::Public) => true,
+        Target::Domain(_)
+        | Target::Suffix(_)
+        | Target::Dns
+        | Target::Group(Group::Public | Group::Project) => true,
         Target::Network(network) => Group::Public.contains(network),
         Target::Any | Target::Group(_) => false,
     }

@@ -6,8 +6,24 @@ use rules::reference::Reference;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+rules::words! {
+    /// When a registry is asked for an image.
+    #[derive(Default)]
+    Pull {
+        /// For every reference that is not pinned.
+        Always = "always",
+        /// For references that are not known on this machine.
+        #[default]
+        Missing = "missing",
+        /// Never.
+        Never = "never",
+    }
+}
+
 /// The source of an image.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, schemars::JsonSchema, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ImageReference {
     /// A directory or a tar archive on this host, as an absolute path.
@@ -51,7 +67,7 @@ impl fmt::Display for ImageReference {
 }
 
 /// An image reference together with the digest of the contents it stood for when it was resolved.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PinnedImage {
     /// As the Sandboxfile names it, made absolute.

@@ -14,8 +14,8 @@ mod tmpfs;
 
 pub use blocks::{Capture, HealthCheck, Logs};
 pub use definition::Definition;
-pub use file::{Contents, GuestFile};
-pub use image::{ImageReference, PinnedImage};
+pub use file::{Contents, EnvFile, GuestFile};
+pub use image::{ImageReference, PinnedImage, Pull};
 pub use mount::{DiskFormat, Mount, MountSource, Sync, VolumeSpec};
 pub use network::{HookEvent, Network, NetworkDefault, UpstreamProxy};
 pub use rules::mount_text::{HostPerms, ID_MAX, StatVirt, VolumeKind};
@@ -27,6 +27,7 @@ pub use secret::{
 pub use tmpfs::Tmpfs;
 
 use crate::digest::Digest;
+use rules::unit::format_duration_ms;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -44,7 +45,7 @@ rules::words! {
 }
 
 /// The desired state of one sandbox, its image pinned.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SandboxSpec {
     /// The image that it boots from.
@@ -75,7 +76,7 @@ rules::words! {
 }
 
 /// The setting of a health check.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HealthSetting {
     /// No check runs, not even the image's.
@@ -86,7 +87,7 @@ pub enum HealthSetting {
 }
 
 /// The action when a sandbox ends by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "policy")]
 pub enum RestartPolicy {
     /// It is not restarted.
@@ -95,6 +96,9 @@ pub enum RestartPolicy {
     OnFailure {
         /// The most restarts in a row; `None` for no limit.
         max: Option<u32>,
+        /// The time within which restarts are counted; `None` for all of them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        window_ms: Option<u64>,
     },
     /// It is restarted after any exit.
     Always,
@@ -104,8 +108,11 @@ impl fmt::Display for RestartPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::No => f.write_str("no"),
-            Self::OnFailure { max: None } => f.write_str("on-failure"),
-            Self::OnFailure { max: Some(max) } => write!(f, "on-failure (max {max})"),
+            Self::OnFailure { max: None, window_ms: _ } => f.write_str("on-failure"),
+            Self::OnFailure { max: Some(max), window_ms: None } => write!(f, "on-failure (max {max})"),
+            Self::OnFailure { max: Some(max), window_ms: Some(ms) } => {
+                write!(f, "on-failure (max {max} within {})", format_duration_ms(*ms))
+            }
             Self::Always => f.write_str("always"),
         }
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A mount; its path in the sandbox is its key in the map.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mount {
     /// The path of the host, or the volume.
@@ -98,7 +98,7 @@ impl fmt::Display for Mount {
 }
 
 /// The source of a mount.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum MountSource {
     /// A file or a directory of the host.
@@ -153,7 +153,7 @@ impl fmt::Display for MountSource {
 }
 
 /// A host folder that `msb up --watch` copies into the running sandbox; its path there is its key in the map.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sync {
     /// The absolute path on the host, without `.` or `..`.
@@ -174,7 +174,7 @@ impl fmt::Display for Sync {
 }
 
 /// A directory or a disk that outlives the sandboxes that mount it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VolumeSpec {
     /// Its kind.

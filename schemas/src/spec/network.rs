@@ -7,7 +7,7 @@ use rules::rule::Rule;
 use serde::{Deserialize, Serialize};
 
 /// The network of a sandbox: its policy and its address pools.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Network {
     /// The policy for connections that no rule matches.
@@ -26,7 +26,7 @@ pub struct Network {
 }
 
 /// A proxy between a sandbox and other machines. It has a password exactly when its URL has a user.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UpstreamProxy {
     /// Its URL, with the user.

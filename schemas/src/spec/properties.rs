@@ -40,6 +40,15 @@ macro_rules! sandbox_properties {
                 };
             }
             definition {
+                /// When a registry is asked for its image: always, for a missing one, or never; `--pull` takes precedence.
+                #[serde(skip_serializing_if = "Option::is_none")]
+                pull: Option<Pull> = None => PullPolicy {
+                    names: one("pull", "pull"),
+                    like: true,
+                    change: None, differ: option,
+                    flags: [],
+                    instead: ["pull_policy", "image_pull_policy"],
+                };
                 /// Virtual processors.
                 cpus: u32 = defaults::CPUS => Cpus {
                     names: one("cpus", "cpus"),
@@ -71,6 +80,15 @@ macro_rules! sandbox_properties {
                     change: Restart, differ: map,
                     flags: [Flag::new("env", "NAME=VALUE", FlagKind::Pairs).short('e')],
                     instead: ["environment", "variables", "vars"],
+                };
+                /// Files of the host with more variables, whose values are in `env` then.
+                #[serde(skip_serializing_if = "Vec::is_empty")]
+                env_files: Vec<EnvFile> = Vec::new() => EnvFiles {
+                    names: each("env-file", "env_file"),
+                    like: true,
+                    change: Live, differ: sequence,
+                    flags: [],
+                    instead: ["envfile", "env_files"],
                 };
                 /// The working directory of every process; without it the image's own or `/`.
                 workdir: Option<String> = None => Workdir {
@@ -120,6 +138,51 @@ macro_rules! sandbox_properties {
                     change: Restart, differ: command,
                     flags: [],
                     instead: ["run", "exec"],
+                };
+                /// Arguments for the image's ENTRYPOINT, in place of its CMD; `start` takes the place of both.
+                #[serde(skip_serializing_if = "Option::is_none")]
+                args: Option<Vec<String>> = None => Args {
+                    names: one("args", "args"),
+                    like: false,
+                    change: Restart, differ: command,
+                    flags: [],
+                    instead: ["arguments", "command", "cmd", "command_line"],
+                };
+                /// The limits of every process, by resource: the soft and the hard one, or one number for both.
+                #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+                ulimits: BTreeMap<Resource, Ulimit> = BTreeMap::new() => Ulimits {
+                    names: one("ulimits", "ulimits"),
+                    like: true,
+                    change: Restart, differ: map,
+                    flags: [Flag::new("ulimit", "NAME=LIMIT", FlagKind::Pairs)],
+                    instead: ["ulimit", "rlimits", "limits"],
+                };
+                /// The size of `/dev/shm`; without it half of the memory.
+                #[serde(skip_serializing_if = "Option::is_none")]
+                shm_mib: Option<u32> = None => ShmSize {
+                    names: one("shm-size", "shm_size"),
+                    like: true,
+                    change: Restart, differ: optional_mib,
+                    flags: [Flag::new("shm-size", "SIZE", FlagKind::Text)],
+                    instead: ["shm"],
+                };
+                /// More names in its `/etc/hosts`, with their addresses.
+                #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+                hosts: BTreeMap<String, IpAddr> = BTreeMap::new() => HostLines {
+                    names: one("hosts", "hosts"),
+                    like: true,
+                    change: Restart, differ: map,
+                    flags: [Flag::new("add-host", "NAME=ADDRESS", FlagKind::Pairs)],
+                    instead: ["extra_hosts", "host_aliases", "hostaliases"],
+                };
+                /// Whether nothing but mounts, volumes and directories in memory can be written to.
+                #[serde(skip_serializing_if = "std::ops::Not::not")]
+                read_only: bool = false => ReadOnly {
+                    names: one("read-only", "read_only"),
+                    like: true,
+                    change: Restart, differ: plain,
+                    flags: [],
+                    instead: ["readonly", "read_only_root", "readonlyrootfilesystem"],
                 };
                 /// Files and folders of the host, and volumes, by their paths in the sandbox.
                 mounts: BTreeMap<String, Mount> = BTreeMap::new() => Mounts {
@@ -239,6 +302,24 @@ macro_rules! sandbox_properties {
                     change: Live, differ: time_limit,
                     flags: [Flag::new("idle-timeout", "TIME", FlagKind::Text)],
                     instead: ["idle", "auto_stop", "stop_when_idle"],
+                };
+                /// The time that it has to shut down before it is killed, unless a command has another one.
+                #[serde(skip_serializing_if = "Option::is_none")]
+                stop_timeout_ms: Option<u64> = None => StopTimeout {
+                    names: one("stop-timeout", "stop_timeout"),
+                    like: false,
+                    change: Live, differ: time_limit,
+                    flags: [Flag::new("stop-timeout", "TIME", FlagKind::Text)],
+                    instead: ["stop_grace_period", "grace_period", "termination_grace_period_seconds"],
+                };
+                /// The signal that asks its main process to end, by name or number; without it the image's own or SIGTERM.
+                #[serde(skip_serializing_if = "Option::is_none")]
+                stop_signal: Option<String> = None => StopSignal {
+                    names: one("stop-signal", "stop_signal"),
+                    like: false,
+                    change: Live, differ: option,
+                    flags: [Flag::new("stop-signal", "SIGNAL", FlagKind::Text)],
+                    instead: ["kill_signal"],
                 };
                 /// Whether its output is written to log files, and how much of it is kept.
                 #[serde(skip_serializing_if = "Logs::is_default")]

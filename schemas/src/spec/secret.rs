@@ -8,7 +8,7 @@ use std::num::NonZeroU16;
 use std::str::FromStr;
 
 /// A value that the sandbox uses without ever containing it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Secret {
     /// The source of its value, which is read when the sandbox starts. No plan or record contains the value.
@@ -82,7 +82,7 @@ fn is_yes(value: &bool) -> bool {
 }
 
 /// The source of the value of a secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum SecretSource {
     /// An environment variable of the host.
@@ -200,7 +200,7 @@ rules::words! {
 }
 
 /// The interception of TLS.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {
     /// Whether TLS is intercepted; `None` for: if the sandbox has a secret.
@@ -228,7 +228,7 @@ impl Tls {
 }
 
 /// A CA that servers are verified with, besides those that the host trusts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExtraCa {
     /// The absolute path of a file with certificates in PEM, without `.` or `..`.

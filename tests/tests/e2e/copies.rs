@@ -72,5 +72,5 @@ fn mistakes(project: &Project) {
     project.run(&["cp", "box:/not/there", "."]).exits(1).says("/not/there");
     project.run(&["cp", "not-there", "box:/tmp"]).exits(1).says("not-there");
     project.run(&["cp", "tree/run.sh", "box:/tmp/missing/"]).exits(1).says("/tmp/missing/");
-    project.run(&["cp", "tree", "bax:/tmp"]).exits(1).says("box");
+    project.run(&["cp", "tree", "bax:/tmp"]).exits(6).says("box");
 }

@@ -30,10 +30,13 @@ documents! {
     the_architecture_is_correct: "docs/architecture.md",
     the_ci_page_is_correct: "docs/ci.md",
     the_command_reference_is_correct: "docs/commands.md",
+    the_page_about_compose_is_correct: "docs/compose.md",
     the_guide_is_correct: "docs/guide.md",
     how_it_works_is_correct: "docs/how-it-works.md",
     the_images_page_is_correct: "docs/images.md",
+    the_json_page_is_correct: "docs/json.md",
     the_network_page_is_correct: "docs/network.md",
+    the_protocol_page_is_correct: "docs/protocol.md",
     the_sandboxfile_reference_is_correct: "docs/sandboxfile.md",
     troubleshooting_is_correct: "docs/troubleshooting.md",
 }

@@ -97,7 +97,7 @@ fn an_existing_sandbox_is_not_removed() {
     let project = folder();
     project.ok(&["create", "./image", "--name", "kept"]);
     let boot = project.boot_id("kept");
-    project.run(&["run", "--rm", "--name", "kept", "./image", "--", "true"]).exits(1).says("already");
+    project.run(&["run", "--rm", "--name", "kept", "./image", "--", "true"]).exits(7).says("already");
     assert_eq!(project.boot_id("kept"), boot);
     // A sandbox that replaces one of `--rm` stays.
     project.ok(&["run", "--rm", "--replace", "--name", "kept", "./image", "--", "true"]);

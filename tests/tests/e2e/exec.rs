@@ -140,7 +140,7 @@ fn without_input(project: &Project) {
 }
 
 fn mistakes(project: &Project) {
-    project.run(&["exec", "bax", "--", "true"]).exits(1).says("bax").says("box");
+    project.run(&["exec", "bax", "--", "true"]).exits(6).says("bax").says("box");
     project.run(&["exec", "box"]).exits(64);
     project.run(&["exec", "box", "--user", "nobody-here", "--", "true"]).exits(126).says("nobody-here");
     project

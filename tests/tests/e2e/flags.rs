@@ -65,7 +65,7 @@ echo 'a\nb'",
 
     // Another one of the same name needs `--replace`.
     let boot = project.boot_id("py");
-    project.run(image).exits(1).says("already").says("--replace");
+    project.run(image).exits(7).says("already").says("--replace");
     project.run(&[image, &["--replace", "--image-typo"]].concat()).exits(64);
     project.run(&["create", "./not-there", "--name", "py", "--replace"]).exits(64).says("not-there");
     assert_eq!(project.boot_id("py"), boot, "a sandbox that cannot be created replaces nothing");
@@ -77,7 +77,7 @@ echo 'a\nb'",
     project.write("Sandboxfile", "project \"p\"\nsandbox \"y\" { image \"./image\" }\n");
     project.ok(&["up", "-d"]);
     project.run(&["create", "./image", "--name", "p-y"]).exits(1).says("taken by a sandbox of project p");
-    project.run(&["rm", "p-y"]).exits(1);
+    project.run(&["rm", "p-y"]).exits(8);
     project.ok(&["rm", "-f", "p-y", "py"]);
     leftovers::assert_none(project.home());
 }

@@ -41,7 +41,10 @@ fn a_guest_waits_for_space_on_the_host_and_goes_on() {
         project.ok(arguments);
     }
     project.wait_for_output(&["events"], "the host's disk is full: the guest waits until there is space");
-    project.run(&["exec", "box", "--", "true"]).exits(1).says("box does not answer: the host's disk is full");
+    project
+        .run(&["exec", "box", "--", "true"])
+        .exits(11)
+        .says("box does not answer: the host's disk is full");
 
     fs::remove_file(&ballast).expect("a file of this user");
     writing.finish().ok();

@@ -154,7 +154,7 @@ fn a_reference_is_pulled_pinned_and_updated_on_request() {
     // Without a pull it is missing.
     project
         .run(&["up", "-d", "--pull", "never"])
-        .exits(1)
+        .exits(6)
         .says("is not on this machine")
         .says("msb image pull");
     project.ok(&["plan"]).prints_some("web");
@@ -173,7 +173,7 @@ fn a_reference_is_pulled_pinned_and_updated_on_request() {
     let images = project.ok(&["image", "ls", "--json"]).json();
     assert_eq!(images["images"][0]["reference"], reference, "{images}");
     assert_eq!(images["images"][0]["used_by"][0], "p-web", "{images}");
-    project.run(&["image", "rm", &reference]).exits(1).says("is used by p-web");
+    project.run(&["image", "rm", &reference]).exits(8).says("is used by p-web");
     // A stored image needs no registry, and its pin keeps it in the store.
     registry.stop();
     project.ok(&["down"]);
@@ -208,7 +208,7 @@ fn images_are_loaded_inspected_saved_and_removed() {
     project.ok(&["image", "save", "localhost/layout", "-o", "saved.tar"]);
     project.ok(&["image", "rm", "localhost/layout"]).says("removed localhost/layout:latest");
     assert_eq!(project.ok(&["image", "df", "--json"]).json()["blobs"]["count"], 0);
-    project.run(&["image", "inspect", "localhost/layout"]).exits(1).says("there is no image");
+    project.run(&["image", "inspect", "localhost/layout"]).exits(6).says("there is no image");
     // Without a tag it is named like its file.
     let index = project.directory().join("layout/index.json");
     let mut untagged: Value =

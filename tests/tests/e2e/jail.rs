@@ -80,13 +80,36 @@ fn the_kernel_agrees_with_inspect() {
         }
         assert!(names.iter().any(|name| name == "proc"), "{names:?}");
     }
-    // The file server works with the host's files, and with few system calls.
     let server = project.file_server("web");
+    let group = has_limits(jail, &[pid, server.pid.into()]);
+    // It works with the host's files, and with few system calls.
+
     let status = self::status(server.pid.into());
     assert_eq!(field(&status, "Seccomp"), "2", "{status}");
     assert_eq!(field(&status, "NoNewPrivs"), "1", "{status}");
     project.ok(&["inspect", "web"]).prints_some("// jail ");
     project.down();
+    assert!(group.is_none_or(|folder| !fs::exists(folder).unwrap()));
+}
+
+/// Where the host delegates control groups, these processes are in one with limits. Returns its directory.
+fn has_limits(jail: &Value, pids: &[i64]) -> Option<String> {
+    let group = |pid: i64| {
+        let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("a process");
+        text.lines().find_map(|line| line.strip_prefix("0::").map(str::to_owned)).expect("a group")
+    };
+    let is_own = pids.iter().all(|pid| group(*pid).contains("/msb-"));
+    assert_eq!(is_own, jail["limits"]["state"] != "missing", "{jail:#}");
+    if !is_own {
+        assert!(jail["limits"]["why"].as_str().is_some_and(|why| !why.is_empty()), "{jail:#}");
+        return None;
+    }
+    let folder = format!("/sys/fs/cgroup{}", group(pids[0]));
+    let read = |file: &str| fs::read_to_string(format!("{folder}/{file}")).expect("a controller");
+    let memory: u64 = read("memory.max").trim().parse().expect("a limit");
+    assert!((1 << 30..1 << 32).contains(&memory), "{memory}");
+    assert_eq!(read("pids.max").trim(), "512");
+    Some(folder)
 }
 
 fn texts(value: &Value) -> Vec<&str> {

@@ -217,7 +217,7 @@ fn end_of_the_sandbox(project: &Project) {
     project.ok(&["stop", "box"]);
     waiting.finish().exits(143);
     client.finish().exits(143).prints("up\r\n");
-    project.run(&["jobs", "box"]).exits(1).says("not running");
+    project.run(&["jobs", "box"]).exits(9).says("not running");
     project.ok(&["start", "box"]);
     project.ok(&["jobs", "box"]).prints("ID  KIND  STATE  TIME  PID  CLIENTS  COMMAND\n");
     // The IDs go on, and the log has the output.

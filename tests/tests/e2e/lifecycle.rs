@@ -114,7 +114,7 @@ fn changes_are_live_or_take_a_restart_or_a_replacement() {
     file.write(&project);
     assert_eq!(planned(&project, "extra").0, "remove");
     project.up_yes();
-    project.run(&["exec", "extra", "--", "true"]).exits(1);
+    project.run(&["exec", "extra", "--", "true"]).exits(6);
     assert_eq!(project.processes("web"), processes);
 
     // It is found and removed with an invalid Sandboxfile and without one.

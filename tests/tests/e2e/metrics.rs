@@ -49,7 +49,7 @@ fn get(port: u16, path: &str) -> String {
 #[test]
 fn running_sandboxes_have_metrics() {
     let project = Project::new(SANDBOXFILE);
-    project.run(&["metrics", "web"]).exits(1).says("there is no sandbox");
+    project.run(&["metrics", "web"]).exits(6).says("there is no sandbox");
     project.up();
     let first = metrics(&project, "web", |row| row["memory_bytes"].as_u64() > Some(16 << 20));
     assert_eq!(first["full_name"], "measured-web");

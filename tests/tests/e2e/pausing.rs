@@ -56,7 +56,7 @@ fn a_paused_sandbox_stands_still_and_goes_on() {
         &["cp", "Sandboxfile", "box:/tmp/"],
         &["cp", "box:/etc/passwd", "."],
     ] {
-        project.run(arguments).exits(1).says("box is paused").says("msb resume box");
+        project.run(arguments).exits(9).says("box is paused").says("msb resume box");
     }
     let count = || fs::read_to_string(project.directory().join("shared/count")).expect("a file");
     let stopped = count();
@@ -76,8 +76,10 @@ fn a_paused_sandbox_stands_still_and_goes_on() {
     retry(|| if count() == stopped { Err("the main process stands still".to_owned()) } else { Ok(()) });
     running.finish().ok().prints("done\n");
     project.ok(&["resume", "box"]).prints("box: not paused\n");
+    // A slow host may well fail a check after that, not in between.
     let events = events(&project);
-    assert!(events.ends_with(&["paused".to_owned(), "resumed".to_owned()]), "{events:?}");
+    let during = events.iter().skip_while(|kind| *kind != "paused").take(2).collect::<Vec<_>>();
+    assert_eq!(during, ["paused", "resumed"], "{events:?}");
     assert_eq!(project.processes("box"), processes);
 
     // `up` resumes it, and loses nothing.
@@ -104,7 +106,7 @@ fn a_paused_sandbox_is_stopped_in_order() {
     assert_ne!(project.boot_id("box"), boot);
 
     project.ok(&["pause", "box"]);
-    project.run(&["rm", "box"]).exits(1).says("it is paused");
+    project.run(&["rm", "box"]).exits(9).says("it is paused");
     project.ok(&["kill", "box"]);
     project.up();
     // A machine that is killed while it is paused has ended.

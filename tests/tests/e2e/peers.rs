@@ -24,7 +24,7 @@ fn run_in(project: &Project, sandbox: &[&str], script: &str) -> Run {
 }
 
 /// Sends a request to a name and port. Returns whether it was answered, and the output.
-fn fetch(project: &Project, from: &[&str], name: &str, port: u16) -> (bool, String) {
+pub fn fetch(project: &Project, from: &[&str], name: &str, port: u16) -> (bool, String) {
     let script = format!(
         "address=$(nslookup {name} | sed -n '/^Name:/,$ s/^Address: //p' | grep -v : | head -n 1); \
          [ -n \"$address\" ] || {{ echo no address; exit 1; }}; \

@@ -23,7 +23,10 @@ fn clients_of_other_languages_use_the_relay() {
 fn tour(project: &Project, socket: &str) {
     python::run(project.home(), "tour.py", &[socket]).ok().prints(
         "ids 33554431\nexited 7\noutput b'one\\ntwo\\n'\nstreamed True\ncat 0 True\nfile True\nstat 600 2097152\n\
-         env ['b', '/tmp', '1000']\nrefused\n",
+         env ['b', '/tmp', '1000']\nrefused\nbusy True\nheld True\nasks 0\nbusy True\nheld True\nis gone 0\n\
+         tcp [('core.tcp.connected', None), ('core.tcp.data', b'HELLO FROM THE HOST\\n'), ('core.tcp.eof', None), \
+         ('core.tcp.closed', None)]\nrefused [('core.tcp.failed', 'cannot connect (ECONNREFUSED)')]\n\
+         touch core.touched True True\ntagged core.fs.response True file 5\n",
     );
 }
 

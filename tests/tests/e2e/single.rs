@@ -21,7 +21,7 @@ fn sandboxes_are_started_awaited_stopped_and_removed_one_by_one() {
     project.run(&["up", "-d", "web", "idle", "sum"]);
     project.run(&["wait", "sum"]).exits(7);
     project.ok(&["rm", "sum"]);
-    project.run(&["wait", "sum"]).exits(1).says("there is no sandbox");
+    project.run(&["wait", "sum"]).exits(6).says("there is no sandbox");
     let state = |name: &str| project.inspect(name)["state"].take();
 
     // Sandboxes keep their files, with an invalid Sandboxfile too. Names are the project's or full ones.
@@ -29,21 +29,21 @@ fn sandboxes_are_started_awaited_stopped_and_removed_one_by_one() {
     project.write("Sandboxfile", "nonsense {");
     let waiting = project.msb(&["wait", "idle"]).start();
     let stopped = project.ok(&["stop", "idle", "solo-web"]);
-    waiting.finish().exits(1).says("was stopped");
+    waiting.finish().exits(9).says("was stopped");
     assert_eq!(lines(&stopped), ["idle: stopped", "solo-web: stopped"]);
     assert_eq!((state("idle"), state("web")), ("stopped".into(), "stopped".into()));
-    project.run(&["exec", "idle", "--", "true"]).exits(1).says("is not running").says("msb start idle");
+    project.run(&["exec", "idle", "--", "true"]).exits(9).says("is not running").says("msb start idle");
     assert_eq!(lines(&project.ok(&["stop", "idle"])), ["idle: not running"]);
 
     // A missing sandbox does not prevent the others from starting.
     let started =
-        project.run(&["start", "idle", "nobody", "web"]).exits(1).says("error: nobody: there is no");
+        project.run(&["start", "idle", "nobody", "web"]).exits(6).says("error: nobody: there is no");
     assert_eq!(lines(&started), ["idle: started", "web: started"]);
     assert_eq!(lines(&project.ok(&["start", "idle"])), ["idle: already running"]);
     assert_eq!(project.exec("idle", &["cat", "/root/mark"]), "kept");
 
     let (boot, processes) = (project.boot_id("web"), project.processes("web"));
-    assert_eq!(lines(&project.ok(&["restart", "-t", "5s", "web"])), ["web: started again"]);
+    assert_eq!(lines(&project.ok(&["restart", "-t", "5s", "web"])), ["web: restarted"]);
     assert_ne!((project.boot_id("web"), project.processes("web")), (boot, processes));
 
     // `kill` overrides the restart policy and removes the sockets.
@@ -55,9 +55,9 @@ fn sandboxes_are_started_awaited_stopped_and_removed_one_by_one() {
     assert_eq!(state("web"), "stopped");
 
     inspect(&project);
-    project.run(&["rm", "idle"]).exits(1).says("it is running").says("-f");
+    project.run(&["rm", "idle"]).exits(8).says("it is running").says("-f");
     assert_eq!(lines(&project.ok(&["rm", "-f", "idle", "web"])), ["idle: removed", "web: removed"]);
-    project.run(&["inspect", "idle"]).exits(1).says("there is no sandbox");
+    project.run(&["inspect", "idle"]).exits(6).says("there is no sandbox");
     leftovers::assert_none(project.home());
 }
 

@@ -39,7 +39,7 @@ fn connections(project: &Project) {
     ];
     limited.finish().exits(124);
     for command in commands {
-        command.finish().exits(1).says("box did not answer within 10 s").says("msb restart box");
+        command.finish().exits(11).says("box did not answer within 10 s").says("msb restart box");
     }
     signal_vmm(project, Signal::CONT);
     assert_eq!(project.exec("box", &["echo", "again"]), "again");

@@ -6,8 +6,8 @@ use super::{AgentClient, AgentError};
 use crate::deadline::{PING_TIMEOUT, Unresponsive, within};
 use crate::guest_text::GuestText;
 use protocol::latest::{
-    FEATURE_FILES, FILE_DATA_BYTES, FILE_ENTRIES, FILE_WINDOW_FRAMES, FileAck, FileData, FileEntry,
-    FileOperation, FileRequest, FileResponse, FileStat, Message, Ping,
+    FEATURE_FILE_TREE, FEATURE_FILES, FEATURE_FREEZE, FILE_DATA_BYTES, FILE_ENTRIES, FILE_WINDOW_FRAMES,
+    FileAck, FileData, FileEntry, FileOperation, FileRequest, FileResponse, FileStat, Message, Ping,
 };
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -17,11 +17,18 @@ use tokio::time::Instant;
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The most names in a directory that a guest may send.
 const LISTED_ENTRIES_MAX: usize = 1_000_000;
+/// The longest path of Linux in bytes.
+const PATH_BYTES_MAX: usize = 4096;
 /// The longest file name of Linux in bytes.
 const NAME_BYTES_MAX: usize = 255;
 
 /// The most bytes of a directory listing: names, and targets of links.
 const LISTED_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// A disk of a guest whose writes are held.
+#[derive(Debug)]
+#[must_use]
+pub struct FrozenDisk(u32);
 
 /// File operations, one at a time. After any error but [`AgentError::Refused`], drop the client: the operation may still
 /// run in the guest, and ends with the connection.
@@ -115,6 +122,51 @@ impl AgentClient {
         stat_of(self.file_operation(FileRequest::new(FileOperation::Stat, path)).await?)
     }
 
+    /// Returns the metadata of a path; links are followed.
+    ///
+    /// # Errors
+    ///
+    /// As [`AgentClient::stat`], and if the guest's agent is too old.
+    pub async fn stat_followed(&mut self, path: &[u8]) -> Result<FileStat, AgentError> {
+        self.require(FEATURE_FILE_TREE, "follow links")?;
+        let request = FileRequest { follow: true, ..FileRequest::new(FileOperation::Stat, path) };
+        stat_of(self.file_operation(request).await?)
+    }
+
+    /// Copies a file, a link or, if `recursive`, a directory within the guest.
+    ///
+    /// # Errors
+    ///
+    /// If the guest's agent is too old or refuses, or the connection fails.
+    pub async fn copy(&mut self, from: &[u8], to: &[u8], recursive: bool) -> Result<(), AgentError> {
+        self.require(FEATURE_FILE_TREE, "copy files")?;
+        let request = FileRequest::new(FileOperation::Copy, from);
+        self.file_operation(FileRequest { to: Some(to.to_vec()), recursive, ..request }).await.map(drop)
+    }
+
+    /// Gives a file or directory another path in the same file system.
+    ///
+    /// # Errors
+    ///
+    /// If the guest's agent is too old or refuses, or the connection fails.
+    pub async fn rename(&mut self, from: &[u8], to: &[u8]) -> Result<(), AgentError> {
+        self.require(FEATURE_FILE_TREE, "rename files")?;
+        let request = FileRequest::new(FileOperation::Rename, from);
+        self.file_operation(FileRequest { to: Some(to.to_vec()), ..request }).await.map(drop)
+    }
+
+    /// Returns a path without links, `.` and `..`; it must exist.
+    ///
+    /// # Errors
+    ///
+    /// If the path is missing, the guest's agent is too old or refuses, or the connection fails.
+    pub async fn real_path(&mut self, path: &[u8]) -> Result<Vec<u8>, AgentError> {
+        self.require(FEATURE_FILE_TREE, "resolve paths")?;
+        let response = self.file_operation(FileRequest::new(FileOperation::RealPath, path)).await?;
+        let missing = || AgentError::Unexpected { what: "without a path".into() };
+        response.path.filter(|path| path.len() <= PATH_BYTES_MAX).ok_or_else(missing)
+    }
+
     /// Reads a regular file. The guest decides its length, so the writer must be bounded.
     ///
     /// # Errors
@@ -175,6 +227,34 @@ impl AgentClient {
             entries.extend(part);
             frames += 1;
             self.send(id, &FileAck { frames }.into()).await?;
+        }
+    }
+
+    /// Has the guest write back the sandbox's own disk and hold all writes to it, until [`AgentClient::thaw_disk`] or the
+    /// end of this client.
+    ///
+    /// # Errors
+    ///
+    /// If the guest's agent is too old or refuses, or the connection fails.
+    pub async fn freeze_disk(&mut self) -> Result<FrozenDisk, AgentError> {
+        self.require(FEATURE_FREEZE, "hold the writes to its disk")?;
+        let id = self.begin(FileRequest::new(FileOperation::Freeze, b"/")).await?;
+        match self.answer(id).await? {
+            Message::FileResponse(response) => finished(response).map(|_| FrozenDisk(id)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Has the guest go on with writes to its disk.
+    ///
+    /// # Errors
+    ///
+    /// If the writes were not held all the time, or the connection fails.
+    pub async fn thaw_disk(&mut self, FrozenDisk(id): FrozenDisk) -> Result<(), AgentError> {
+        self.send(id, &FileData { data: Vec::new() }.into()).await?;
+        match self.answer(id).await? {
+            Message::FileResponse(response) => finished(response).map(drop),
+            other => Err(unexpected(&other)),
         }
     }
 

@@ -37,11 +37,13 @@ mod error;
 mod exec;
 mod files;
 mod handshake;
+mod outbox;
 mod raw;
 
 pub use client::{AgentClient, AgentReceiver, AgentSender};
 pub use error::AgentError;
 pub use exec::{Ended, Output};
+pub use files::FrozenDisk;
 #[cfg(test)]
 pub(crate) use files::fake_guest;
 pub use raw::{RawAgentClient, RawStream};

@@ -1,40 +1,57 @@
 //! The raw client: it sends and receives frames, whose CBOR is the caller's.
 
 use super::handshake::{Hello, shake_hands};
+use super::outbox::Outbox;
 use super::{AgentError, CONNECT_TIMEOUT};
 use crate::frame_reader::FrameReader;
 use executor_host::home::Home;
-use protocol::frame::{Flags, Frame, FrameError};
+use protocol::frame::{Flags, Frame, FrameError, LINK_ID};
+use protocol::latest::{ErrorReport, Message, Ready};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 /// The length of a stream's queue. A stream with a full queue blocks the other streams of its client.
 const STREAM_FRAMES: usize = 256;
 
-/// A connection to one sandbox's agent that carries frames as they are.
+/// A connection to one sandbox's agent that carries frames as they are. Cancelling any call leaves it usable.
 #[derive(Debug)]
 pub struct RawAgentClient {
-    writer: tokio::sync::Mutex<Option<OwnedWriteHalf>>,
+    outbox: Outbox,
     ids: Mutex<Range<u32>>,
     range: Range<u32>,
     routes: Arc<Routes>,
+    ready: Ready,
     ready_bytes: Vec<u8>,
     reader: JoinHandle<()>,
 }
 
-/// The open streams by id; after the end of the connection the invalid frame that caused it, if one did.
-type Streams = Result<HashMap<u32, mpsc::Sender<Frame>>, Option<FrameError>>;
+/// The open streams by id; after the end of the connection its cause.
+type Streams = Result<HashMap<u32, mpsc::Sender<Frame>>, End>;
+
+/// The cause of the end of a connection.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// This client has closed it.
+    Closed,
+    /// The relay has closed it.
+    Lost,
+    /// The relay has sent bytes that are not frames.
+    Invalid(FrameError),
+}
 
 /// The receivers of frames.
 #[derive(Debug)]
-struct Routes(Mutex<Streams>);
+struct Routes {
+    streams: Mutex<Streams>,
+    /// The last `core.error` about the connection itself.
+    report: Mutex<Option<ErrorReport>>,
+}
 
 /// The frames of one session, in order.
 #[derive(Debug)]
@@ -70,16 +87,32 @@ impl RawAgentClient {
     ///
     /// If there is no relay, or the handshake fails or times out.
     pub async fn connect_with_timeout(path: &Path, timeout: Duration) -> Result<Self, AgentError> {
-        let Hello { frames, writer, ids, frame, ready: _ } = shake_hands(path, timeout).await?;
-        let routes = Arc::new(Routes(Mutex::new(Ok(HashMap::new()))));
+        let Hello { frames, writer, ids, frame, ready } = shake_hands(path, timeout).await?;
+        let routes = Arc::new(Routes { streams: Mutex::new(Ok(HashMap::new())), report: Mutex::new(None) });
         Ok(Self {
-            writer: tokio::sync::Mutex::new(Some(writer)),
+            outbox: Outbox::new(writer),
             ids: Mutex::new(ids.clone()),
             range: ids,
             reader: tokio::spawn(read(frames, routes.clone())),
             routes,
+            ready,
             ready_bytes: frame.into_bytes(),
         })
+    }
+
+    /// Returns the guest's `core.ready`.
+    pub fn ready(&self) -> &Ready {
+        &self.ready
+    }
+
+    /// Returns the error that the relay has reported about this connection, mostly before it closed it.
+    pub fn reported_error(&self) -> Option<ErrorReport> {
+        self.routes.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the connection has ended.
+    pub fn has_ended(&self) -> bool {
+        self.routes.lock().is_err()
     }
 
     /// Returns the cached frame of `core.ready`.
@@ -108,41 +141,85 @@ impl RawAgentClient {
     ///
     /// If the connection is closed, or all ids have been used.
     pub async fn stream(&self, flags: Flags, body: &[u8]) -> Result<RawStream, AgentError> {
-        let id = self.ids.lock().unwrap_or_else(PoisonError::into_inner).next();
-        let id = id.ok_or(AgentError::IdRangeExhausted)?;
-        let (sender, frames) = mpsc::channel(STREAM_FRAMES);
-        if let Ok(open) = &mut *self.routes.lock() {
-            open.insert(id, sender);
+        let stream = self.open()?;
+        match self.send(stream.id, flags, body).await {
+            // The stream reports the end of the connection, and its cause.
+            Ok(()) | Err(AgentError::ReaderClosed) => Ok(stream),
+            Err(error) => Err(error),
         }
-        let stream = RawStream { id, frames, routes: self.routes.clone(), ended: false };
-        self.send(id, flags, body).await?;
-        Ok(stream)
     }
 
-    /// Sends one more body of a session.
+    /// Returns the stream of a fresh id, without sending anything.
     ///
     /// # Errors
     ///
-    /// If the connection is closed, or the body is too large.
+    /// If the connection has ended, or all ids have been used.
+    pub fn open(&self) -> Result<RawStream, AgentError> {
+        let mut streams = self.routes.lock();
+        let open = streams.as_mut().map_err(|end| end.error())?;
+        let id = self.ids.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let id = id.ok_or(AgentError::IdRangeExhausted)?;
+        let (sender, frames) = mpsc::channel(STREAM_FRAMES);
+        open.insert(id, sender);
+        Ok(RawStream { id, frames, routes: self.routes.clone(), ended: false })
+    }
+
+    /// Sends one more body of a session; waits while the relay does not read. A cancelled call has sent nothing.
+    ///
+    /// # Errors
+    ///
+    /// If the connection has ended, or the body is too large.
     pub async fn send(&self, id: u32, flags: Flags, body: &[u8]) -> Result<(), AgentError> {
-        let frame = Frame::new(id, flags, body)?;
-        let mut writer = self.writer.lock().await;
-        let writer = writer.as_mut().ok_or(AgentError::Closed)?;
-        writer.write_all(frame.as_bytes()).await.map_err(|_| AgentError::Closed)
+        self.send_frame(Frame::new(id, flags, body)?).await
+    }
+
+    /// Sends a frame of a session, as [`RawAgentClient::send`] does.
+    ///
+    /// # Errors
+    ///
+    /// If the connection has ended.
+    pub async fn send_frame(&self, frame: Frame) -> Result<(), AgentError> {
+        self.outbox.send(frame).await.map_err(|_| self.end_error())
+    }
+
+    /// Sends a frame without waiting, whatever is queued: for acknowledgements and signals, which are few and small.
+    ///
+    /// # Errors
+    ///
+    /// If the connection has ended.
+    pub fn post_frame(&self, frame: Frame) -> Result<(), AgentError> {
+        self.outbox.post(frame).map_err(|_| self.end_error())
+    }
+
+    fn end_error(&self) -> AgentError {
+        self.routes.lock().as_ref().err().map_or(AgentError::ReaderClosed, End::error)
     }
 
     /// Closes the connection, which ends every session of this client and every stream.
     pub async fn close(&self) {
-        self.writer.lock().await.take();
+        self.end();
+    }
+
+    fn end(&self) {
         self.reader.abort();
-        self.routes.close(None);
+        self.routes.close(End::Closed);
+        self.outbox.close();
+    }
+}
+
+impl End {
+    fn error(&self) -> AgentError {
+        match self {
+            Self::Closed => AgentError::Closed,
+            Self::Lost => AgentError::ReaderClosed,
+            Self::Invalid(source) => (*source).into(),
+        }
     }
 }
 
 impl Drop for RawAgentClient {
     fn drop(&mut self) {
-        self.reader.abort();
-        self.routes.close(None);
+        self.end();
     }
 }
 
@@ -166,10 +243,7 @@ impl RawStream {
                 self.ended = frame.flags().contains(Flags::TERMINAL);
                 Ok(Some(frame))
             }
-            None => {
-                let broken = self.routes.lock().as_ref().err().copied().flatten();
-                Err(broken.map_or(AgentError::ReaderClosed, AgentError::from))
-            }
+            None => Err(self.routes.lock().as_ref().err().map_or(AgentError::ReaderClosed, End::error)),
         }
     }
 }
@@ -184,11 +258,21 @@ impl Drop for RawStream {
 
 impl Routes {
     fn lock(&self) -> MutexGuard<'_, Streams> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn close(&self, broken: Option<FrameError>) {
-        *self.lock() = Err(broken);
+    /// Ends all streams; the first cause is kept.
+    fn close(&self, end: End) {
+        let mut streams = self.lock();
+        if streams.is_ok() {
+            *streams = Err(end);
+        }
+    }
+
+    fn report(&self, frame: &Frame) {
+        if let Ok(Message::Error(report)) = Message::decode(frame) {
+            *self.report.lock().unwrap_or_else(PoisonError::into_inner) = Some(report);
+        }
     }
 
     fn find(&self, frame: &Frame) -> Option<mpsc::Sender<Frame>> {
@@ -205,14 +289,15 @@ impl Routes {
 async fn read(mut frames: FrameReader<OwnedReadHalf>, routes: Arc<Routes>) {
     loop {
         match frames.next().await {
+            Ok(Some(frame)) if frame.id() == LINK_ID => routes.report(&frame),
             Ok(Some(frame)) => {
                 if let Some(stream) = routes.find(&frame) {
                     // A dropped stream needs no frames.
                     let _ = stream.send(frame).await;
                 }
             }
-            Ok(None) => return routes.close(None),
-            Err(error) => return routes.close(Some(error)),
+            Ok(None) => return routes.close(End::Lost),
+            Err(error) => return routes.close(End::Invalid(error)),
         }
     }
 }

@@ -169,6 +169,55 @@ fn a_relay_that_ends_or_talks_nonsense_is_distinguished() {
     }
 }
 
+#[test]
+fn a_cancelled_send_leaves_the_connection_usable() {
+    // Reads nothing for a while, so that large frames wait, and then echoes all of them.
+    let relay = async |mut stream: UnixStream| {
+        stream.write_all(&greeting(5, 1000, &ready())).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let (mut decoder, mut buffer) = (protocol::frame::FrameDecoder::new(), vec![0; 1 << 20]);
+        while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+            decoder.feed(&buffer[..count]);
+            while let Some(frame) = decoder.next_frame().unwrap() {
+                let answer = Frame::new(frame.id(), Flags::TERMINAL, &frame.body()[..1]).unwrap();
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        }
+    };
+    beside(relay, async |path: PathBuf| {
+        let client = RawAgentClient::connect(&path).await.unwrap();
+        let large = vec![b'l'; 3 << 20];
+        let mut cancelled = 0;
+        for _ in 0..8 {
+            let send = client.stream(Flags::SESSION_START, &large);
+            cancelled += usize::from(tokio::time::timeout(Duration::from_millis(5), send).await.is_err());
+        }
+        assert!(cancelled > 0);
+        assert_eq!(client.request(Flags::SESSION_START, b"small").await.unwrap().body(), b"s");
+    });
+}
+
+#[test]
+fn the_reason_of_the_relay_is_kept() {
+    let relay = async |mut stream: UnixStream| {
+        stream.write_all(&greeting(5, 9, &ready())).await.unwrap();
+        let report = ErrorReport {
+            kind: ErrorKind::Unavailable,
+            message: "the client reads too slowly".to_owned(),
+            message_type: None,
+        };
+        let last = Message::from(report).encode_with(LINK_ID, Flags::TERMINAL).unwrap();
+        stream.write_all(last.as_bytes()).await.unwrap();
+    };
+    beside(relay, async |path: PathBuf| {
+        let client = RawAgentClient::connect(&path).await.unwrap();
+        let ended = client.request(Flags::NONE, b"").await;
+        assert!(matches!(ended, Err(AgentError::ReaderClosed)), "{ended:?}");
+        assert_eq!(client.reported_error().unwrap().message, "the client reads too slowly");
+        assert!(client.has_ended());
+    });
+}
+
 async fn is_closed(client: &RawAgentClient) -> bool {
     let mut stream = match client.stream(Flags::NONE, b"").await {
         Ok(stream) => stream,

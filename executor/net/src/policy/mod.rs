@@ -76,6 +76,8 @@ pub enum Locality {
     Gateway,
     /// An address of the host.
     Host,
+    /// Another sandbox of the project.
+    Peer,
     /// Another machine.
     Elsewhere,
 }
@@ -278,12 +280,15 @@ fn matches_target(target: &Target, connection: &Connection<'_>) -> bool {
         Target::Any => true,
         // Queries are decided one by one.
         Target::Dns => false,
-        Target::Group(Group::Host) => *locality != Locality::Elsewhere,
+        Target::Group(Group::Host) => matches!(locality, Locality::Gateway | Locality::Host),
+        Target::Group(Group::Project) => *locality == Locality::Peer,
         // An address of the host is the host's, whatever network it is in; its loopback is in both groups.
         Target::Group(Group::Loopback) => {
             *locality != Locality::Gateway && group_of(*address) == Some(Group::Loopback)
         }
-        Target::Group(group) => *locality == Locality::Elsewhere && group_of(*address) == Some(*group),
+        Target::Group(group) => {
+            matches!(locality, Locality::Peer | Locality::Elsewhere) && group_of(*address) == Some(*group)
+        }
         // A rule for the sandboxes' own network does not open the host.
         Target::Network(network) if *locality == Locality::Gateway => {
             network.prefix_len() == network.max_prefix_len() && network.contains(address)

@@ -84,7 +84,7 @@ impl Worker {
         match connected {
             Ok((near, control)) => {
                 let mut flow = Flow::outbound(key, near, packet.bytes.to_vec(), grant);
-                (flow.names, flow.control) = (names, Some(control));
+                (flow.names, flow.control, flow.locality) = (names, Some(control), Locality::Peer);
                 let id = self.insert_flow(flow);
                 let watched = self
                     .flows
@@ -195,7 +195,7 @@ impl Worker {
             address: key.remote.ip(),
             port: Some(key.guest.port()),
             names: &names,
-            locality: Locality::Elsewhere,
+            locality: Locality::Peer,
         };
         let verdict = self.policy.decide(&connection);
         if !verdict.allowed {
@@ -214,7 +214,7 @@ impl Worker {
                 let Some(mut flow) = Flow::inbound(key, stream, &mut self.interface, grant) else {
                     return self.budget.release(grant);
                 };
-                (flow.names, flow.control) = (names, Some(control));
+                (flow.names, flow.control, flow.locality) = (names, Some(control), Locality::Peer);
                 let id = self.insert_flow(flow);
                 self.watch_host(id);
             }

@@ -51,7 +51,7 @@ impl NameRules for PolicyEvaluator<'_> {
     }
 
     fn allows_peer(&mut self, name: &DomainName, address: IpAddr, transport: Protocol) -> bool {
-        self.policy.allows_answer(address, Locality::Elsewhere) || self.allows_query(name, transport)
+        self.policy.allows_answer(address, Locality::Peer) || self.allows_query(name, transport)
     }
 
     fn allows_address(&mut self, name: &DomainName, address: IpAddr) -> bool {
@@ -75,7 +75,9 @@ pub(super) fn locality_of(addresses: &Addresses, address: IpAddr) -> Locality {
 pub(super) fn host_target(remote: SocketAddr, locality: Locality) -> SocketAddr {
     match locality {
         Locality::Gateway => gateway_to_loopback(remote),
-        Locality::Host | Locality::Elsewhere => SocketAddr::new(plain(remote.ip()), remote.port()),
+        Locality::Host | Locality::Peer | Locality::Elsewhere => {
+            SocketAddr::new(plain(remote.ip()), remote.port())
+        }
     }
 }
 
@@ -122,7 +124,11 @@ impl Worker {
         target: SocketAddr,
     ) -> (Verdict, Arc<[DomainName]>, Locality) {
         let names = self.names.names_of(target.ip(), self.now);
-        let locality = locality_of(&self.addresses, target.ip());
+        let locality = if self.names.is_peer(target.ip()) {
+            Locality::Peer
+        } else {
+            locality_of(&self.addresses, target.ip())
+        };
         let port = (!protocol.is_icmp()).then_some(target.port());
         let connection = Connection {
             direction: FlowDirection::Outbound,

@@ -25,6 +25,7 @@ fn start(script: &str, shares: Vec<Share>) -> (ShareProcess, std::io::PipeReader
         executable: "/bin/sh".into(),
         arguments: vec!["-c".into(), script.into()],
         log: log.into(),
+        cgroup: None,
     };
     let (ours, theirs) = UnixStream::pair().unwrap();
     let spec = ServerSpec {

@@ -134,4 +134,10 @@ pub enum MountError {
         /// The timeout in seconds.
         seconds: u64,
     },
+    /// No thread can be started to open the sources.
+    #[error("cannot start a thread to open the sources of the mounts")]
+    Thread {
+        /// The cause.
+        source: io::Error,
+    },
 }

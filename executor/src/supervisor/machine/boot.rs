@@ -12,8 +12,9 @@ use executor_image::ImageConfig;
 use protocol::frame::LINK_ID;
 use protocol::latest::{
     BOOT_DOCUMENT_VERSION, BootDocument, BootFile, Clock, FEATURE_CLOCK, MAX_BOOT_FILES,
-    MAX_BOOT_FILES_BYTES, Message, TmpfsMount,
+    MAX_BOOT_FILES_BYTES, Message, Rlimit, TmpfsMount,
 };
+use rules::ulimit::{Resource, Ulimit};
 use schemas::spec::limits::{FILES_BYTES_MAX, FILES_PER_SANDBOX_MAX, OWN_SANDBOXFILE_BYTES_MAX};
 use schemas::spec::{Definition, GuestFile, SandboxSpec, Tmpfs};
 use std::collections::BTreeMap;
@@ -138,7 +139,7 @@ impl Machine<'_> {
             directories: data_paths(self.store.image(), definition),
             volumes: self.volumes.mounts(launch, definition, devices, boot.shares),
             mounts: boot.shares.mounts(),
-            tmpfs: definition.tmpfs.iter().map(tmpfs_mount).collect(),
+            tmpfs: definition.tmpfs.iter().map(tmpfs_mount).chain(shared_memory(definition)).collect(),
             files: definition.files.iter().map(boot_file).collect(),
             network: launch
                 .addresses
@@ -146,6 +147,13 @@ impl Machine<'_> {
                 .map(|addresses| network::guest_network(addresses, launch.boot.backend.features().mtu)),
             trust: self.interception.and_then(|interception| interception.trust(definition)),
             clock_unix_ns: unix_ns(),
+            rlimits: definition.ulimits.iter().map(rlimit).collect(),
+            hosts: definition
+                .hosts
+                .iter()
+                .map(|(name, address)| (name.clone(), address.to_string()))
+                .collect(),
+            read_only: definition.read_only,
         })
     }
 }
@@ -176,6 +184,28 @@ fn tmpfs_mount((destination, tmpfs): (&String, &Tmpfs)) -> TmpfsMount {
         nosuid: *nosuid,
         nodev: *nodev,
     }
+}
+
+/// Returns `/dev/shm`, if it has a size of its own.
+fn shared_memory(definition: &Definition) -> Option<TmpfsMount> {
+    let destination = "/dev/shm".to_owned();
+    let is_free = !definition.tmpfs.contains_key(&destination);
+    definition.shm_mib.filter(|_| is_free).map(|mib| TmpfsMount {
+        destination,
+        size_bytes: Some(u64::from(mib) << 20),
+        mode: 0o1777,
+        uid: None,
+        gid: None,
+        read_only: false,
+        noexec: false,
+        nosuid: true,
+        nodev: true,
+    })
+}
+
+/// Returns a limit of processes as the boot document names it.
+fn rlimit((resource, limit): (&Resource, &Ulimit)) -> Rlimit {
+    Rlimit { resource: resource.to_string(), soft: limit.soft, hard: limit.hard }
 }
 
 /// Describes a declared file to the guest.

@@ -25,8 +25,12 @@ pub fn effective_spec(config: &ImageConfig, declared: &SandboxSpec) -> SandboxSp
     definition.workdir = definition.workdir.take().or_else(|| config.workdir.clone());
     definition.healthcheck =
         definition.healthcheck.take().or_else(|| config.healthcheck.clone().map(HealthSetting::Check));
-    let is_idle = definition.role == Role::Service && is_interactive(config);
-    let own = || config.command().filter(|_| !is_idle);
+    let args = definition.args.take();
+    let is_idle = definition.role == Role::Service && args.is_none() && is_interactive(config);
+    let own = || match args {
+        Some(args) => Some(config.entrypoint.iter().cloned().chain(args).collect()),
+        None => config.command().filter(|_| !is_idle),
+    };
     definition.start = definition.start.take().or_else(own).filter(|command| !command.is_empty());
     spec
 }
@@ -87,6 +91,16 @@ mod tests {
         assert_eq!(effective_user(&config(), &spec).as_deref(), Some("app"));
         assert_eq!(spec.workdir.as_deref(), Some("/srv"));
         assert_eq!((spec.env["A"].as_str(), spec.health_check()), ("image", check("image").as_ref()));
+    }
+
+    #[test]
+    fn arguments_take_the_place_of_the_images_own() {
+        let mut declared = spec(Role::Service);
+        declared.definition.args = Some(words("a b"));
+        assert_eq!(effective_spec(&config(), &declared).definition.start, Some(words("/entry a b")));
+        // Without an entrypoint they are the whole command, as in compose.
+        let bare = ImageConfig { cmd: words("sh"), ..ImageConfig::default() };
+        assert_eq!(effective_spec(&bare, &declared).definition.start, Some(words("a b")));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use executor_client::deadline::within;
 use executor_host::state::Phase;
 use protocol::frame::{Flags, LINK_ID};
 use protocol::latest::{ExecRequest, ExecSignal, Message, Shutdown};
+use schemas::signal::parse_signal;
 use schemas::snapshot::{Exit, Health};
 use schemas::spec::{HealthCheck, HookEvent, Role, SandboxSpec};
 use std::convert::Infallible;
@@ -106,9 +107,12 @@ impl Machine<'_> {
         }
     }
 
-    /// Sends the image's stop signal to the main process first, if it is not SIGTERM. Returns the rest of the timeout.
+    /// Sends the declared or the image's stop signal to the main process first, if it is not SIGTERM. Returns the rest of
+    /// the timeout.
     async fn ask_to_stop(&self, link: &Link, main: &Job, timeout: Duration) -> Duration {
-        let signal = self.store.image().stop_signal_number().filter(|signal| *signal != SIGTERM);
+        let declared = self.store.spec().definition.stop_signal.as_deref().and_then(parse_signal);
+        let signal = declared.or_else(|| self.store.image().stop_signal_number());
+        let signal = signal.filter(|signal| *signal != SIGTERM);
         let Some(signal) = signal else { return timeout };
         let asked = Instant::now();
         let Ok(frame) = Message::from(ExecSignal { signal }).encode(main.session()) else { return timeout };

@@ -32,7 +32,7 @@ use executor_log::Limits;
 use executor_share::ShareProcess;
 use executor_vm::{DeviceMap, Launched, NetworkLink, VmExit, VmProcess};
 use schemas::snapshot::{Exit, FailureCause};
-pub use spawn::{Launcher, SelfLauncher};
+pub use spawn::{Launcher, SelfLauncher, host_limits};
 use spawn::{Spawned, watched};
 use std::cell::{Cell, RefCell};
 use std::error::Error;

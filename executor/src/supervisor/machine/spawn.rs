@@ -5,7 +5,7 @@ use crate::supervisor::devices::{BASE_DISK, WRITABLE_DISK};
 use crate::supervisor::logs::kernel::KernelLog;
 use crate::supervisor::logs::runtime::MonitorLog;
 use executor_host::disk::{self, DiskError};
-use executor_jail::InternalCommand;
+use executor_jail::{Cgroup, InternalCommand, Limits};
 use executor_share::{ServerSpec, Share, ShareProcess, Transport};
 use executor_vm::{
     Backend, ConsolePort, Disk, DiskFormat, LaunchError, Launched, MountsLink, MountsTransport, NetworkLink,
@@ -17,16 +17,28 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 
 /// Starts the monitors of virtual machines, and the file servers of their mounts.
 pub trait Launcher {
     /// Starts a monitor whose own messages go to `log`.
-    fn launch(&self, backend: &Backend, spec: VmSpec, log: OwnedFd) -> Result<Launched, LaunchError>;
+    fn launch(
+        &self,
+        backend: &Backend,
+        spec: VmSpec,
+        log: OwnedFd,
+        cgroup: Arc<Cgroup>,
+    ) -> Result<Launched, LaunchError>;
 
     /// Starts a file server whose messages go to `log`.
-    fn serve(&self, spec: ServerSpec, log: OwnedFd) -> Result<ShareProcess, executor_jail::SpawnError>;
+    fn serve(
+        &self,
+        spec: ServerSpec,
+        log: OwnedFd,
+        cgroup: Arc<Cgroup>,
+    ) -> Result<ShareProcess, executor_jail::SpawnError>;
 }
 
 /// Starts them as processes of this very program: `msb vmm` and `msb share`.
@@ -37,27 +49,56 @@ const OWN_PROGRAM: &str = "/proc/self/exe";
 
 impl SelfLauncher {
     /// Returns the command that becomes a virtual machine, with this file for its messages.
-    pub fn vmm(log: OwnedFd) -> VmmCommand {
-        Self::command("vmm", log)
+    pub fn vmm(log: OwnedFd, cgroup: Arc<Cgroup>) -> VmmCommand {
+        Self::command("vmm", log, cgroup)
     }
 
     /// Returns the command that becomes a file server, with this file for its messages.
-    pub fn share(log: OwnedFd) -> InternalCommand {
-        Self::command("share", log)
+    pub fn share(log: OwnedFd, cgroup: Arc<Cgroup>) -> InternalCommand {
+        Self::command("share", log, cgroup)
     }
 
-    fn command(name: &str, log: OwnedFd) -> InternalCommand {
-        InternalCommand { executable: PathBuf::from(OWN_PROGRAM), arguments: vec![name.into()], log }
+    fn command(name: &str, log: OwnedFd, cgroup: Arc<Cgroup>) -> InternalCommand {
+        let (executable, arguments) = (PathBuf::from(OWN_PROGRAM), vec![name.into()]);
+        InternalCommand { executable, arguments, log, cgroup: Some(cgroup) }
     }
 }
 
 impl Launcher for SelfLauncher {
-    fn launch(&self, backend: &Backend, spec: VmSpec, log: OwnedFd) -> Result<Launched, LaunchError> {
-        executor_vm::launch(Self::vmm(log), backend, spec)
+    fn launch(
+        &self,
+        backend: &Backend,
+        spec: VmSpec,
+        log: OwnedFd,
+        cgroup: Arc<Cgroup>,
+    ) -> Result<Launched, LaunchError> {
+        executor_vm::launch(Self::vmm(log, cgroup), backend, spec)
     }
 
-    fn serve(&self, spec: ServerSpec, log: OwnedFd) -> Result<ShareProcess, executor_jail::SpawnError> {
-        executor_share::launch(Self::share(log), spec)
+    fn serve(
+        &self,
+        spec: ServerSpec,
+        log: OwnedFd,
+        cgroup: Arc<Cgroup>,
+    ) -> Result<ShareProcess, executor_jail::SpawnError> {
+        executor_share::launch(Self::share(log, cgroup), spec)
+    }
+}
+
+/// The memory of a sandbox's processes besides that of its guest, in MiB: the monitor with what it translates for the guest,
+/// the file server, and some of the files in the host's cache.
+const OVERHEAD_MIB: u32 = 1024;
+/// The processes and threads of a sandbox on the host: a few, and one for each request to a disk that is under way.
+const TASKS_MAX: u32 = 512;
+/// The processors for disks, files and the network, besides those of the guest.
+const PROCESSORS_FOR_DEVICES: u32 = 2;
+
+/// Returns what the processes of a sandbox may use on the host.
+pub fn host_limits(cpus: u32, memory_mib: u32) -> Limits {
+    Limits {
+        memory_bytes: u64::from(memory_mib.saturating_add(OVERHEAD_MIB)) << 20,
+        tasks: TASKS_MAX,
+        processors: cpus.saturating_add(PROCESSORS_FOR_DEVICES),
     }
 }
 
@@ -112,7 +153,8 @@ impl Machine<'_> {
         let log = OwnedFd::from(log);
         let files = self.volumes.shares().map_err(SpawnError::io("hand over the volumes"))?;
         let shares = shares.into_iter().chain(files).collect();
-        let Served { server, mounts, reports } = self.serve(shares, &log)?;
+        let cgroup = Arc::new(Cgroup::create(&host_limits(definition.cpus, definition.memory_mib)));
+        let Served { server, mounts, reports } = self.serve(shares, &log, cgroup.clone())?;
         let vm = VmSpec {
             kernel: self.launch.boot.kernel.clone(),
             initramfs: self.launch.boot.initramfs.clone(),
@@ -125,12 +167,12 @@ impl Machine<'_> {
             mounts,
             console: console_end.into(),
         };
-        let vm = self.launcher.launch(&self.launch.boot.backend, vm, log).map_err(SpawnError::Vm)?;
+        let vm = self.launcher.launch(&self.launch.boot.backend, vm, log, cgroup).map_err(SpawnError::Vm)?;
         Ok(Spawned { vm, server, reports, stream, kernel_log, monitor_log })
     }
 
     /// Starts the file server, if there is anything to serve.
-    fn serve(&self, shares: Vec<Share>, log: &OwnedFd) -> Result<Served, SpawnError> {
+    fn serve(&self, shares: Vec<Share>, log: &OwnedFd, cgroup: Arc<Cgroup>) -> Result<Served, SpawnError> {
         if shares.is_empty() {
             return Ok(Served::default());
         }
@@ -149,7 +191,7 @@ impl Machine<'_> {
             limits: Default::default(),
         };
         let log = log.try_clone().map_err(SpawnError::io("duplicate a pipe"))?;
-        let server = self.launcher.serve(spec, log).map_err(SpawnError::Server)?;
+        let server = self.launcher.serve(spec, log, cgroup).map_err(SpawnError::Server)?;
         let reports = watched(reports).map_err(SpawnError::io("watch a socket"))?;
         let mounts = MountsLink { socket: theirs.into() };
         Ok(Served { server: Some(server), mounts: Some(mounts), reports: Some(reports) })

@@ -27,7 +27,7 @@ pub(super) const DEVICE: &str = "/dev/fuse";
 
 /// The reason for which libkrun cannot serve mounts on this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
-#[error("{step} ({})", io::Error::from_raw_os_error(*errno))]
+#[error("{step}{}", cause_text(*errno))]
 pub struct FuseProblem {
     /// The failed step.
     pub step: FuseStep,
@@ -64,6 +64,11 @@ pub enum FuseStep {
     /// The mount itself.
     #[error("FUSE cannot be mounted on {FOLDER}")]
     Mount,
+}
+
+/// Formats the cause as ` (CAUSE)`, or as nothing if no system call has failed.
+fn cause_text(errno: i32) -> String {
+    if errno == 0 { String::new() } else { format!(" ({})", io::Error::from_raw_os_error(errno)) }
 }
 
 impl FuseStep {
@@ -238,6 +243,8 @@ mod tests {
         drop(writer);
         assert_eq!(read_report(reader), None);
         assert_eq!(problem.to_string(), "/dev/fuse cannot be opened (Permission denied (os error 13))");
+        let problem = FuseProblem { step: FuseStep::Device, errno: 0 };
+        assert_eq!(problem.to_string(), "/dev/fuse cannot be opened");
         assert!(problem.help().contains("readable"), "{}", problem.help());
     }
 

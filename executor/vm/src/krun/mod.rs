@@ -54,7 +54,7 @@ impl Driver for Krun {
         Features { mtu: 1500, disk_addressing: DiskAddressing::Index, mounts: MountsTransport::Fuse }
     }
 
-    fn kernel_cmdline(&self, _vcpus: u8, extra: &[String]) -> String {
+    fn kernel_cmdline(&self, extra: &[String]) -> String {
         let words = CMDLINE.iter().copied().chain(extra.iter().map(String::as_str));
         words.collect::<Vec<_>>().join(" ")
     }

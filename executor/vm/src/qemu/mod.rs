@@ -47,8 +47,8 @@ impl Driver for Qemu<'_> {
         Features { mtu: 65_520, disk_addressing: DiskAddressing::Serial, mounts: MountsTransport::VhostUser }
     }
 
-    fn kernel_cmdline(&self, vcpus: u8, extra: &[String]) -> String {
-        cmdline::kernel_cmdline(self.accelerator, vcpus, extra)
+    fn kernel_cmdline(&self, extra: &[String]) -> String {
+        cmdline::kernel_cmdline(self.accelerator, extra)
     }
 
     fn has_monitor(&self) -> bool {

@@ -17,8 +17,8 @@ pub struct Args {
     json: bool,
 }
 
-#[derive(Serialize)]
-struct Document {
+#[derive(schemars::JsonSchema, Serialize)]
+pub struct Document {
     version: u32,
     blobs: Part,
     root_file_systems: Part,
@@ -28,7 +28,7 @@ struct Document {
     unused_bytes: u64,
 }
 
-#[derive(Serialize)]
+#[derive(schemars::JsonSchema, Serialize)]
 struct Part {
     count: usize,
     bytes: u64,

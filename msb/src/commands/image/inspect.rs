@@ -23,8 +23,8 @@ pub struct Args {
     json: bool,
 }
 
-#[derive(Serialize)]
-struct Document {
+#[derive(schemars::JsonSchema, Serialize)]
+pub struct Document {
     version: u32,
     reference: String,
     platform: String,
@@ -38,7 +38,7 @@ struct Document {
     bytes: Option<u64>,
 }
 
-#[derive(Serialize)]
+#[derive(schemars::JsonSchema, Serialize)]
 struct LayerRow {
     digest: String,
     bytes: u64,

@@ -1,9 +1,10 @@
 //! `msb image load`.
 
-use crate::cli::Global;
+use crate::cli::{Global, JsonResults};
 use crate::error::{CliError, Context};
 use crate::host::Machine;
-use crate::output::{OutputOptions, print};
+use crate::output::results::{Image, Images};
+use crate::output::{OutputOptions, print, print_json};
 use executor::images::load_archive;
 use rules::reference::Reference;
 use std::io;
@@ -18,10 +19,12 @@ pub struct Args {
     /// New name for the image, if there is only one.
     #[arg(long, value_name = "REFERENCE")]
     name: Option<String>,
+    #[command(flatten)]
+    json: JsonResults,
 }
 
 /// Loads images and prints their names and digests.
-pub fn run(global: &Global, Args { path, name }: &Args) -> Result<ExitCode, CliError> {
+pub fn run(global: &Global, Args { path, name, json: _ }: &Args) -> Result<ExitCode, CliError> {
     let output = OutputOptions::of(global);
     let name = name.as_deref().map(parse).transpose()?;
     let Machine { home, catalog } = Machine::open()?;
@@ -35,6 +38,14 @@ pub fn run(global: &Global, Args { path, name }: &Args) -> Result<ExitCode, CliE
     let images = load_archive(&home, &catalog, path, name.as_ref(), &mut |_, _| {})?;
     if name.is_some() && images.len() > 1 {
         output.warn("there is more than one image; --name is ignored");
+    }
+    if output.json {
+        let images: Vec<_> = images
+            .iter()
+            .map(|(reference, digest)| Image { reference: reference.to_string(), digest: digest.to_string() })
+            .collect();
+        print_json(&Images::new(&images));
+        return Ok(ExitCode::SUCCESS);
     }
     for (reference, digest) in images {
         print(&format!("{reference} {digest}\n"));

@@ -17,13 +17,13 @@ pub struct Args {
     json: bool,
 }
 
-#[derive(Serialize)]
-struct Document {
+#[derive(schemars::JsonSchema, Serialize)]
+pub struct Document {
     version: u32,
     images: Vec<Row>,
 }
 
-#[derive(Serialize)]
+#[derive(schemars::JsonSchema, Serialize)]
 struct Row {
     reference: String,
     platform: String,

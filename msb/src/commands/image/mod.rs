@@ -1,10 +1,10 @@
 //! `msb image`: the images of this machine, one file per subcommand.
 
-mod df;
-mod inspect;
+pub mod df;
+pub mod inspect;
 mod load;
-mod ls;
-mod prune;
+pub mod ls;
+pub mod prune;
 mod pull;
 mod rm;
 mod save;

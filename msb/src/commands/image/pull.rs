@@ -1,11 +1,12 @@
 //! `msb image pull`.
 
 use super::size;
-use crate::cli::Global;
+use crate::cli::{Global, JsonResults};
 use crate::error::CliError;
 use crate::host;
 use crate::host::Machine;
-use crate::output::{OutputOptions, print};
+use crate::output::results::{Image, Images};
+use crate::output::{OutputOptions, print, print_json};
 use crate::progress::bar_style;
 use crate::project::images::reference_of;
 use executor::images::{Fetched, ImageQuery, Pull, ensure_built, observe_image};
@@ -21,6 +22,8 @@ pub struct Args {
     /// The images: `alpine`, `ghcr.io/org/app:1`, `host:5000/app@sha256:…`.
     #[arg(required = true, value_name = "IMAGE")]
     references: Vec<String>,
+    #[command(flatten)]
+    json: JsonResults,
 }
 
 /// Pulls images and prints their digests.
@@ -32,6 +35,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let registries = Arc::new(host::registries(&home)?);
     let blobs = Blobs::open(&home.images())?;
     let _lock = blobs.lock_shared()?;
+    let mut pulled = Vec::new();
     for reference in references {
         if let ImageReference::Local { path } = &reference {
             return Err(CliError::usage(format!("{path} is on this machine: there is nothing to pull"))
@@ -44,7 +48,15 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         let progress = PullProgress::new(&output, reference.to_string());
         ensure_built(&home, &image, &registries, &|fetched| progress.update(fetched))?;
         progress.end();
-        print(&format!("{reference} {}\n", image.digest));
+        if output.json {
+            let (reference, digest) = (reference.to_string(), image.digest.to_string());
+            pulled.push(Image { reference, digest });
+        } else {
+            print(&format!("{reference} {}\n", image.digest));
+        }
+    }
+    if output.json {
+        print_json(&Images::new(&pulled));
     }
     Ok(ExitCode::SUCCESS)
 }

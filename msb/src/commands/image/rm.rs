@@ -1,10 +1,11 @@
 //! `msb image rm`.
 
 use super::size;
-use crate::cli::Global;
+use crate::cli::{Global, JsonResults};
 use crate::error::CliError;
 use crate::host::Machine;
-use crate::output::OutputOptions;
+use crate::output::results::{Removed, RemovedImage};
+use crate::output::{OutputOptions, print_json};
 use executor::images::{named, remove};
 use std::process::ExitCode;
 
@@ -14,13 +15,16 @@ pub struct Args {
     /// The images, by reference or digest.
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
+    #[command(flatten)]
+    json: JsonResults,
 }
 
 /// Removes images. A failure does not prevent the others.
-pub fn run(global: &Global, Args { images }: &Args) -> Result<ExitCode, CliError> {
+pub fn run(global: &Global, Args { images, json: _ }: &Args) -> Result<ExitCode, CliError> {
     let output = OutputOptions::of(global);
     let Machine { home, catalog } = Machine::open()?;
     let mut failure = None;
+    let mut done = Vec::new();
     for name in images {
         match named(&home, &catalog, name).and_then(|image| remove(&home, &catalog, &image)) {
             Ok(removed) => {
@@ -29,6 +33,7 @@ pub fn run(global: &Global, Args { images }: &Args) -> Result<ExitCode, CliError
                     schemas::listing::names(&removed.references),
                     size(removed.bytes)
                 ));
+                done.push(RemovedImage { references: removed.references, bytes: removed.bytes });
             }
             Err(error) => {
                 let error = CliError::from(error);
@@ -38,6 +43,9 @@ pub fn run(global: &Global, Args { images }: &Args) -> Result<ExitCode, CliError
                 });
             }
         }
+    }
+    if output.json {
+        print_json(&Removed::new(&done));
     }
     failure.map_or(Ok(ExitCode::SUCCESS), Err)
 }

@@ -28,9 +28,9 @@ pub struct Args {
     /// Remove the contents of volumes without asking.
     #[arg(short, long, requires = "volumes")]
     yes: bool,
-    /// Time for a guest to shut down before it is killed.
-    #[arg(long, value_name = "TIME", value_parser = cli::duration, default_value = "10s")]
-    timeout: Duration,
+    /// Time for a guest to shut down before it is killed. Default: its `stop-timeout`, or 10s.
+    #[arg(long, value_name = "TIME", value_parser = cli::duration)]
+    timeout: Option<Duration>,
     #[command(flatten)]
     lock: LockTimeout,
     /// Print events as JSON, one object per line; the last one is a summary.

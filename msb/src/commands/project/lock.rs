@@ -34,7 +34,7 @@ pub struct Args {
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let output = OutputOptions::of(global);
     let Machine { home, catalog } = Machine::open()?;
-    let loaded = trust::load(global, &catalog, arguments.trust)?;
+    let loaded = trust::load(global, &catalog, arguments.trust, "")?;
     if loaded.from_standard_input && !arguments.check {
         return Err(CliError::usage("a Sandboxfile from standard input has no lock file")
             .hint("name the file with -f, or only verify with --check"));

@@ -6,7 +6,6 @@ use crate::host::{self, Machine};
 use crate::output;
 use crate::output::document::ReportDocument;
 use crate::output::{OutputOptions, print, print_json};
-use crate::project::images::image_query;
 use crate::project::load::Loaded;
 use crate::project::lockfile::Pins;
 use crate::project::plan_file;
@@ -75,7 +74,7 @@ pub fn prepare(
         selection.frozen || references.iter().any(|image| matches!(image, ImageReference::Registry { .. }));
     let pins = needs_pins.then(|| Pins::read(&loaded.folder)).transpose()?;
     let query = match &pins {
-        Some(pins) => image_query(&home, references.clone(), pins, selection.pull.pull)?,
+        Some(pins) => selection.image_query(&home, model, pins)?,
         None => ImageQuery { references: references.clone(), ..ImageQuery::default() },
     };
     let mount_obstacle = host::mount_obstacle(&home, global, model)?;
@@ -106,8 +105,8 @@ fn without_images(error: ObserveError, model: &Model, policy: &Policy) -> CliErr
 }
 
 /// The output of `plan --json`.
-#[derive(Serialize)]
-struct Document<'a> {
+#[derive(schemars::JsonSchema, Serialize)]
+pub struct Document<'a> {
     version: u32,
     plan: &'a PlanGraph,
     report: ReportDocument<'a>,

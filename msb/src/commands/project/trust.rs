@@ -34,8 +34,8 @@ pub struct Args {
 const VERSION: u32 = 1;
 
 /// The output of `trust --json`.
-#[derive(Serialize)]
-struct Document<'a> {
+#[derive(schemars::JsonSchema, Serialize)]
+pub struct Document<'a> {
     version: u32,
     folder: &'a str,
     file: &'a str,
@@ -44,8 +44,8 @@ struct Document<'a> {
 }
 
 /// The output of `trust --list --json`.
-#[derive(Serialize)]
-struct Listing<'a> {
+#[derive(schemars::JsonSchema, Serialize)]
+pub struct Listing<'a> {
     version: u32,
     trusted: &'a [Trusted],
 }

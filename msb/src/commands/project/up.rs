@@ -4,14 +4,13 @@ use crate::apply::confirm::Consent;
 use crate::apply::{self, ApplyOptions, ApplyResult, Converged, LockedProject, RolledBack};
 use crate::boot_unit::{BootUnit, Units};
 use crate::cli::{self, Global, LockTimeout};
-use crate::error::{CliError, Context, Exit};
+use crate::error::{CliError, Context, ErrorCode};
 use crate::host::{self, Machine};
 use crate::logs::{self, LogOptions};
 use crate::output::{OutputOptions, words};
-use crate::project::images::image_query;
 use crate::project::load::Loaded;
 use crate::project::lockfile::Pins;
-use crate::project::targets::{self, Selection, external, ports, references};
+use crate::project::targets::{self, Selection, external, ports};
 use crate::project::{self, load, plan_file};
 use crate::report::{Reports, RunReport};
 use crate::watch::{self, Watch};
@@ -74,7 +73,7 @@ pub struct Args {
     /// Apply the plan that `msb plan -o FILE` wrote, without reading the Sandboxfile. Any change of a sandbox, volume or
     /// image since then makes the plan stale, and `up` refuses it.
     #[arg(long, value_name = "FILE", conflicts_with_all = [
-        "names", "profile", "wait", "wait_timeout", "no_start", "keep_orphans", "frozen", "trust", "watch", "pull",
+        "names", "profile", "scale", "wait", "wait_timeout", "no_start", "keep_orphans", "frozen", "trust", "watch", "pull",
     ])]
     plan: Option<PathBuf>,
     /// Print events as JSON, one object per line; the last one is a summary. Logs are not followed.
@@ -179,7 +178,7 @@ impl Up<'_> {
             start: !arguments.no_start,
             ..arguments.selection.policy(model)?
         };
-        let query = image_query(home, references(model), &pins, arguments.selection.pull.pull)?;
+        let query = arguments.selection.image_query(home, model, &pins)?;
         let locked = LockedProject {
             images: ImageQuery {
                 ports: ports(model),
@@ -378,7 +377,7 @@ fn outcome(home: &Home, converged: &Converged, took: Duration) -> Result<String,
         let failure =
             CliError::new(format!("not everything was ready in time: {}", applied.unfinished(plan)))
                 .because_all(unready(home, plan, applied))
-                .exit(Exit::TimedOut);
+                .code(ErrorCode::TimedOut);
         let hint = "started sandboxes keep running: see `msb ps` and `msb logs`";
         return Err(add_rollback(failure, rolled_back.as_ref(), hint));
     }

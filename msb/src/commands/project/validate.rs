@@ -43,8 +43,8 @@ enum Format {
 }
 
 /// The output of `validate --format json`.
-#[derive(Default, Serialize)]
-struct Document<'a> {
+#[derive(Default, schemars::JsonSchema, Serialize)]
+pub struct Document<'a> {
     version: u32,
     valid: bool,
     file: Option<&'a str>,
@@ -60,7 +60,7 @@ struct Document<'a> {
     omitted: usize,
 }
 
-#[derive(Serialize)]
+#[derive(schemars::JsonSchema, Serialize)]
 struct ReadDocument<'a> {
     name: &'a str,
     path: Option<&'a str>,

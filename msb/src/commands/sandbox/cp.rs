@@ -1,9 +1,10 @@
 //! `msb cp`.
 
-use crate::cli::Global;
+use crate::cli::{Global, JsonResults};
 use crate::error::CliError;
 use crate::host::Machine;
-use crate::output::{OutputOptions, words};
+use crate::output::results::{Copied, VERSION};
+use crate::output::{OutputOptions, print_json, words};
 use crate::progress::spinner;
 use crate::project::find::{self, full_name_of};
 use crate::session::unresponsive;
@@ -23,6 +24,8 @@ pub struct Args {
     source: String,
     /// The target, a path of the host or NAME:PATH. If it is a directory, the source is copied into it.
     target: String,
+    #[command(flatten)]
+    json: JsonResults,
 }
 
 /// Interval between updates of the bar.
@@ -110,6 +113,10 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let rate = progress.bytes() as f64 / 1_048_576.0 / began.elapsed().as_secs_f64().max(0.001);
     let files = words::count(progress.files(), "file", "files");
     output.say(&format!("{files}, {} bytes, {rate:.1} MiB/s", progress.bytes()));
+    if output.json {
+        let (files, bytes) = (progress.files(), progress.bytes());
+        print_json(&Copied { version: VERSION, files, bytes, skipped: count, failed });
+    }
     if failed > 0 {
         return Err(CliError::new(format!("{failed} could not be copied")).because_all(unreadable));
     }

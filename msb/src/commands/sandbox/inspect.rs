@@ -39,14 +39,14 @@ const VERSION: u32 = 1;
 /// Timeout of the connection to the agent, for the times of the boot.
 const AGENT_TIMEOUT: Duration = Duration::from_secs(1);
 
-#[derive(Serialize)]
-struct Document {
+#[derive(schemars::JsonSchema, Serialize)]
+pub struct Document {
     version: u32,
     sandboxes: Vec<Entry>,
 }
 
 /// All details of a sandbox. Secrets have their sources, but no values.
-#[derive(Serialize)]
+#[derive(schemars::JsonSchema, Serialize)]
 struct Entry {
     name: String,
     /// `None` if it was created from flags.
@@ -82,7 +82,7 @@ struct Entry {
 }
 
 /// A volume for a data path of the image.
-#[derive(Serialize)]
+#[derive(schemars::JsonSchema, Serialize)]
 struct AnonymousEntry {
     path: String,
     /// Its full name.
@@ -107,7 +107,7 @@ fn anonymous_volumes(machine: &Machine, row: &SandboxRow) -> Result<Vec<Anonymou
 }
 
 /// The duration of the last boot.
-#[derive(Serialize)]
+#[derive(schemars::JsonSchema, Serialize)]
 struct Boot {
     /// From the start of the VM process to the guest's `core.ready`, in milliseconds.
     boot_ms: u64,
@@ -116,7 +116,7 @@ struct Boot {
     guest: Option<GuestTimes>,
 }
 
-#[derive(Serialize)]
+#[derive(schemars::JsonSchema, Serialize)]
 struct GuestTimes {
     boot_time_ns: u64,
     init_time_ns: u64,

@@ -10,6 +10,7 @@ pub mod jobs;
 pub mod logs;
 pub mod metrics;
 pub mod net;
+mod page;
 pub mod pause;
 pub mod ps;
 pub mod rm;

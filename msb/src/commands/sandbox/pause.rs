@@ -1,11 +1,9 @@
 //! `msb pause` and `msb resume`.
 
-use crate::apply::interrupts;
-use crate::apply::lifecycle::one_line;
-use crate::cli::Global;
+use crate::apply::lifecycle::for_each;
+use crate::cli::{Global, JsonResults};
 use crate::error::CliError;
 use crate::host::Machine;
-use crate::output::{OutputOptions, eprintln_lossy, print};
 use crate::project::find::{self, full_name_of};
 use crate::project::{self, load};
 use executor::observe::observe_sandboxes;
@@ -21,37 +19,28 @@ pub struct Args {
     /// All sandboxes of the project that run.
     #[arg(short, long, conflicts_with = "names")]
     all: bool,
+    #[command(flatten)]
+    json: JsonResults,
 }
 
 /// Pauses sandboxes: their processes stay where they are, and their memory stays in use.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
-    for_each(global, arguments, true)
+    each(global, arguments, true)
 }
 
 /// Resumes paused sandboxes.
 pub fn resume(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
-    for_each(global, arguments, false)
+    each(global, arguments, false)
 }
 
 /// Pauses or resumes each sandbox and prints a line for each. A failure does not prevent the others.
-fn for_each(global: &Global, Args { names, all }: &Args, paused: bool) -> Result<ExitCode, CliError> {
-    let output = OutputOptions::of(global);
+fn each(global: &Global, Args { names, all, json: _ }: &Args, paused: bool) -> Result<ExitCode, CliError> {
     let machine = Machine::open()?;
     let event_loop = crate::commands::event_loop()?;
-    let mut code = ExitCode::SUCCESS;
     let names = if *all { up_in_project(global, &machine)? } else { names.clone() };
-    for name in &names {
-        interrupts::check()?;
-        match event_loop.block_on(change(global, &machine, name, paused)) {
-            Ok(_) if output.quiet => {}
-            Ok(done) => print(&format!("{name}: {done}\n")),
-            Err(failure) => {
-                eprintln_lossy(&one_line(name, &failure));
-                code = ExitCode::FAILURE;
-            }
-        }
-    }
-    Ok(code)
+    for_each(global, &names, if paused { "paused" } else { "resumed" }, |name| {
+        event_loop.block_on(change(global, &machine, name, paused))
+    })
 }
 
 /// Returns the names of the sandboxes of the project that run or are paused.
@@ -65,13 +54,13 @@ fn up_in_project(global: &Global, machine: &Machine) -> Result<Vec<String>, CliE
     Ok(seen.into_iter().filter(|seen| seen.status.is_up()).map(|seen| seen.row.name.to_string()).collect())
 }
 
-/// Pauses or resumes a sandbox. Returns what to print about it.
+/// Pauses or resumes a sandbox. Returns the reason if nothing had to be done.
 async fn change(
     global: &Global,
     machine: &Machine,
     name: &str,
     paused: bool,
-) -> Result<&'static str, CliError> {
+) -> Result<Option<String>, CliError> {
     let seen = find::up(global, machine, name)?;
     let socket = machine.home.sandbox_run(&full_name_of(&seen)).control_socket();
     let connected = ControlClient::connect_to(&socket, &seen.row.id).await;
@@ -82,9 +71,9 @@ async fn change(
             .hint(format!("`msb logs {name} --source runtime` may say why"))
     };
     match (paused, state.paused) {
-        (true, true) => Ok("already paused"),
-        (false, false) => Ok("not paused"),
-        (true, false) => control.pause().await.map(|()| "paused").map_err(|error| failed("paused", error)),
-        (false, true) => control.resume().await.map(|()| "resumed").map_err(|error| failed("resumed", error)),
+        (true, true) => Ok(Some("already paused".to_owned())),
+        (false, false) => Ok(Some("not paused".to_owned())),
+        (true, false) => control.pause().await.map(|()| None).map_err(|error| failed("paused", error)),
+        (false, true) => control.resume().await.map(|()| None).map_err(|error| failed("resumed", error)),
     }
 }

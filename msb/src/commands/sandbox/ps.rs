@@ -1,5 +1,6 @@
 //! `msb ps`.
 
+use super::page::PageOptions;
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::host::Machine;
@@ -17,6 +18,7 @@ use schemas::name::full_name;
 use schemas::snapshot::{Exit, FailureCause, Health, Status, TimeLimit};
 use schemas::spec::{Port, Role};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -31,6 +33,8 @@ pub struct Args {
     /// List the sandboxes of all projects.
     #[arg(short, long)]
     all: bool,
+    #[command(flatten)]
+    page: PageOptions,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -39,15 +43,19 @@ pub struct Args {
 /// Version of the JSON format.
 const VERSION: u32 = 1;
 
-#[derive(Serialize)]
-struct Document {
+#[derive(schemars::JsonSchema, Serialize)]
+pub struct Document {
     version: u32,
     sandboxes: Vec<Row>,
+    /// Only in a whole list.
     unreadable: Vec<UnreadableEntry>,
+    /// The cursor for the next page, if there are more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
 }
 
 /// A sandbox whose record is damaged or was written by another version.
-#[derive(Serialize)]
+#[derive(schemars::JsonSchema, Serialize)]
 struct UnreadableEntry {
     name: String,
     project: String,
@@ -68,7 +76,7 @@ impl UnreadableEntry {
     }
 }
 
-#[derive(Serialize)]
+#[derive(schemars::JsonSchema, Serialize)]
 struct Row {
     name: String,
     project: String,
@@ -78,6 +86,7 @@ struct Row {
     #[serde(flatten)]
     status: Status,
     image: String,
+    labels: BTreeMap<String, String>,
     restarts: u32,
     supervisor_pid: Option<i32>,
     vmm_pid: Option<i32>,
@@ -97,8 +106,11 @@ struct Row {
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let Machine { home, catalog } = Machine::open()?;
     let project = if arguments.all { None } else { project::current(global, &catalog)? };
-    let Observed { sandboxes: observed, unreadable } = observe_all(&home, &catalog, project.as_ref())?;
-    let unreadable: Vec<_> = unreadable.into_iter().map(UnreadableEntry::new).collect();
+    let Observed { sandboxes: mut observed, unreadable } = observe_all(&home, &catalog, project.as_ref())?;
+    let next_cursor = arguments.page.apply(&mut observed)?;
+    // Their labels are unknown.
+    let unreadable = unreadable.into_iter().filter(|_| !arguments.page.is_partial());
+    let unreadable: Vec<_> = unreadable.map(UnreadableEntry::new).collect();
     let rows: Vec<Row> = observed
         .iter()
         .map(|seen| {
@@ -113,6 +125,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
                 role: seen.row.spec.definition.role,
                 status: seen.status.clone(),
                 image: seen.row.spec.image.reference.to_string(),
+                labels: seen.row.spec.definition.labels.clone(),
                 restarts: seen.state.as_ref().map_or(0, |state| state.restarts),
                 supervisor_pid: state.map(|state| state.supervisor.pid),
                 vmm_pid: state.and_then(|state| state.vmm).map(|vmm| vmm.pid),
@@ -125,7 +138,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         })
         .collect();
     if arguments.json {
-        print_json(&Document { version: VERSION, sandboxes: rows, unreadable });
+        print_json(&Document { version: VERSION, sandboxes: rows, unreadable, next_cursor });
         return Ok(ExitCode::SUCCESS);
     }
     let mut cells: Vec<Vec<String>> = observed

@@ -1,8 +1,8 @@
 //! `msb rm`.
 
-use crate::apply::lifecycle::{LifecycleOp, STOP_TIMEOUT};
-use crate::cli::{self, Global, LockTimeout};
-use crate::error::CliError;
+use crate::apply::lifecycle::LifecycleOp;
+use crate::cli::{self, Global, JsonResults, LockTimeout};
+use crate::error::{CliError, ErrorCode};
 use planner::LifecycleAction;
 use schemas::snapshot::Status;
 use std::path::PathBuf;
@@ -21,27 +21,29 @@ pub struct Args {
     // Hides the global option, whose short form `--force` has here.
     #[arg(id = "sandboxfile", long = "file", hide = true)]
     files: Vec<PathBuf>,
-    /// Time for a guest to shut down before it is killed.
-    #[arg(short, long, value_name = "TIME", value_parser = cli::duration, default_value = STOP_TIMEOUT)]
-    timeout: Duration,
+    /// Time for a guest to shut down before it is killed. Default: its `stop-timeout`, or 10s.
+    #[arg(short, long, value_name = "TIME", value_parser = cli::duration)]
+    timeout: Option<Duration>,
     #[command(flatten)]
     lock: LockTimeout,
+    #[command(flatten)]
+    json: JsonResults,
 }
 
 /// Removes sandboxes and their disks, but not their volumes.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
-    let Args { names, force, files: _, timeout, lock } = arguments;
+    let Args { names, force, files: _, timeout, lock, json: _ } = arguments;
     let operation = LifecycleOp {
         stop_timeout: *timeout,
         ..LifecycleOp::new("rm", LifecycleAction::Remove, "removed", *lock)
     };
     operation.run_if(global, names, |seen| match seen.status {
-        Status::Paused if !force => {
-            Err(CliError::new("it is paused").hint("-f stops and removes it; `msb stop` keeps its disk"))
-        }
-        Status::Running { .. } if !force => {
-            Err(CliError::new("it is running").hint("-f stops and removes it; `msb stop` keeps its disk"))
-        }
+        Status::Paused if !force => Err(CliError::new("it is paused")
+            .code(ErrorCode::SandboxPaused)
+            .hint("-f stops and removes it; `msb stop` keeps its disk")),
+        Status::Running { .. } if !force => Err(CliError::new("it is running")
+            .code(ErrorCode::SandboxRunning)
+            .hint("-f stops and removes it; `msb stop` keeps its disk")),
         _ => Ok(()),
     })
 }

@@ -1,7 +1,7 @@
 //! `msb start` and `msb restart`.
 
-use crate::apply::lifecycle::{LifecycleOp, STOP_TIMEOUT};
-use crate::cli::{self, Global, LockTimeout};
+use crate::apply::lifecycle::LifecycleOp;
+use crate::cli::{self, Global, JsonResults, LockTimeout};
 use crate::error::CliError;
 use planner::LifecycleAction;
 use std::process::ExitCode;
@@ -15,6 +15,8 @@ pub struct Args {
     names: Vec<String>,
     #[command(flatten)]
     lock: LockTimeout,
+    #[command(flatten)]
+    json: JsonResults,
 }
 
 /// Arguments of `msb restart`.
@@ -23,26 +25,28 @@ pub struct RestartArgs {
     /// The sandboxes.
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
-    /// Time for a guest to shut down before it is killed.
-    #[arg(short, long, value_name = "TIME", value_parser = cli::duration, default_value = STOP_TIMEOUT)]
-    timeout: Duration,
+    /// Time for a guest to shut down before it is killed. Default: its `stop-timeout`, or 10s.
+    #[arg(short, long, value_name = "TIME", value_parser = cli::duration)]
+    timeout: Option<Duration>,
     #[command(flatten)]
     lock: LockTimeout,
+    #[command(flatten)]
+    json: JsonResults,
 }
 
 /// Starts sandboxes as recorded, even if their Sandboxfile has changed.
-pub fn run(global: &Global, Args { names, lock }: &Args) -> Result<ExitCode, CliError> {
+pub fn run(global: &Global, Args { names, lock, json: _ }: &Args) -> Result<ExitCode, CliError> {
     LifecycleOp::new("start", LifecycleAction::Start, "started", *lock).run(global, names)
 }
 
 /// Stops sandboxes and starts them again with the same disks.
 pub fn restart(
     global: &Global,
-    RestartArgs { names, timeout, lock }: &RestartArgs,
+    RestartArgs { names, timeout, lock, json: _ }: &RestartArgs,
 ) -> Result<ExitCode, CliError> {
     let operation = LifecycleOp {
         stop_timeout: *timeout,
-        ..LifecycleOp::new("restart", LifecycleAction::Restart, "started again", *lock)
+        ..LifecycleOp::new("restart", LifecycleAction::Restart, "restarted", *lock)
     };
     operation.run(global, names)
 }

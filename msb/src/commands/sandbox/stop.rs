@@ -1,8 +1,8 @@
 //! `msb stop` and `msb kill`.
 
 use super::jobs;
-use crate::apply::lifecycle::{LifecycleOp, STOP_TIMEOUT};
-use crate::cli::{self, Global, LockTimeout};
+use crate::apply::lifecycle::LifecycleOp;
+use crate::cli::{self, Global, JsonResults, LockTimeout};
 use crate::error::CliError;
 use crate::host::Machine;
 use crate::project::find::{self, full_name_of};
@@ -21,9 +21,9 @@ pub struct Args {
     /// Stop all sandboxes of the project, those that depend on others first.
     #[arg(short, long, conflicts_with = "names")]
     all: bool,
-    /// Time for a guest to shut down before it is killed.
-    #[arg(short, long, value_name = "TIME", value_parser = cli::duration, default_value = STOP_TIMEOUT)]
-    timeout: Duration,
+    /// Time for a guest to shut down before it is killed. Default: its `stop-timeout`, or 10s.
+    #[arg(short, long, value_name = "TIME", value_parser = cli::duration)]
+    timeout: Option<Duration>,
     /// Kill it without a shutdown, like `msb kill`. Data that the guest has not written to its disk is lost.
     #[arg(short, long, conflicts_with = "timeout")]
     force: bool,
@@ -32,11 +32,13 @@ pub struct Args {
     files: Vec<PathBuf>,
     #[command(flatten)]
     lock: LockTimeout,
+    #[command(flatten)]
+    json: JsonResults,
 }
 
 /// Stops sandboxes: their processes end, and their synced disks stay.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
-    let Args { names, all, timeout, force, files: _, lock } = arguments;
+    let Args { names, all, timeout, force, files: _, lock, json: _ } = arguments;
     let operation = if *force {
         LifecycleOp::kill("stop", *lock)
     } else {
@@ -60,6 +62,8 @@ pub struct KillArgs {
     signal: i32,
     #[command(flatten)]
     lock: LockTimeout,
+    #[command(flatten)]
+    json: JsonResults,
 }
 
 fn signal(text: &str) -> Result<i32, String> {
@@ -68,7 +72,7 @@ fn signal(text: &str) -> Result<i32, String> {
 
 /// Ends sandboxes without a shutdown, or signals a job.
 pub fn kill(global: &Global, arguments: &KillArgs) -> Result<ExitCode, CliError> {
-    let KillArgs { names, job, signal, lock } = arguments;
+    let KillArgs { names, job, signal, lock, json: _ } = arguments;
     let Some(job) = *job else { return LifecycleOp::kill("kill", *lock).run(global, names) };
     let name = jobs::only(names)?;
     let machine = Machine::open()?;

@@ -1,8 +1,7 @@
 //! `msb snapshot import`.
 
-use super::name;
-use crate::cli::Global;
-use crate::commands::image::size;
+use super::{name, report};
+use crate::cli::{Global, JsonResults};
 use crate::error::{CliError, Context};
 use crate::host::Machine;
 use crate::output::OutputOptions;
@@ -25,10 +24,12 @@ pub struct Args {
     /// Replace a snapshot of this name.
     #[arg(long)]
     replace: bool,
+    #[command(flatten)]
+    json: JsonResults,
 }
 
 /// Adds the snapshot in a file.
-pub fn run(global: &Global, Args { path, name, replace }: &Args) -> Result<ExitCode, CliError> {
+pub fn run(global: &Global, Args { path, name, replace, json: _ }: &Args) -> Result<ExitCode, CliError> {
     let output = OutputOptions::of(global);
     let home = Machine::open()?.home;
     let import = |from: &mut dyn io::Read| snapshots::import(&home, from, name.as_ref(), *replace);
@@ -39,6 +40,6 @@ pub fn run(global: &Global, Args { path, name, replace }: &Args) -> Result<ExitC
         import(&mut BufReader::with_capacity(1 << 20, file))
             .map_err(|error| CliError::from(error).because(format!("in {}", path.display())))?
     };
-    output.say(&format!("imported snapshot {name} ({})", size(snapshot.disk.data_bytes)));
+    report(&output, "imported", &name, &snapshot);
     Ok(ExitCode::SUCCESS)
 }

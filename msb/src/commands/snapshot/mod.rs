@@ -3,12 +3,15 @@
 mod create;
 mod export;
 mod import;
-mod inspect;
-mod ls;
+pub mod inspect;
+pub mod ls;
 mod rm;
 
 use crate::cli::Global;
+use crate::commands::image::size;
 use crate::error::CliError;
+use crate::output::results::CreatedSnapshot;
+use crate::output::{OutputOptions, print_json};
 use clap::Subcommand;
 use executor::snapshots::Snapshot;
 use schemas::digest::Digest;
@@ -63,7 +66,7 @@ fn name(text: &str) -> Result<SnapshotName, String> {
 }
 
 /// A snapshot, as listed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, schemars::JsonSchema, Serialize)]
 struct Row {
     name: SnapshotName,
     digest: Digest,
@@ -101,4 +104,19 @@ impl Row {
 /// Formats a time in seconds since 1970.
 fn time(unix: i64) -> String {
     jiff::Timestamp::from_second(unix).map_or_else(|_| "-".to_owned(), |time| time.to_string())
+}
+
+/// Reports a snapshot that has been created or imported.
+fn report(output: &OutputOptions, done: &str, name: &SnapshotName, snapshot: &Snapshot) {
+    let bytes = snapshot.disk.data_bytes;
+    output.say(&format!("{done} snapshot {name} ({})", size(bytes)));
+    if output.json {
+        let digest = snapshot.digest.to_string();
+        print_json(&CreatedSnapshot {
+            version: VERSION,
+            name: name.as_str(),
+            digest: &digest,
+            data_bytes: bytes,
+        });
+    }
 }

@@ -1,11 +1,12 @@
 //! `msb snapshot rm`.
 
 use super::name;
-use crate::cli::Global;
+use crate::cli::{Global, JsonResults};
 use crate::commands::image::size;
 use crate::error::CliError;
 use crate::host::Machine;
-use crate::output::OutputOptions;
+use crate::output::results::Removed;
+use crate::output::{OutputOptions, print_json};
 use executor::snapshots;
 use schemas::name::SnapshotName;
 use std::path::PathBuf;
@@ -23,16 +24,22 @@ pub struct Args {
     // Hides the global option, whose short form `--force` has here.
     #[arg(id = "sandboxfile", long = "file", hide = true)]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    json: JsonResults,
 }
 
 /// Removes snapshots. A failure does not prevent the others.
-pub fn run(global: &Global, Args { names, force, files: _ }: &Args) -> Result<ExitCode, CliError> {
+pub fn run(global: &Global, Args { names, force, files: _, json: _ }: &Args) -> Result<ExitCode, CliError> {
     let output = OutputOptions::of(global);
     let Machine { home, catalog } = Machine::open()?;
     let mut failure: Option<CliError> = None;
+    let mut removed = Vec::new();
     for name in names {
         match snapshots::remove(&home, &catalog, name, *force) {
-            Ok(bytes) => output.say(&format!("removed snapshot {name} ({})", size(bytes))),
+            Ok(bytes) => {
+                removed.push(name.as_str());
+                output.say(&format!("removed snapshot {name} ({})", size(bytes)));
+            }
             Err(error) => {
                 let error = CliError::from(error);
                 failure = Some(match failure {
@@ -41,6 +48,9 @@ pub fn run(global: &Global, Args { names, force, files: _ }: &Args) -> Result<Ex
                 });
             }
         }
+    }
+    if output.json {
+        print_json(&Removed::new(&removed));
     }
     failure.map_or(Ok(ExitCode::SUCCESS), Err)
 }

@@ -1,12 +1,12 @@
 //! `msb volume create`.
 
 use super::check;
-use crate::apply::lifecycle::STOP_TIME;
 use crate::apply::{self, ApplyOptions, LockedProject};
-use crate::cli::{Global, LockTimeout};
+use crate::cli::{Global, JsonResults, LockTimeout};
 use crate::error::CliError;
 use crate::host::Machine;
-use crate::output::{OutputOptions, print};
+use crate::output::results::{CreatedVolume, VERSION};
+use crate::output::{OutputOptions, print, print_json};
 use rules::unit::{format_size_mib, parse_size_bytes};
 use schemas::name::{ProjectName, VolumeName};
 use schemas::spec::limits::{DISK_MIB_MAX, DISK_MIB_MIN};
@@ -30,11 +30,13 @@ pub struct Args {
     shared: bool,
     #[command(flatten)]
     lock: LockTimeout,
+    #[command(flatten)]
+    json: JsonResults,
 }
 
 /// Creates a volume of no project.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
-    let Args { name, size: _, kind: _, shared: _, lock } = arguments;
+    let Args { name, size: _, kind: _, shared: _, lock, json: _ } = arguments;
     let spec = spec(arguments)?;
     let name = VolumeName::new(name.as_str())
         .map_err(|reason| CliError::usage(format!("{name:?} is not the name of a volume: {reason}")))?;
@@ -46,11 +48,13 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let converged = apply::converge(
         &locked,
         |snapshot| planner::plan_volume_creation(snapshot, &name, &spec).map_err(CliError::from),
-        || apply::settings(&machine.home, STOP_TIME),
+        || apply::settings(&machine.home, None),
         ApplyOptions::default(),
     )?;
     let is_new = check(converged)?;
-    if !global.quiet {
+    if global.json {
+        print_json(&CreatedVolume { version: VERSION, name: name.as_str(), created: is_new });
+    } else if !global.quiet {
         print(&format!("{name}: {}\n", if is_new { "created" } else { "exists already" }));
     }
     Ok(ExitCode::SUCCESS)
@@ -62,7 +66,7 @@ fn kind(text: &str) -> Result<VolumeKind, String> {
 }
 
 /// Returns the spec that the flags describe.
-fn spec(Args { name: _, size, kind, shared, lock: _ }: &Args) -> Result<VolumeSpec, CliError> {
+fn spec(Args { name: _, size, kind, shared, lock: _, json: _ }: &Args) -> Result<VolumeSpec, CliError> {
     let kind = kind.unwrap_or(if size.is_some() { VolumeKind::Disk } else { VolumeKind::Directory });
     let least = if kind == VolumeKind::Disk { DISK_MIB_MIN } else { 1 };
     let size_mib = size.as_deref().map(|size| size_mib(size, least)).transpose()?;

@@ -23,8 +23,8 @@ pub struct Args {
     json: bool,
 }
 
-#[derive(Serialize)]
-struct Document {
+#[derive(schemars::JsonSchema, Serialize)]
+pub struct Document {
     version: u32,
     volumes: Vec<Row>,
 }

@@ -1,14 +1,14 @@
 //! `msb volume`: the volumes of this user, one file per subcommand.
 
 mod create;
-mod inspect;
-mod ls;
-mod prune;
+pub mod inspect;
+pub mod ls;
+pub mod prune;
 mod rm;
 
 use crate::apply::Converged;
 use crate::cli::Global;
-use crate::error::CliError;
+use crate::error::{CliError, ErrorCode};
 use crate::host::Machine;
 use crate::project;
 use clap::Subcommand;
@@ -64,7 +64,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
 }
 
 /// A volume, as listed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, schemars::JsonSchema, Serialize)]
 struct Row {
     name: String,
     /// `None` if it belongs to no project.
@@ -207,8 +207,11 @@ fn find(global: &Global, machine: &Machine, name: &str) -> Result<VolumeRow, Cli
     let full_names: Vec<_> = volumes.iter().map(|row| full_volume_name(&row.project, &row.name)).collect();
     let own = volumes.iter().filter(|row| Some(&row.project) == project.as_ref());
     let known = own.map(|row| row.name.as_str()).chain(full_names.iter().map(String::as_str));
-    Err(CliError::new(format!("there is no volume {name:?}")).hint(match nearest(name, known) {
-        Some(near) => format!("did you mean {near}?"),
-        None => "`msb volume ls --all` lists all".to_owned(),
-    }))
+    Err(CliError::new(format!("there is no volume {name:?}"))
+        .code(ErrorCode::VolumeNotFound)
+        .about(name)
+        .hint(match nearest(name, known) {
+            Some(near) => format!("did you mean {near}?"),
+            None => "`msb volume ls --all` lists all".to_owned(),
+        }))
 }

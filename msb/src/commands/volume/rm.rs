@@ -2,14 +2,14 @@
 
 use super::{check, find};
 use crate::apply::confirm::Consent;
-use crate::apply::lifecycle::STOP_TIME;
 use crate::apply::{self, ApplyOptions, LockedProject};
-use crate::cli::{Global, LockTimeout};
+use crate::cli::{Global, JsonResults, LockTimeout};
 use crate::error::CliError;
 use crate::host::Machine;
-use crate::output::{OutputOptions, print};
+use crate::output::results::Removed;
+use crate::output::{OutputOptions, print, print_json};
 use executor::catalog::VolumeRow;
-use schemas::name::{ProjectName, VolumeName};
+use schemas::name::{ProjectName, VolumeName, full_volume_name};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
@@ -24,16 +24,19 @@ pub struct Args {
     yes: bool,
     #[command(flatten)]
     lock: LockTimeout,
+    #[command(flatten)]
+    json: JsonResults,
 }
 
 /// Removes volumes, all of one project at once.
-pub fn run(global: &Global, Args { names, yes, lock }: &Args) -> Result<ExitCode, CliError> {
+pub fn run(global: &Global, Args { names, yes, lock, json: _ }: &Args) -> Result<ExitCode, CliError> {
     let machine = Machine::open()?;
     let mut projects: BTreeMap<ProjectName, BTreeSet<VolumeName>> = BTreeMap::new();
     for name in names {
         let VolumeRow { project, name, .. } = find(global, &machine, name)?;
         projects.entry(project).or_default().insert(name);
     }
+    let mut removed = Vec::new();
     for (project, volumes) in projects {
         let locked = LockedProject {
             output: OutputOptions::of(global).silent(),
@@ -41,10 +44,14 @@ pub fn run(global: &Global, Args { names, yes, lock }: &Args) -> Result<ExitCode
             ..LockedProject::acquire(&machine, &project, "volume rm", lock.timeout)?
         };
         remove(&locked, &volumes)?;
-        if !global.quiet {
+        removed.extend(volumes.iter().map(|name| full_volume_name(&project, name)));
+        if !global.quiet && !global.json {
             let lines: String = volumes.iter().map(|name| format!("{name}: removed\n")).collect();
             print(&lines);
         }
+    }
+    if global.json {
+        print_json(&Removed::new(&removed));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -62,7 +69,7 @@ pub(super) fn remove(locked: &LockedProject, volumes: &BTreeSet<VolumeName>) -> 
     let converged = apply::converge(
         locked,
         |snapshot| planner::plan_volume_removal(snapshot, volumes).map_err(CliError::from),
-        || apply::settings(&locked.machine.home, STOP_TIME),
+        || apply::settings(&locked.machine.home, None),
         ApplyOptions::default(),
     )?;
     check(converged).map(drop)

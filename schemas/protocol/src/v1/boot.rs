@@ -11,6 +11,7 @@ use serde_bytes::ByteBuf;
 use thiserror::Error;
 
 use super::envelope::{MessageError, encode_payload, from_cbor, to_cbor};
+use super::exec::Rlimit;
 use super::payload::payload;
 use crate::frame::{Flags, Frame, LINK_ID};
 
@@ -105,6 +106,15 @@ payload! {
         pub trust: Option<Trust>,
         /// The time at which the document was sent, in nanoseconds since 1970.
         pub clock_unix_ns: u64,
+        /// The resource limits of every process, which a request may replace.
+        #[serde(default)]
+        pub rlimits: Vec<Rlimit>,
+        /// More names in `/etc/hosts`, with their addresses.
+        #[serde(default)]
+        pub hosts: BTreeMap<String, String>,
+        /// Whether the root and its mount points are read only, without the mounts in it.
+        #[serde(default)]
+        pub read_only: bool,
     }
 
     /// A disk with a file system and without partitions.

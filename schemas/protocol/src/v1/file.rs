@@ -7,10 +7,17 @@ use super::payload::{kinds, payload};
 
 /// The feature in `core.ready` of an agent that supports these messages.
 pub const FEATURE_FILES: &str = "fs";
+/// The feature in `core.ready` of an agent that supports [`FileOperation::Freeze`].
+pub const FEATURE_FREEZE: &str = "freeze";
+/// The feature in `core.ready` of an agent that supports [`FileOperation::Copy`], `Rename` and `RealPath`, and a `Stat`
+/// that follows links.
+pub const FEATURE_FILE_TREE: &str = "fs_tree";
 /// The most data of a file in one `core.fs.data` or in a request, in bytes.
 pub const FILE_DATA_BYTES: usize = 128 * 1024;
 /// The most frames of data or of a listing that are sent without an acknowledgement.
 pub const FILE_WINDOW_FRAMES: u64 = 8;
+/// The most time that an agent holds writes for [`FileOperation::Freeze`], in seconds.
+pub const FREEZE_SECONDS_MAX: u64 = 600;
 /// The most entries in one response to a listing.
 pub const FILE_ENTRIES: usize = 256;
 
@@ -34,13 +41,20 @@ payload! {
         /// Whether missing parent directories are created (`write`, `make_directory`, `make_link`).
         #[serde(default)]
         pub parents: bool,
-        /// Whether a directory is removed with its contents (`remove`). Mounts in it are kept, and are an error.
+        /// Whether a directory is removed with its contents (`remove`), where mounts in it are kept and are an error, or
+        /// copied with them (`copy`).
         #[serde(default)]
         pub recursive: bool,
         /// The complete contents of a short file (`write`), or the target of a link (`make_link`). A `write` without it
         /// is followed by `core.fs.data`.
         #[serde(default, with = "serde_bytes", skip_serializing_if = "Option::is_none")]
         pub data: Option<Vec<u8>>,
+        /// The absolute path of the copy (`copy`), or the new path (`rename`), as bytes.
+        #[serde(default, with = "serde_bytes", skip_serializing_if = "Option::is_none")]
+        pub to: Option<Vec<u8>>,
+        /// Whether a link at the path is followed (`stat`).
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        pub follow: bool,
     }
 
     /// `core.fs.response`, flag TERMINAL: the operation has succeeded or failed. Without the flag, a part of a listing
@@ -55,6 +69,9 @@ payload! {
         /// A part of the entries (`list`).
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         pub entries: Vec<FileEntry>,
+        /// The resolved path, as bytes (`real_path`).
+        #[serde(default, with = "serde_bytes", skip_serializing_if = "Option::is_none")]
+        pub path: Option<Vec<u8>>,
     }
 
     /// `core.fs.data`: the next bytes of a file, to the guest for `write` and from it for `read`.
@@ -132,6 +149,17 @@ kinds! {
         Read,
         /// Lists a directory, in no order.
         List,
+        /// Writes back the sandbox's own disk, and holds all writes to it until the client sends `core.fs.data` or
+        /// disconnects, or for [`FREEZE_SECONDS_MAX`]. The path is `/`. A response without the flag TERMINAL says that
+        /// writes are held; the last one fails if they were not all the time.
+        Freeze,
+        /// Copies a file, a link or, if `recursive`, a directory to the path `to`, with modes and owners. A file or link
+        /// there is replaced; the entries of a directory are added to those of an existing one.
+        Copy,
+        /// Gives a file or directory the path `to`, in the same file system. A file there is replaced.
+        Rename,
+        /// Returns the path without links, `.` and `..`; it must exist.
+        RealPath,
         /// Any operation of a later peer.
         #[serde(other)]
         Other,
@@ -198,6 +226,8 @@ impl FileRequest {
             parents: false,
             recursive: false,
             data: None,
+            to: None,
+            follow: false,
         }
     }
 }
@@ -205,11 +235,11 @@ impl FileRequest {
 impl FileResponse {
     /// Creates the response of a successful operation without a result.
     pub const fn done() -> Self {
-        Self { failure: None, stat: None, entries: Vec::new() }
+        Self { failure: None, stat: None, entries: Vec::new(), path: None }
     }
 
     /// Creates the response of a failed operation.
     pub const fn failed(failure: FileFailure) -> Self {
-        Self { failure: Some(failure), stat: None, entries: Vec::new() }
+        Self { failure: Some(failure), stat: None, entries: Vec::new(), path: None }
     }
 }

@@ -22,7 +22,8 @@ payload! {
         /// The version of the agent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub agent_version: Option<String>,
-        /// The features of this agent besides commands: `clock`, `fs`, `mount_changes`.
+        /// The features of this agent besides commands: `clock`, `freeze`, `fs`, `fs_tree`, `mount_changes`,
+        /// `tcp`.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         pub features: Vec<String>,
     }
@@ -66,6 +67,15 @@ payload! {
 
     /// `core.pong`: the answer to `core.ping`.
     pub struct Pong {}
+
+    /// `core.touch`: counts as activity of the sandbox, and is answered with `core.touched` of the same id.
+    pub struct Touch {}
+
+    /// `core.touched`: the answer to `core.touch`.
+    pub struct Touched {
+        /// The sessions and touches since the boot.
+        pub activity_seq: u64,
+    }
 
     /// `core.error`: a message was received but not acted on. TERMINAL if its id has no session.
     pub struct ErrorReport {

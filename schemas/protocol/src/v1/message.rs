@@ -16,9 +16,10 @@ use super::file::{
 use super::job::{JobAttach, JobAttached, JobOutputSkipped};
 use super::link::{
     ClientDisconnected, Clock, ErrorKind, ErrorReport, MountChange, MountChangeKind, MountsChanged,
-    MountsRefreshed, Ping, Pong, Ready, Shutdown,
+    MountsRefreshed, Ping, Pong, Ready, Shutdown, Touch, Touched,
 };
-use super::payload::Described;
+use super::payload::{Described, Field};
+use super::tcp::{TcpAck, TcpClose, TcpClosed, TcpConnect, TcpConnected, TcpData, TcpEof, TcpFailed};
 use crate::frame::{Flags, Frame};
 
 macro_rules! messages {
@@ -90,8 +91,8 @@ macro_rules! messages {
             }
         })*
 
-        const TABLE: &[(&str, &str, Flags, &[(&str, &str)])] =
-            &[$(($wire, stringify!($payload), Flags::$flags, $payload::FIELDS),)*];
+        pub(super) const TABLE: &[(&str, Flags, Type)] =
+            &[$(($wire, Flags::$flags, of::<$payload>(stringify!($payload))),)*];
     };
 }
 
@@ -106,6 +107,8 @@ messages! {
     Shutdown(Shutdown) = "core.shutdown", SHUTDOWN;
     Ping(Ping) = "core.ping", NONE;
     Pong(Pong) = "core.pong", TERMINAL;
+    Touch(Touch) = "core.touch", NONE;
+    Touched(Touched) = "core.touched", TERMINAL;
     Error(ErrorReport) = "core.error", TERMINAL;
     ClientDisconnected(ClientDisconnected) = "core.relay.client.disconnected", NONE;
     ExecRequest(ExecRequest) = "core.exec.request", SESSION_START;
@@ -124,26 +127,51 @@ messages! {
     FileResponse(FileResponse) = "core.fs.response", TERMINAL;
     FileData(FileData) = "core.fs.data", NONE;
     FileAck(FileAck) = "core.fs.data.ack", NONE;
+    TcpConnect(TcpConnect) = "core.tcp.connect", SESSION_START;
+    TcpConnected(TcpConnected) = "core.tcp.connected", NONE;
+    TcpData(TcpData) = "core.tcp.data", NONE;
+    TcpAck(TcpAck) = "core.tcp.ack", NONE;
+    TcpEof(TcpEof) = "core.tcp.eof", NONE;
+    TcpClose(TcpClose) = "core.tcp.close", NONE;
+    TcpClosed(TcpClosed) = "core.tcp.closed", TERMINAL;
+    TcpFailed(TcpFailed) = "core.tcp.failed", TERMINAL;
     JobAttach(JobAttach) = "core.job.attach", SESSION_START;
     JobAttached(JobAttached) = "core.job.attached", NONE;
     JobOutputSkipped(JobOutputSkipped) = "core.job.output.skipped", NONE;
 }
 
+/// A type of a payload, or inside one: its name, its attributes and its fields.
+pub(super) type Type = (&'static str, &'static [&'static str], &'static [Field]);
+
+const fn of<T: Described>(name: &'static str) -> Type {
+    (name, T::ATTRIBUTES, T::FIELDS)
+}
+
 /// The types inside these payloads.
-const INNER: &[(&str, &[(&str, &str)])] = &[
-    ("Rlimit", Rlimit::FIELDS),
-    ("FileFailure", FileFailure::FIELDS),
-    ("FileStat", FileStat::FIELDS),
-    ("FileEntry", FileEntry::FIELDS),
-    ("BootDocument", BootDocument::FIELDS),
-    ("Disk", Disk::FIELDS),
-    ("VolumeMount", VolumeMount::FIELDS),
-    ("Mount", Mount::FIELDS),
-    ("TmpfsMount", TmpfsMount::FIELDS),
-    ("BootFile", BootFile::FIELDS),
-    ("MountChange", MountChange::FIELDS),
-    ("Network", Network::FIELDS),
-    ("Trust", Trust::FIELDS),
+pub(super) const INNER: &[Type] = &[
+    of::<Rlimit>("Rlimit"),
+    of::<FileFailure>("FileFailure"),
+    of::<FileStat>("FileStat"),
+    of::<FileEntry>("FileEntry"),
+    of::<BootDocument>("BootDocument"),
+    of::<Disk>("Disk"),
+    of::<VolumeMount>("VolumeMount"),
+    of::<Mount>("Mount"),
+    of::<TmpfsMount>("TmpfsMount"),
+    of::<BootFile>("BootFile"),
+    of::<MountChange>("MountChange"),
+    of::<Network>("Network"),
+    of::<Trust>("Trust"),
+];
+
+/// The enums in these types.
+pub(super) const KINDS: &[(&str, &[&str])] = &[
+    ("ErrorKind", ErrorKind::VARIANTS),
+    ("FailureKind", FailureKind::VARIANTS),
+    ("FileOperation", FileOperation::VARIANTS),
+    ("FileKind", FileKind::VARIANTS),
+    ("FileFailureKind", FileFailureKind::VARIANTS),
+    ("MountChangeKind", MountChangeKind::VARIANTS),
 ];
 
 impl Message {
@@ -168,29 +196,22 @@ impl Message {
 
 /// Returns the golden schema of the generation: every message with its fields, as text.
 pub fn schema_text() -> String {
-    fn fields(text: &mut String, fields: &[(&str, &str)]) {
-        for (name, kind) in fields {
+    fn fields(text: &mut String, fields: &[Field]) {
+        for Field { name, kind, .. } in fields {
             // `stringify!` leaves an unspecified amount of space between tokens.
             text.push_str(&format!("    {name}: {}\n", kind.split_whitespace().collect::<String>()));
         }
     }
     let mut text = format!("protocol generation {}\n", super::PROTOCOL_VERSION);
-    for (wire, payload, flags, described) in TABLE {
+    for (wire, flags, (payload, _, described)) in TABLE {
         text.push_str(&format!("\n{wire} = {payload}, flags {}\n", flags.0));
         fields(&mut text, described);
     }
-    for (name, described) in INNER {
+    for (name, _, described) in INNER {
         text.push_str(&format!("\n{name}\n"));
         fields(&mut text, described);
     }
-    for (name, variants) in [
-        ("ErrorKind", ErrorKind::VARIANTS),
-        ("FailureKind", FailureKind::VARIANTS),
-        ("FileOperation", FileOperation::VARIANTS),
-        ("FileKind", FileKind::VARIANTS),
-        ("FileFailureKind", FileFailureKind::VARIANTS),
-        ("MountChangeKind", MountChangeKind::VARIANTS),
-    ] {
+    for (name, variants) in KINDS {
         text.push_str(&format!("\n{name}\n    {}\n", variants.join(", ")));
     }
     text

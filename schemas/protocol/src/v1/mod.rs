@@ -21,10 +21,14 @@
 //! A session that begins with `core.fs.request` is one file operation and ends with `core.fs.response` (TERMINAL). An
 //! agent that supports it lists `fs` in the features of `core.ready`.
 //!
+//! A session that begins with `core.tcp.connect` is one TCP connection inside the guest: `connected`, then `data` and
+//! `eof` in both directions, and `closed` or `failed` (TERMINAL). An agent that supports it lists `tcp` in the features.
+//!
 //! A session that begins with `core.job.attach` is one of the relay, which is attached to a job of the supervisor. A relay
 //! that does not support it forwards the request to the guest, which answers `core.error`.
 
 mod boot;
+mod cddl;
 mod envelope;
 mod exec;
 mod file;
@@ -32,14 +36,19 @@ mod job;
 mod link;
 mod message;
 mod payload;
+mod tagged_file;
+mod tcp;
 
 pub use boot::*;
+pub use cddl::cddl_text;
 pub use envelope::{Envelope, MessageError};
 pub use exec::*;
 pub use file::*;
 pub use job::*;
 pub use link::*;
 pub use message::{Message, schema_text};
+pub use tagged_file::*;
+pub use tcp::*;
 
 /// The generation: the `v` of the envelope.
 pub const PROTOCOL_VERSION: u8 = 1;

@@ -1,9 +1,21 @@
 //! Macros that declare the type of a payload together with its lines in the golden schema.
 
+/// A field of a payload.
+pub(super) struct Field {
+    /// The name, which is the key on the wire.
+    pub name: &'static str,
+    /// The Rust type.
+    pub kind: &'static str,
+    /// The attributes, such as `doc = " The path."` and `serde(default)`.
+    pub attributes: &'static [&'static str],
+}
+
 /// A type in the golden schema.
 pub(super) trait Described {
-    /// The names and Rust types of its fields, in order.
-    const FIELDS: &'static [(&'static str, &'static str)];
+    /// Its attributes.
+    const ATTRIBUTES: &'static [&'static str];
+    /// Its fields, in order.
+    const FIELDS: &'static [Field];
 }
 
 /// Declares the structs of payloads, and describes their fields.
@@ -16,8 +28,12 @@ macro_rules! payload {
         pub struct $name { $($(#[$field_meta])* pub $field: $kind,)* }
 
         impl $crate::v1::payload::Described for $name {
-            const FIELDS: &'static [(&'static str, &'static str)] =
-                &[$((stringify!($field), stringify!($kind)),)*];
+            const ATTRIBUTES: &'static [&'static str] = &[$(stringify!($meta),)*];
+            const FIELDS: &'static [$crate::v1::payload::Field] = &[$($crate::v1::payload::Field {
+                name: stringify!($field),
+                kind: stringify!($kind),
+                attributes: &[$(stringify!($field_meta),)*],
+            },)*];
         }
     )*};
 }

@@ -62,10 +62,12 @@ crate::words! {
         Multicast = "multicast",
         /// The host that the sandbox runs on.
         Host = "host",
+        /// The other sandboxes of the project.
+        Project = "project",
     }
 }
 
-/// The networks of the groups. `public` has the remaining addresses, and only the host knows those of `host`.
+/// The networks of the groups. `public` has the remaining addresses, and only the host knows those of `host` and `project`.
 const NETWORKS: &[(Group, &[&str])] = &[
     (Group::Private, &["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"]),
     (Group::Loopback, &["127.0.0.0/8", "::1/128"]),
@@ -133,7 +135,7 @@ impl Group {
         let within = |group: Self| of(group).any(|(_, own)| own.contains(network));
         let touches_meta = of(Self::Meta).any(|(_, own)| overlap(own, network));
         match self {
-            Self::Host => false,
+            Self::Host | Self::Project => false,
             Self::Meta => within(Self::Meta),
             Self::Public => {
                 let mut others = PARSED_NETWORKS.iter().map(|(_, other)| other).chain(&*PARSED_RESERVED);
@@ -151,7 +153,7 @@ mod tests {
     #[test]
     fn groups() {
         for (group, _) in NETWORKS {
-            assert!(!matches!(group, Group::Public | Group::Host));
+            assert!(!matches!(group, Group::Public | Group::Host | Group::Project));
         }
         let texts: Vec<&str> =
             NETWORKS.iter().flat_map(|(_, texts)| texts.iter()).chain(RESERVED).copied().collect();

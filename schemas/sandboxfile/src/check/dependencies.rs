@@ -48,6 +48,9 @@ pub(crate) fn check(
             }
             let condition = check_condition(context, dependency);
             let Some(&to) = indices.get(on) else {
+                if !dependency.is_required {
+                    continue;
+                }
                 unknown(context, sandboxes, sandbox, dependency);
                 continue;
             };

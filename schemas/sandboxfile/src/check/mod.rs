@@ -3,6 +3,7 @@
 mod budget;
 mod dependencies;
 pub(crate) mod project;
+mod reach;
 mod replicas;
 mod sandbox;
 mod volumes;

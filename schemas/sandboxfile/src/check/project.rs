@@ -1,9 +1,9 @@
 //! A whole project: as typed, and checked into a [`Model`].
 
 use super::dependencies;
-use super::replicas;
 use super::sandbox::{self, Checked, RawSandbox};
 use super::volumes::check_writers;
+use super::{reach, replicas};
 use crate::Input;
 use crate::diagnostics::{Code, Context, Diagnostic, shorten};
 use crate::language::PROJECT;
@@ -149,6 +149,7 @@ pub(crate) fn check(context: &mut Context<'_>, raw: &RawProject, input: &Input<'
     let checked = checked?;
     replicas::charge(context, &raw.sandboxes, &checked)?;
     replicas::check_names(context, &raw.sandboxes, &checked);
+    reach::check(context, &raw.sandboxes, &checked);
     check_ports(context, &raw.sandboxes, &checked);
     check_writers(context, raw, &checked);
     check_memory(context, &raw.sandboxes, &checked, input.host_memory_mib);

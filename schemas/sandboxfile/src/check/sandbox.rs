@@ -5,6 +5,7 @@ use crate::diagnostics::{Code, Context, Diagnostic, shorten};
 use crate::language::SANDBOX;
 use crate::merge::Layer;
 use crate::syntax::{Span, Spanned};
+use crate::values::env_file;
 use crate::values::read::{Entry, Fields, no_value};
 use crate::values::{self, Declared, Reading, Scope, Value, invalid_name};
 use schemas::model::Sandbox;
@@ -173,8 +174,11 @@ pub(crate) fn check(
     let scope = Scope { sandbox, volumes };
     let declaration = check_declaration(context, &scope);
     let definition = check_definition(context, &scope);
-    let definition = definition.map(|definition| Definition { depends_on, ..definition });
-    Some(Checked { name: name?, declaration: declaration?, definition: definition? })
+    let mut definition = definition.map(|definition| Definition { depends_on, ..definition })?;
+    for (name, value) in env_file::variables(context, &sandbox.env_files)? {
+        definition.env.entry(name).or_insert(value);
+    }
+    Some(Checked { name: name?, declaration: declaration?, definition })
 }
 
 fn check_name(context: &mut Context<'_>, raw: &RawSandbox, taken: &HashSet<&str>) -> Option<SandboxName> {

@@ -99,6 +99,12 @@ codes! {
     InvalidWorkdir = "invalid_workdir",
     /// A user that is not `user[:group]`.
     InvalidUser = "invalid_user",
+    /// A limit of processes that is unknown, or has no number.
+    InvalidUlimit = "invalid_ulimit",
+    /// A line of `/etc/hosts` without a name or an address.
+    InvalidHostLine = "invalid_host_line",
+    /// A signal that Linux does not have.
+    InvalidSignal = "invalid_signal",
     /// An invalid path: one in the sandbox that is relative or reserved, or one of the host without `./`.
     InvalidPath = "invalid_path",
     /// A path of the host that does not exist.
@@ -115,6 +121,8 @@ codes! {
     TooManyMounts = "too_many_mounts",
     /// More files than a sandbox can have.
     TooManyFiles = "too_many_files",
+    /// A dependency that the sandbox cannot connect to.
+    Unreachable = "unreachable",
     /// A property that changes nothing.
     NoEffect = "no_effect",
     /// A port that cannot be read.

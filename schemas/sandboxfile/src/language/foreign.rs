@@ -2,9 +2,6 @@
 
 use super::Instead::{self, Differs, Say, Write};
 
-const REPLACES_ENTRYPOINT: &str =
-    "unlike compose's `command` it replaces the image's ENTRYPOINT too, so begin with the entrypoint";
-
 const REACHED_BY_RULES: Instead = Write {
     kdl: "sandboxes find each other by name, and a rule lets one connect: \
           `network { allow \"domain=db:tcp:5432\" }`",
@@ -27,8 +24,6 @@ const WHOLE_CPUS: Instead = Say("a sandbox has whole processors, as `cpus` says:
 
 /// Inside a sandbox or a job.
 pub(super) const SANDBOX: &[(&[&str], Instead)] = &[
-    (&["env_file"], Say("write the variables under `env`")),
-    (&["command", "cmd", "args", "command_line"], Differs("start", REPLACES_ENTRYPOINT)),
     (&["entrypoint"], Differs("start", "the image's CMD is not appended to it")),
     (&["expose", "links", "external_links", "networks"], REACHED_BY_RULES),
     (
@@ -47,7 +42,6 @@ pub(super) const SANDBOX: &[(&[&str], Instead)] = &[
     (&["stdin_open", "tty"], Say("use `msb exec -t` for a terminal")),
     // Compose's properties without a counterpart.
     (&["dns", "dns_search", "dns_opt"], RESOLVED_BY_MSB),
-    (&["extra_hosts"], Say("append the lines to the guest's /etc/hosts in a script, as root")),
     (&["domainname"], Say("write the whole name as `hostname`")),
     (&["mac_address"], Say("msb chooses the addresses of a sandbox: remove it")),
     (&["gpus", "devices", "device_cgroup_rules"], NO_DEVICES),
@@ -57,21 +51,12 @@ pub(super) const SANDBOX: &[(&[&str], Instead)] = &[
         Say("every sandbox is a virtual machine with a kernel of its own: remove it"),
     ),
     (&["pid", "ipc", "uts", "userns_mode", "cgroup", "cgroup_parent"], NO_NAMESPACES),
-    (&["ulimits"], Say("run `ulimit -n 65536` in the script that starts the program, as root")),
     (&["sysctls"], Say("each sandbox has a kernel of its own: run `sysctl -w` in a script, as root")),
-    (&["shm_size"], Say("/dev/shm may fill half of the memory: raise `memory`")),
     (&["init"], Say("the guest's PID 1 reaps orphaned processes in every sandbox: remove it")),
-    (&["stop_signal"], Say("msb sends the STOPSIGNAL of the image, or SIGTERM: set it in the image")),
-    (
-        &["stop_grace_period"],
-        Say("the time to shut down is an option: `msb stop --timeout 30s`, `msb down --timeout 30s`"),
-    ),
-    (&["read_only"], Say("the image is never written to, and a sandbox's disk goes with it: remove it")),
     (
         &["group_add"],
         Say("a user has the groups of the image's /etc/group; another one is `NAME:GROUP` in `user`"),
     ),
-    (&["pull_policy"], Say("it is an option: `msb up --pull always`, `msb up --pull never`")),
     (&["configs"], FILES),
     (&["volumes_from"], Say("list each mount: a volume has one writer unless it is `shared`")),
     (&["pids_limit"], Say("processes are limited by `memory` alone: remove it")),

@@ -4,8 +4,9 @@
 //! those of variables and scripts, are compared as they are, and may contain dots.
 
 use super::{
-    DEPENDENCY, FILE, HEALTHCHECK, HOOKS, Instead, LOGS, MOUNT, NETWORK, NETWORK_YAML, PROJECT, PROXY,
-    Property, PropertyTable, RESTART, SANDBOX, SCRIPT, SECRET, SECRET_SOURCE, SYNC, TLS, TMPFS, VOLUME,
+    DEPENDENCY, ENV_FILE, FILE, HEALTHCHECK, HOOKS, Instead, LOGS, MOUNT, NETWORK, NETWORK_YAML, PROJECT,
+    PROXY, Property, PropertyTable, RESTART, SANDBOX, SCRIPT, SECRET, SECRET_SOURCE, SYNC, TLS, TMPFS,
+    VOLUME,
 };
 use crate::{Format, Origins};
 use rules::suggest;
@@ -55,6 +56,7 @@ fn inside(kdl: &str) -> Inside {
         "script" => Inside::Named(Some(recorded_whole(&SCRIPT))),
         "mount" => Inside::Named(Some(recorded_whole(&MOUNT))),
         "tmpfs" => Inside::Named(Some(recorded_whole(&TMPFS))),
+        "env-file" => Inside::Named(Some(recorded_whole(&ENV_FILE))),
         "file" => Inside::Named(Some(recorded_whole(&FILE))),
         "sync" => Inside::Named(Some(recorded_whole(&SYNC))),
         "depends-on" => Inside::Named(Some(recorded_whole(&DEPENDENCY))),

@@ -126,7 +126,7 @@ pub use lookup::{NotFound, find};
 pub use network::{NETWORK, NETWORK_RULE, NETWORK_YAML, PROXY};
 pub use schema::json_schema;
 pub use secret::{SECRET, SECRET_SOURCE, TLS, TLS_CA};
-pub use storage::{FILE, MOUNT, SYNC, TMPFS, VOLUME};
+pub use storage::{ENV_FILE, FILE, MOUNT, SYNC, TMPFS, VOLUME};
 pub(crate) use vocabulary::{FOREIGN_RESTART_POLICIES, Foreign, RESTART_POLICIES, Vocabulary};
 
 use crate::values::{self, Value};
@@ -297,10 +297,12 @@ pub static DEPENDENCY: PropertyTable = PropertyTable {
     definition: "Dependency",
     doc: "What must hold before a sandbox starts.",
     required: &[],
-    properties: &[plain("condition", schema::word::<Condition>, "What the other one must have reached.")],
+    properties: &[
+        plain("condition", schema::word::<Condition>, "What the other one must have reached."),
+        plain("required", schema::flag, "Whether the other one must be in this file; without it, it must."),
+    ],
     foreign: &[
         (&["when", "until"], Use("condition")),
-        (&["required"], Say("a dependency is always required")),
         (&["restart"], Say("`restart` is a property of the sandbox")),
     ],
 };
@@ -314,6 +316,7 @@ pub static RESTART: PropertyTable = PropertyTable {
     properties: &[
         plain("policy", schema::policy, "Never again, after a failure, or always."),
         plain("max", schema::count, "The most restarts in a row."),
+        plain("window", schema::duration, "The time within which they are counted; without it, all are."),
     ],
     foreign: &[
         (&["condition"], Use("policy")),
@@ -329,6 +332,7 @@ pub static TABLES: &[&PropertyTable] = &[
     &MOUNT,
     &TMPFS,
     &FILE,
+    &ENV_FILE,
     &SYNC,
     &NETWORK,
     &NETWORK_YAML,

@@ -107,6 +107,19 @@ pub static MOUNT: PropertyTable = PropertyTable {
     ],
 };
 
+/// Inside `env-file`.
+pub static ENV_FILE: PropertyTable = PropertyTable {
+    what: "a file of variables",
+    definition: "EnvFile",
+    doc: "A file of the host with variables for the environment, one `NAME=value` per line.",
+    required: &["path"],
+    properties: &[
+        plain("path", schema::text, "The file. Values of `env` and of later files take precedence."),
+        plain("required", schema::flag, "Whether the file must exist; without it, it must."),
+    ],
+    foreign: &[(&["file", "from", "source"], Use("path")), (&["optional"], Say("write `required=#false`"))],
+};
+
 /// Beside the path of a directory in memory.
 pub static TMPFS: PropertyTable = PropertyTable {
     what: "a directory in memory",

@@ -3,7 +3,7 @@
 use rules::Word;
 use rules::rule::Direction;
 use schemas::spec::{
-    Capture, Condition, HostPerms, NetworkDefault, OnViolation, RequestPart, StatVirt, VolumeKind,
+    Capture, Condition, HostPerms, NetworkDefault, OnViolation, Pull, RequestPart, StatVirt, VolumeKind,
 };
 
 /// The words that people write instead, with the word that is valid here.
@@ -13,6 +13,11 @@ pub(crate) type Foreign = &'static [(&'static [&'static str], &'static str)];
 pub(crate) trait Vocabulary: Word {
     /// The words that people write instead.
     const FOREIGN: Foreign = &[];
+}
+
+impl Vocabulary for Pull {
+    const FOREIGN: Foreign =
+        &[(&["if_not_present", "ifnotpresent", "if-not-present", "daily", "weekly"], "missing")];
 }
 
 impl Vocabulary for HostPerms {}

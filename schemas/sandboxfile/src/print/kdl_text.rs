@@ -48,7 +48,7 @@ pub(super) fn block(text: &str, indent: &str) -> String {
 }
 
 /// Returns the name of a node: bare if possible.
-pub(super) fn name(text: &str) -> String {
+pub(crate) fn name(text: &str) -> String {
     let bare = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
         && !matches!(text, "true" | "false" | "null" | "inf" | "-inf" | "nan");

@@ -11,7 +11,7 @@ mod yaml_text;
 pub use sandbox::sandbox;
 
 pub(crate) use item::{Item, Name, Node, Position, Printed, Scalar};
-pub(crate) use kdl_text::string as kdl_string;
+pub(crate) use kdl_text::{name as kdl_name, string as kdl_string};
 pub(crate) use yaml_text::string as yaml_string;
 
 use crate::Format;

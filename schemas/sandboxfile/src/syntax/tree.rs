@@ -18,6 +18,8 @@ pub(crate) struct Item<'t> {
     pub arguments: Vec<Argument<'t>>,
     /// KDL: properties and children. YAML: the entries of the mapping.
     pub items: Vec<Item<'t>>,
+    /// Whether the value is a sequence of YAML, which one element would not tell from that element alone.
+    pub is_list: bool,
 }
 
 /// A value without a name.
@@ -51,7 +53,7 @@ pub(crate) struct Scalar<'t> {
 
 /// The type of a scalar by its syntax.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ScalarKind {
+pub enum ScalarKind {
     /// A string.
     Text,
     /// `#true`, `true`.
@@ -86,12 +88,13 @@ impl<'t> Argument<'t> {
     /// Returns the item of a YAML key with this value.
     pub fn named(self, name: Spanned<Text<'t>>) -> Item<'t> {
         let (mut arguments, mut items) = (Vec::new(), Vec::new());
+        let is_list = matches!(self.value, Value::List(_));
         match self.value {
             Value::Scalar(_) => arguments = vec![self],
             Value::List(elements) => arguments = elements,
             Value::Map(entries) => items = entries,
         }
-        Item { name, arguments, items }
+        Item { name, arguments, items, is_list }
     }
 
     /// Returns its type in words, for messages.

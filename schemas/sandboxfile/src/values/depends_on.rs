@@ -1,6 +1,6 @@
 //! `depends-on "db" condition="healthy"`: what must be reached before a sandbox starts.
 
-use super::read::{Fields, Takes, missing_value, text, text_of};
+use super::read::{Fields, Takes, boolean, missing_value, text, text_of};
 use super::word::{known_words, suggestion};
 use super::{PrintScope, Scope, Value};
 use crate::Format;
@@ -22,11 +22,13 @@ pub(crate) struct RawDependency {
     pub on: Spanned<String>,
     /// The condition that it must reach.
     pub condition: Option<Spanned<String>>,
+    /// Whether the other sandbox must be in the file.
+    pub is_required: bool,
 }
 
 impl Weight for RawDependency {
     fn weight(&self) -> usize {
-        let Self { on, condition } = self;
+        let Self { on, condition, is_required: _ } = self;
         on.weight() + condition.weight()
     }
 }
@@ -51,7 +53,18 @@ fn read_entry(context: &mut Context<'_>, entry: &Item<'_>) -> RawDependency {
         None if short => read_condition(context, entry),
         None => None,
     };
-    RawDependency { on: entry.own_name(), condition }
+    RawDependency { on: entry.own_name(), condition, is_required: read_required(context, &fields) }
+}
+
+fn read_required(context: &mut Context<'_>, fields: &Fields<'_>) -> bool {
+    let help = |context: &Context<'_>| {
+        context
+            .format
+            .pick("write `required=#false`, or omit it", "write `required: false`, or omit it")
+            .to_owned()
+    };
+    let required = fields.one("required").and_then(|item| boolean(context, item, &help));
+    required.is_none_or(|required| required.value)
 }
 
 fn read_condition(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
@@ -102,10 +115,13 @@ impl Value for DependsOn {
                 }
                 let fields = Fields::read(context, &DEPENDENCY, &item.items);
                 let condition = fields.one("condition").and_then(|item| read_condition(context, item));
-                named.into_iter().map(|on| RawDependency { on, condition: condition.clone() }).collect()
+                let is_required = read_required(context, &fields);
+                let of = |on| RawDependency { on, condition: condition.clone(), is_required };
+                named.into_iter().map(of).collect()
             }
             Format::Yaml => {
-                let listed = named.into_iter().map(|on| RawDependency { on, condition: None });
+                let listed =
+                    named.into_iter().map(|on| RawDependency { on, condition: None, is_required: true });
                 let mapped: Vec<RawDependency> =
                     item.items.iter().map(|entry| read_entry(context, entry)).collect();
                 listed.chain(mapped).collect()

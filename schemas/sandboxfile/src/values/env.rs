@@ -13,12 +13,12 @@ use std::collections::BTreeMap;
 /// A name and its text as typed.
 type RawPair = Named<Spanned<String>>;
 
-/// Returns the help for a variable without a value. `head` precedes a value, `quote` surrounds it.
-fn passed_on(head: &str, name: &str, quote: &str) -> String {
-    format!(
-        "the host's variables are not passed on by name alone: write `{head}{quote}${{{name}:-}}{quote}` for the \
-         host's value, `{head}{quote}{quote}` for an empty one"
-    )
+/// Returns the host's variable of a name that is given without a value; `None` if it is not set, and the sandbox has none
+/// then.
+fn passed_on(context: &Context<'_>, name: Spanned<String>) -> Option<RawPair> {
+    let value = context.variables.get(&name.value)?.value.to_owned();
+    let value = Spanned::new(value, name.span);
+    Some(Named { name, value })
 }
 
 /// Returns why a text cannot be the name of a variable.
@@ -47,7 +47,7 @@ impl<const IS_ENV: bool> Value for Pairs<IS_ENV> {
     type Raw = Vec<RawPair>;
     type Model = BTreeMap<String, String>;
 
-    /// Reads a map, or a list of `NAME=value`. In compose a name alone passes on the host's variable; not so for labels.
+    /// Reads a map, or a list of `NAME=value`. The name of a variable alone passes on that of the host.
     fn read(context: &mut Context<'_>, item: &Item<'_>) -> Self::Raw {
         let mut pairs = Vec::new();
         for argument in item.arguments.iter().filter(|argument| !argument.is_null()) {
@@ -58,17 +58,14 @@ impl<const IS_ENV: bool> Value for Pairs<IS_ENV> {
                     let here = |part: &str| Spanned::new(part.to_owned(), text.span);
                     pairs.push(Named { name: here(name), value: here(value) });
                 }
+                None if IS_ENV => pairs.extend(passed_on(context, text)),
                 None => {
                     let shown = shorten(&text.value);
                     let message = format!("`{shown}` has no value");
                     context.push(
-                        Diagnostic::error(Code::InvalidEnv, text.span, message).label("no `=`").help(
-                            if IS_ENV {
-                                passed_on(&format!("{shown}="), &shown, "")
-                            } else {
-                                format!("write `{shown}=value`")
-                            },
-                        ),
+                        Diagnostic::error(Code::InvalidEnv, text.span, message)
+                            .label("no `=`")
+                            .help(format!("write `{shown}=value`")),
                     );
                 }
             }
@@ -77,13 +74,15 @@ impl<const IS_ENV: bool> Value for Pairs<IS_ENV> {
             let name = &entry.name.value;
             let help = |context: &Context<'_>| {
                 let name = shorten(name);
-                match (context.format, IS_ENV) {
-                    (Format::Kdl, true) => passed_on(&format!("{name} "), &name, "\""),
-                    (Format::Yaml, true) => passed_on(&format!("{name}: "), &name, "\""),
-                    (Format::Kdl, false) => format!("write `{name} \"value\"`; an empty value is \"\""),
-                    (Format::Yaml, false) => format!("write `{name}: value`; an empty value is \"\""),
+                match context.format {
+                    Format::Kdl => format!("write `{name} \"value\"`; an empty value is \"\""),
+                    Format::Yaml => format!("write `{name}: value`; an empty value is \"\""),
                 }
             };
+            if IS_ENV && entry.items.is_empty() && entry.arguments.iter().all(|argument| argument.is_null()) {
+                pairs.extend(passed_on(context, entry.own_name()));
+                continue;
+            }
             let Some(argument) = single(context, entry, &help) else { continue };
             if let Some(value) = text_of(context, argument, name, Takes { what: "a text", bare: true }) {
                 pairs.push(Named { name: entry.own_name(), value });

@@ -5,7 +5,7 @@ use super::read::{Help, Takes, text_of};
 use super::repeats::given_twice;
 use crate::Format;
 use crate::diagnostics::{Code, Context, Diagnostic, shorten};
-use crate::language::PropertyTable;
+use crate::language::{PROJECT, PropertyTable};
 use crate::syntax::{Argument, Item, Span, Spanned, Value};
 
 /// The properties of one item, by their KDL names; unknown and repeated ones are reported.
@@ -15,6 +15,11 @@ pub(crate) struct Fields<'t> {
     meant: Vec<&'static str>,
     /// Whether there is a value where only properties can be: it may have been meant for any of them.
     is_suspect: bool,
+}
+
+/// Whether a name is one of those at the top of YAML that are left to others, such as a place for anchors.
+fn is_extension(context: &Context<'_>, table: &'static PropertyTable, name: &str) -> bool {
+    context.format == Format::Yaml && std::ptr::eq(table, &PROJECT) && name.starts_with("x-")
 }
 
 impl<'t> Fields<'t> {
@@ -27,6 +32,9 @@ impl<'t> Fields<'t> {
             let mut properties = table.properties.iter().enumerate();
             let found = properties.find(|(_, property)| context.spell(property) == item.name.value);
             let Some((index, property)) = found else {
+                if is_extension(context, table, &item.name.value) {
+                    continue;
+                }
                 meant.extend(context.unknown_property(table, &item.name));
                 continue;
             };

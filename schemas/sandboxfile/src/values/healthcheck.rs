@@ -11,7 +11,7 @@ use crate::language::Instead::Say;
 use crate::language::{Property, one, schema};
 use crate::merge::Layer;
 use crate::print::{Item as PrintItem, Node, Printed, Scalar};
-use crate::syntax::{Item, Span, Spanned};
+use crate::syntax::{self, Item, Span, Spanned};
 use rules::unit::{DURATION_FORMS, format_duration_ms, parse_duration};
 use schemas::spec::{HealthCheck, HealthSetting, defaults};
 
@@ -111,6 +111,13 @@ values! {
         print: print_time,
         schema: schema::with(schema::duration(), "examples", ["15m", "1h"]),
     }
+    /// The time to shut down, in milliseconds.
+    StopTimeout: Spanned<String> => u64 {
+        read: |context, item| quantity(context, item, "30s"),
+        check: check_time,
+        print: print_time,
+        schema: schema::with(schema::duration(), "examples", ["30s", "1m30s"]),
+    }
     /// A number of failures in a row.
     Failures: Spanned<i128> => u32 {
         read: |context, item| integer(context, item, "3"),
@@ -155,7 +162,7 @@ fn check_exec(context: &mut Context<'_>, exec: &[Spanned<String>]) -> Option<Vec
     check_command(context, exec, "exec", "of a health check", &[])
 }
 
-fn check_time(context: &mut Context<'_>, raw: &Spanned<String>) -> Option<u64> {
+pub(super) fn check_time(context: &mut Context<'_>, raw: &Spanned<String>) -> Option<u64> {
     let ms = check_grace(context, raw)?;
     if ms == 0 {
         return context.refuse(
@@ -194,13 +201,18 @@ impl Value for HealthChecks {
     fn read(context: &mut Context<'_>, item: &Item<'_>) -> Self::Raw {
         let help =
             |context: &Context<'_>| format!("write `{}` inside it", context.sample("exec", &["pg_isready"]));
-        let wrong = no_value(context, &item.arguments, &"`healthcheck` takes a block, not a value", &help);
+        let off = item.arguments.iter().find(
+            |argument| matches!(&argument.value, syntax::Value::Scalar(scalar) if scalar.text == "off"),
+        );
+        let others = if off.is_some() { &[] } else { item.arguments.as_slice() };
+        let wrong = no_value(context, others, &"`healthcheck` takes a block, not a value", &help);
         let fields = Fields::read(context, &HEALTHCHECK, &item.items);
         let properties = RawProperties::read(context, &fields);
         let help = context
             .format
             .pick("write `healthcheck disable=#true`", "write `healthcheck: { disable: true }`");
         let disable = fields.one("disable").and_then(|item| boolean(context, item, &help));
+        let disable = disable.or_else(|| off.map(|off| Spanned::new(true, off.span)));
         // A command without words was reported, and the whole check may have been misread: do not ask for it again.
         let has_exec = fields.one("exec").is_some()
             || fields.has_misspelling_of("exec")

@@ -3,7 +3,9 @@
 
 mod block;
 mod depends_on;
+mod entries;
 mod env;
+pub(crate) mod env_file;
 mod fields;
 mod file;
 mod guest_path;
@@ -37,7 +39,9 @@ mod word;
 
 // The table of properties names the kinds of values, whatever file they are in.
 pub(crate) use depends_on::*;
+pub(crate) use entries::*;
 pub(crate) use env::*;
+pub(crate) use env_file::EnvFiles;
 pub(crate) use file::*;
 pub(crate) use healthcheck::*;
 pub(crate) use hook::*;
@@ -45,6 +49,7 @@ pub(crate) use image::*;
 pub(crate) use logs::*;
 pub(crate) use mount::*;
 pub(crate) use network::*;
+pub use path::absolute;
 pub(crate) use place::*;
 pub(crate) use port::*;
 pub(crate) use process::*;

@@ -6,7 +6,7 @@ pub(crate) fn is_local(reference: &str) -> bool {
 }
 
 /// Resolves a path against a folder, and removes `.` and `..`.
-pub(crate) fn absolute(folder: &str, path: &str) -> String {
+pub fn absolute(folder: &str, path: &str) -> String {
     let folder = if path.starts_with('/') { "" } else { folder };
     let mut absolute = String::with_capacity(folder.len() + path.len() + 1);
     for part in folder.split('/').chain(path.split('/')) {

@@ -7,7 +7,7 @@ use crate::diagnostics::{Code, Context, Diagnostic, shorten_message};
 use crate::language::schema;
 use crate::print::{Node, Printed};
 use crate::syntax::{Item, Span, Spanned};
-use rules::port::{InvalidPort, PORT_FORMS, Reason};
+use rules::port::{InvalidPort, PORT_FORMS, Reason, expand};
 use schemas::spec::{Port, PortProtocol};
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -67,7 +67,9 @@ fn invalid_port(span: Span, InvalidPort { reason, suggestion }: &InvalidPort) ->
             diagnostic.help(format!("write \"{suggestion}\"; \"0:{found}\" takes a free port of the host"))
         }
         (Some(suggestion), _) => diagnostic.help(format!("did you mean \"{suggestion}\"?")),
-        (None, Reason::Range { .. }) => diagnostic.help("write each port by itself"),
+        (None, Reason::Range { .. }) => {
+            diagnostic.help("a range has a range of the same length on the other side: 8000-8010:9000-9010")
+        }
         (None, _) => diagnostic.help(format!("a port is written like {PORT_FORMS}")),
     }
 }
@@ -151,7 +153,11 @@ impl Value for Ports {
         let takes = Takes { what: "texts such as 8080:80", bare: true };
         let texts = item.arguments.iter();
         let texts = texts.filter_map(|argument| text_of(context, argument, &item.name.value, takes));
-        texts.map(|text| Spanned::new(text.value.parse(), text.span)).collect()
+        let each = texts.flat_map(|text| {
+            let singles = expand(&text.value).unwrap_or_else(|| vec![text.value.clone()]);
+            singles.into_iter().map(move |single| Spanned::new(single.parse(), text.span))
+        });
+        each.collect()
     }
 
     /// Checks each port by itself and against the others.

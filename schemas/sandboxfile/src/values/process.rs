@@ -1,16 +1,18 @@
 //! `workdir "/app"`, `user "1000:1000"`, `hostname "db-1"` and `shell "/bin/bash"`.
 
 use super::block::values;
-use super::read::{Takes, text_like};
+use super::read::{Takes, flag, text_like};
 use super::script::first_line;
+use super::word::{check_word, read_word};
 use super::{PrintScope, Scope, Value};
 use crate::check::RESERVED_NAMES;
 use crate::diagnostics::{Code, Context, Diagnostic, shorten};
 use crate::language::schema;
-use crate::print::{Node, Printed};
+use crate::print::{Node, Printed, Scalar};
 use crate::syntax::{Item, Spanned};
 use rules::user::GuestUser;
-use schemas::spec::defaults;
+use schemas::signal::parse_signal;
+use schemas::spec::{Pull, defaults};
 
 /// Checks the working directory.
 fn check_workdir(context: &mut Context<'_>, workdir: &Spanned<String>) -> Option<String> {
@@ -71,6 +73,19 @@ fn check_shell(context: &mut Context<'_>, shell: &Spanned<String>) -> Option<Str
     )
 }
 
+/// Checks that Linux has the signal.
+fn check_signal(context: &mut Context<'_>, signal: &Spanned<String>) -> Option<String> {
+    if parse_signal(&signal.value).is_some() {
+        return Some(signal.value.clone());
+    }
+    let message = format!("there is no signal `{}`", shorten(&signal.value));
+    context.refuse(
+        Diagnostic::error(Code::InvalidSignal, signal.span, message)
+            .label("not a signal")
+            .help("a signal is a name or a number: SIGTERM, INT or 3"),
+    )
+}
+
 /// The pattern of a host name in the JSON Schema: labels between dots.
 const HOSTNAME: &str = "^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$";
 /// The longest host name that Linux takes, in bytes.
@@ -125,6 +140,27 @@ values! {
         check: check_shell,
         print: |shell| Node::text(shell),
         schema: schema::with(schema::text(), "default", defaults::SHELL),
+    }
+    /// When a registry is asked for the image.
+    PullPolicy: Spanned<String> => Pull {
+        read: |context, item| read_word::<Pull>(context, item),
+        check: |context, word| check_word(context, Some(word), "pull"),
+        print: |pull| Node::text(pull.as_str()),
+        schema: schema::word::<Pull>(),
+    }
+    /// Whether the root is read only.
+    ReadOnly: Spanned<bool> => bool {
+        read: |context, item| flag(context, item),
+        check: |_, flag| Some(flag.value),
+        print: |flag| Node::Scalar(Scalar::Flag(*flag)),
+        schema: schema::flag(),
+    }
+    /// A signal, by name or number.
+    StopSignal: Spanned<String> => String {
+        read: |context, item| text_like(context, item, Takes { what: "a signal", bare: true }, "SIGINT"),
+        check: check_signal,
+        print: |signal| Node::text(signal),
+        schema: schema::with(schema::text(), "examples", ["SIGINT", "SIGQUIT"]),
     }
     /// A host name.
     Hostname: Spanned<String> => String {

@@ -71,16 +71,22 @@ fn check_memory(context: &mut Context<'_>, memory: &Spanned<String>) -> Option<u
 
 /// Checks the size of a disk in whole MiB; `what` is its name in messages: `a disk`.
 pub(super) fn check_disk(context: &mut Context<'_>, size: &Spanned<String>, what: &str) -> Option<u32> {
-    check_mib(context, size, what, DISK_MIB_MIN)
+    check_mib(context, size, (what, "G"), DISK_MIB_MIN)
 }
 
 /// Checks the limit of a directory in whole MiB; `what` is its name in messages: `a mount`.
 pub(super) fn check_limit(context: &mut Context<'_>, size: &Spanned<String>, what: &str) -> Option<u32> {
-    check_mib(context, size, what, 1)
+    check_mib(context, size, (what, "G"), 1)
 }
 
-fn check_mib(context: &mut Context<'_>, size: &Spanned<String>, what: &str, least_mib: u32) -> Option<u32> {
-    let bytes = parse_size(context, size, "G")?;
+/// Checks a size in whole MiB; `what` is its name in messages, and the unit of a suggestion for a number without one.
+fn check_mib(
+    context: &mut Context<'_>,
+    size: &Spanned<String>,
+    (what, unit): (&str, &str),
+    least_mib: u32,
+) -> Option<u32> {
+    let bytes = parse_size(context, size, unit)?;
     let mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
     let label = if mib < least_mib {
         "too small"
@@ -148,6 +154,13 @@ values! {
         check: check_memory,
         print: print_mib,
         schema: size_schema(["512M", "2G"], defaults::MEMORY_MIB),
+    }
+    /// The size of `/dev/shm` in MiB.
+    ShmSize: Spanned<String> => u32 {
+        read: |context, item| quantity(context, item, "64M"),
+        check: |context, size| check_mib(context, size, ("`/dev/shm`", "M"), 1),
+        print: print_mib,
+        schema: schema::with(schema::size(), "examples", ["64M", "1G"]),
     }
     /// The size of a writable disk in MiB.
     Disk: Spanned<String> => u32 {

@@ -1,6 +1,7 @@
 //! `restart "on-failure" max=5`: what happens when a sandbox ends by itself.
 
-use super::read::{Fields, MainValue, Takes, integer, nothing_follows, text_of};
+use super::healthcheck::check_time;
+use super::read::{Fields, MainValue, Takes, integer, nothing_follows, quantity, text_of};
 use super::resources::check_number;
 use super::word::advice;
 use super::{PrintScope, Scope, Value};
@@ -10,6 +11,7 @@ use crate::language::{FOREIGN_RESTART_POLICIES, RESTART, RESTART_POLICIES, schem
 use crate::merge::Layer;
 use crate::print::{Item as PrintItem, Node, Printed, Scalar};
 use crate::syntax::{Item, Span, Spanned};
+use rules::unit::format_duration_ms;
 use schemas::spec::{RestartPolicy, Role};
 
 /// A restart policy as typed.
@@ -18,12 +20,14 @@ pub(crate) struct RawRestart {
     /// The policy's word.
     pub policy: Spanned<String>,
     max: Option<(Span, Spanned<i128>)>,
+    window: Option<(Span, Spanned<String>)>,
 }
 
 impl Weight for RawRestart {
     fn weight(&self) -> usize {
-        let Self { policy, max } = self;
-        policy.weight() + max.as_ref().map_or(0, |(_, max)| max.weight())
+        let Self { policy, max, window } = self;
+        let max = max.as_ref().map_or(0, |(_, max)| max.weight());
+        policy.weight() + max + window.as_ref().map_or(0, |(_, window)| window.weight())
     }
 }
 
@@ -65,6 +69,9 @@ impl Value for Restart {
         let fields = Fields::read(context, &RESTART, &item.items);
         let max =
             fields.one("max").and_then(|max| integer(context, max, "5").map(|value| (max.name.span, value)));
+        let window = fields
+            .one("window")
+            .and_then(|window| quantity(context, window, "10m").map(|value| (window.name.span, value)));
         let policy = MainValue {
             property: "policy",
             missing: &|| nothing_follows(item),
@@ -74,7 +81,7 @@ impl Value for Restart {
         };
         let (argument, name) = policy.find(context, &item.arguments, &fields)?;
         let policy = text_of(context, argument, name.unwrap_or(&item.name.value), takes)?;
-        Some(RawRestart { policy, max })
+        Some(RawRestart { policy, max, window })
     }
 
     fn check(context: &mut Context<'_>, raw: &RawRestart, scope: &Scope<'_>) -> Option<RestartPolicy> {
@@ -93,7 +100,13 @@ impl Value for Restart {
         };
         let policy = match word {
             "no" => RestartPolicy::No,
-            "on-failure" => RestartPolicy::OnFailure { max },
+            "on-failure" => RestartPolicy::OnFailure {
+                max,
+                window_ms: match &raw.window {
+                    Some((_, window)) => Some(check_time(context, window)?),
+                    None => None,
+                },
+            },
             "always" => RestartPolicy::Always,
             _ => {
                 let help = advice(context, word, RESTART_POLICIES.iter().copied(), FOREIGN_RESTART_POLICIES);
@@ -114,6 +127,13 @@ impl Value for Restart {
                     .help("`max` belongs to `on-failure`"),
             );
         }
+        if let (Some((name, _)), None) = (&raw.window, max) {
+            return context.refuse(
+                Diagnostic::error(Code::Conflict, *name, "`window` has no meaning without `max`")
+                    .label("restarts are counted within it")
+                    .help("give `max` too, or remove `window`"),
+            );
+        }
         if scope.sandbox.role == Role::Job && policy == RestartPolicy::Always {
             let message = "a job that always starts again never completes";
             return context.refuse(
@@ -126,13 +146,15 @@ impl Value for Restart {
     }
 
     fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
-        let (policy, max) = match model {
-            RestartPolicy::No => ("no", None),
-            RestartPolicy::OnFailure { max } => ("on-failure", *max),
-            RestartPolicy::Always => ("always", None),
+        let (policy, max, window_ms) = match model {
+            RestartPolicy::No => ("no", None, None),
+            RestartPolicy::OnFailure { max, window_ms } => ("on-failure", *max, *window_ms),
+            RestartPolicy::Always => ("always", None, None),
         };
         let mut items = vec![PrintItem::argument("policy", Scalar::text(policy))];
         items.extend(max.map(|max| PrintItem::property("max", Scalar::Number(max))));
+        let window = window_ms.map(|ms| Scalar::Quantity(format_duration_ms(ms)));
+        items.extend(window.map(|window| PrintItem::property("window", window)));
         Printed::One(Node::flow(items))
     }
 

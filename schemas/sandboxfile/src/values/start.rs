@@ -104,6 +104,48 @@ fn command_in_one_string<T>(context: &mut Context<'_>, property: &str, line: &Sp
     )
 }
 
+/// Arguments for the image's entrypoint.
+pub(crate) struct Args;
+
+impl Value for Args {
+    type Raw = Parsed<Vec<Spanned<String>>>;
+    type Model = Option<Vec<String>>;
+
+    fn read(context: &mut Context<'_>, item: &Item<'_>) -> Self::Raw {
+        let help = |context: &Context<'_>| {
+            format!("give them as separate words: `{}`", context.sample("args", &["--port", "8080"]))
+        };
+        words(context, item, &help).into()
+    }
+
+    fn check(context: &mut Context<'_>, raw: &Self::Raw, scope: &Scope<'_>) -> Option<Self::Model> {
+        let Parsed::Value(args) = raw else { return Some(None) };
+        if let Parsed::Value(start) = &scope.sandbox.start
+            && let (Some(arg), Some(program)) = (args.first(), start.first())
+        {
+            let message = "`args` are for the image's entrypoint, which `start` replaces";
+            return context.refuse(
+                Diagnostic::error(Code::NoEffect, arg.span, message)
+                    .label("never passed on")
+                    .also(program.span, "this is started")
+                    .help("append them to `start`, or remove `start`"),
+            );
+        }
+        Some(Some(args.iter().map(|word| word.value.clone()).collect()))
+    }
+
+    fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
+        match model {
+            Some(args) if !args.is_empty() => Printed::One(Node::words(args)),
+            _ => Printed::Nothing,
+        }
+    }
+
+    fn schema() -> serde_json::Value {
+        schema::words()
+    }
+}
+
 /// The main process.
 pub(crate) struct Start;
 
@@ -122,8 +164,9 @@ impl Value for Start {
     }
 
     fn check(context: &mut Context<'_>, raw: &Self::Raw, scope: &Scope<'_>) -> Option<Self::Model> {
-        let RawSandbox { name, role, scripts, .. } = scope.sandbox;
-        if matches!(raw, Parsed::Missing) && *role == Role::Service {
+        let RawSandbox { name, role, scripts, args, .. } = scope.sandbox;
+        // With arguments, a job has its image's entrypoint to run.
+        if matches!(raw, Parsed::Missing) && (*role == Role::Service || matches!(args, Parsed::Value(_))) {
             return Some(None);
         }
         let start = raw.required(context, "start", name.span, |context| {

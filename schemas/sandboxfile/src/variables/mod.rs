@@ -105,6 +105,13 @@ pub fn read_env_file(
     }
 }
 
+/// Returns the variables that a file sets; its values may refer to all others. Its errors are reported.
+pub(crate) fn file_values(context: &mut Context<'_>, file: &EnvFile<'_>) -> BTreeMap<String, String> {
+    read_file(context, file);
+    let (_, values) = context.variables.files.pop().unwrap_or_default();
+    values.into_iter().map(|(name, (value, _))| (name, value)).collect()
+}
+
 /// Returns whether a text can be the name of a variable: `[A-Za-z_][A-Za-z0-9_]*`.
 pub(crate) fn is_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')

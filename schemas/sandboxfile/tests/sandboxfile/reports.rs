@@ -102,6 +102,29 @@ sandbox "open" {
 "#;
     let denied = load(&input("denied-ports.kdl", text), &FakeHost).unwrap();
     check_report("denied-ports.kdl", &denied.warnings.unwrap());
+    let text = br#"sandbox "web" {
+    image "nginx"
+    depends-on "db" "cache" "migrate"
+    network { allow "domain=db:tcp:5432" }
+}
+sandbox "api" {
+    image "nginx"
+    depends-on "db" "web"
+    network { allow "project" }
+}
+sandbox "db" { image "postgres" }
+sandbox "cache" {
+    image "redis"
+    depends-on "db"
+}
+job "migrate" {
+    image "migrate"
+    start "migrate"
+    depends-on "db"
+}
+"#;
+    let unreachable = load(&input("unreachable.kdl", text), &FakeHost).unwrap();
+    check_report("unreachable.kdl", &unreachable.warnings.unwrap());
     let text = b"sandboxes:\n  web:\n    image: .\n    ports: ['80:80']\n    network: { default: deny }\n";
     let denied = load(&input("denied-ports.yaml", text), &FakeHost).unwrap();
     check_report("denied-ports.yaml", &denied.warnings.unwrap());

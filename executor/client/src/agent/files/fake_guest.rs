@@ -32,6 +32,10 @@ pub struct FakeGuest {
     pub unacknowledged: u64,
     /// Whether it says that it is there.
     pub answers_pings: bool,
+    /// The operation that holds the writes to the disk.
+    pub frozen: Option<u32>,
+    /// Whether the writes were not held all the time.
+    pub thaw_fails: bool,
 }
 
 pub type Shared = Rc<RefCell<FakeGuest>>;
@@ -78,6 +82,10 @@ async fn serve(mut stream: UnixStream, guest: Shared) {
                             writes.insert(id, (request, Vec::new(), 0));
                             Vec::new()
                         }
+                        None if request.op == FileOperation::Freeze => {
+                            guest.borrow_mut().frozen = Some(id);
+                            vec![(FileResponse::done().into(), Flags::NONE)]
+                        }
                         None => vec![(guest.borrow_mut().carry_out(&request), Flags::TERMINAL)],
                     }
                 }
@@ -101,6 +109,13 @@ async fn serve(mut stream: UnixStream, guest: Shared) {
                             guest.unacknowledged = 0;
                             vec![(FileAck { frames: *frames }.into(), Flags::NONE)]
                         }
+                    }
+                    None if guest.borrow().frozen == Some(id) => {
+                        let mut guest = guest.borrow_mut();
+                        guest.frozen = None;
+                        let done = FileResponse::done().into();
+                        let end = if guest.thaw_fails { failure(FileFailureKind::Other) } else { done };
+                        vec![(end, Flags::TERMINAL)]
                     }
                     None => Vec::new(),
                 },

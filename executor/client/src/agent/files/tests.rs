@@ -199,3 +199,29 @@ fn a_listing_is_bounded_by_its_bytes() {
         assert!(error.to_string().contains("a listing of more than 64 MiB"), "{error}");
     });
 }
+
+#[test]
+fn writes_are_held_until_the_disk_is_thawed() {
+    run(async |_, guest| {
+        let mut old = connect(&guest, &[FEATURE_FILES]);
+        let error = old.freeze_disk().await.unwrap_err();
+        assert!(matches!(error, AgentError::UnsupportedOperation { .. }), "{error}");
+
+        let mut client = connect(&guest, &[FEATURE_FILES, FEATURE_FREEZE]);
+        let frozen = client.freeze_disk().await.unwrap();
+        assert!(guest.borrow().frozen.is_some());
+        client.thaw_disk(frozen).await.unwrap();
+        assert_eq!(guest.borrow().frozen, None);
+
+        // The writes were not held all the time.
+        let frozen = client.freeze_disk().await.unwrap();
+        guest.borrow_mut().thaw_fails = true;
+        let error = client.thaw_disk(frozen).await.unwrap_err();
+        assert!(matches!(error, AgentError::Refused { .. }), "{error}");
+
+        let refuse = |_: &FileRequest| Some(vec![(failure(FileFailureKind::Other), Flags::TERMINAL)]);
+        guest.borrow_mut().instead = Some(Box::new(refuse));
+        let error = client.freeze_disk().await.unwrap_err();
+        assert!(matches!(error, AgentError::Refused { .. }), "{error}");
+    });
+}

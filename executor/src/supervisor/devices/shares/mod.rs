@@ -112,10 +112,14 @@ pub(super) async fn in_thread<T: Send + 'static>(
 ) -> Result<T, MountError> {
     let (sender, opened) = oneshot::channel();
     // Not in the runtime's pool, whose end would wait for it.
-    std::thread::spawn(move || {
+    let run = move || {
         // The receiver may have given up.
         let _ = sender.send(open());
-    });
+    };
+    std::thread::Builder::new()
+        .name("open a mount".to_owned())
+        .spawn(run)
+        .map_err(|source| MountError::Thread { source })?;
     match tokio::time::timeout(OPEN_TIMEOUT, opened).await {
         Ok(Ok(opened)) => Ok(opened),
         // The thread has not sent anything.

@@ -83,8 +83,8 @@ enum Format {
 /// The version of the JSON format.
 const VERSION: u32 = 1;
 
-#[derive(Serialize)]
-struct Document {
+#[derive(schemars::JsonSchema, Serialize)]
+pub struct Document {
     version: u32,
     sandboxes: Vec<Row>,
     /// The full names of running sandboxes without metrics: none had room for them, or they have just been started.

@@ -10,7 +10,7 @@ use serde::Serialize;
 use std::time::Duration;
 
 /// The metrics of a running sandbox. What is not known is null.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, schemars::JsonSchema, Serialize)]
 pub struct Row {
     /// The name in its project.
     pub name: String,

@@ -4,6 +4,8 @@ mod learn;
 mod syntax;
 mod why;
 
+pub use learn::Learned;
+
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::host::Machine;

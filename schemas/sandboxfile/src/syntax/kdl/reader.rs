@@ -196,7 +196,7 @@ impl<'t> Reader<'t> {
         loop {
             let is_spaced = self.node_space();
             if self.node_end(depth) {
-                return Ok(Item { name, arguments, items });
+                return Ok(Item { name, arguments, items, is_list: false });
             }
             let begin = self.at;
             let is_out = self.slash_dash();
@@ -281,7 +281,12 @@ impl<'t> Reader<'t> {
         self.node_space();
         let value = self.value()?;
         let span = Span::new(end + 1, self.at);
-        items.push(Item { name: string, arguments: vec![Argument::scalar(value, span)], items: Vec::new() });
+        items.push(Item {
+            name: string,
+            arguments: vec![Argument::scalar(value, span)],
+            items: Vec::new(),
+            is_list: false,
+        });
         Ok(())
     }
 

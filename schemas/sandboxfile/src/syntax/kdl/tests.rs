@@ -45,14 +45,24 @@ impl Oracle {
                     let name = self.spanned_name(name);
                     // The span of `max=5` covers all of it; its value is what follows the `=`.
                     let value = Span::new((name.span.end + 1).min(whole.end), whole.end);
-                    items.push(Item { name, arguments: vec![argument_of(entry, value)?], items: Vec::new() });
+                    items.push(Item {
+                        name,
+                        arguments: vec![argument_of(entry, value)?],
+                        items: Vec::new(),
+                        is_list: false,
+                    });
                 }
             }
         }
         if let Some(children) = node.children() {
             items.extend(self.items_of(children)?);
         }
-        node.ty().is_none().then(|| Item { name: self.spanned_name(node.name()), arguments, items })
+        node.ty().is_none().then(|| Item {
+            name: self.spanned_name(node.name()),
+            arguments,
+            items,
+            is_list: false,
+        })
     }
 
     fn spanned_name(&self, name: &KdlIdentifier) -> Spanned<Text<'static>> {

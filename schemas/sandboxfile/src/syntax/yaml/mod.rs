@@ -1,6 +1,6 @@
 //! YAML text → items.
 
-mod problem;
+pub(crate) mod problem;
 pub(crate) mod reader;
 mod scalar;
 

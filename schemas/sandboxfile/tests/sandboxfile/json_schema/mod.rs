@@ -5,8 +5,9 @@ mod validator;
 
 use sandboxfile::json_schema;
 use sandboxfile::language::{
-    DEPENDENCY, FILE, HEALTHCHECK, HOOKS, LOGS, MOUNT, NETWORK, NETWORK_RULE, NETWORK_YAML, PROJECT, PROXY,
-    PropertyTable, RESTART, SANDBOX, SCRIPT, SECRET, SECRET_SOURCE, SYNC, TABLES, TLS, TLS_CA, TMPFS, VOLUME,
+    DEPENDENCY, ENV_FILE, FILE, HEALTHCHECK, HOOKS, LOGS, MOUNT, NETWORK, NETWORK_RULE, NETWORK_YAML,
+    PROJECT, PROXY, PropertyTable, RESTART, SANDBOX, SCRIPT, SECRET, SECRET_SOURCE, SYNC, TABLES, TLS,
+    TLS_CA, TMPFS, VOLUME,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -14,13 +15,14 @@ use std::path::Path;
 use validator::refusals;
 
 /// Each place of the language, and the part of the schema that describes it.
-const PARTS: [(&PropertyTable, &str); 19] = [
+const PARTS: [(&PropertyTable, &str); 20] = [
     (&PROJECT, ""),
     (&VOLUME, "/definitions/Volume"),
     (&SANDBOX, "/definitions/Sandbox"),
     (&MOUNT, "/definitions/Mount"),
     (&TMPFS, "/definitions/Tmpfs"),
     (&FILE, "/definitions/File"),
+    (&ENV_FILE, "/definitions/EnvFile"),
     (&SYNC, "/definitions/SyncFolder"),
     (&NETWORK_YAML, "/definitions/Network"),
     (&SECRET, "/definitions/Secret"),

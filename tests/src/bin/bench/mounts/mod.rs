@@ -35,7 +35,8 @@ const VIRTIOFSD: &str = "1.14.0";
 const SOCKET_PATIENCE: Duration = Duration::from_secs(10);
 /// The file systems that have a directory of the host each.
 const DIRECTORIES: [&str; 5] = ["mount", "volume", "virtiofsd", "virtiofsd-always", "9p"];
-/// The product's QEMU, with three devices more: the same command line for all.
+/// The product's QEMU, with three devices more: the same command line for all. Its jail would not let it use them; the file
+/// server is in its own.
 const QEMU: &str = r#"#!/bin/sh
 exec QEMU "$@" \
     -chardev socket,id=virtiofsd,path=FOLDER/virtiofsd.socket \
@@ -152,7 +153,15 @@ fn boot(folder: &Path, [kernel, initramfs]: [&Path; 2], runs: usize) -> Result<R
     search.push(std::env::var_os("PATH").unwrap_or_default());
     let program = std::env::current_exe()?.with_file_name("examples").join("mounted");
     let mut mounted = Command::new(program);
-    mounted.args(["--driver", "qemu", "--memory", MEMORY_MIB, "--append", &format!("rounds={runs}")]);
+    mounted.args([
+        "--driver",
+        "qemu",
+        "--without-jail",
+        "--memory",
+        MEMORY_MIB,
+        "--append",
+        &format!("rounds={runs}"),
+    ]);
     for (variable, word) in [("MSB_BENCH_MOUNTS", "only"), ("MSB_BENCH_FOLDERS", "folders")] {
         if let Some(value) = std::env::var_os(variable) {
             mounted.args(["--append", &format!("{word}={}", value.to_string_lossy())]);

@@ -16,7 +16,7 @@ use std::time::SystemTime;
 const ENTRIES_MAX: usize = 4096;
 
 /// The result.
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, PartialEq, Eq, schemars::JsonSchema, Serialize)]
 pub struct Learned {
     /// The rules.
     pub rules: Vec<LearnedRule>,
@@ -27,7 +27,7 @@ pub struct Learned {
 }
 
 /// A rule, and what it is based on.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, schemars::JsonSchema, Serialize)]
 pub struct LearnedRule {
     /// The rule.
     pub rule: Rule,
@@ -40,7 +40,7 @@ pub struct LearnedRule {
 }
 
 /// When and how often something was seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize)]
 pub struct Seen {
     /// How often it was allowed.
     pub allowed: u64,
@@ -48,14 +48,16 @@ pub struct Seen {
     pub refused: u64,
     /// The first time.
     #[serde(serialize_with = "as_text")]
+    #[schemars(with = "String")]
     pub first: SystemTime,
     /// The last time.
     #[serde(serialize_with = "as_text")]
+    #[schemars(with = "String")]
     pub last: SystemTime,
 }
 
 /// Why a rule is needed although no traffic shows its ports.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, schemars::JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Note {
     /// The name was only looked up: its ports are unknown.
@@ -64,12 +66,13 @@ pub enum Note {
     AddressOf {
         /// The name.
         #[serde(serialize_with = "as_display")]
+        #[schemars(with = "String")]
         name: DomainName,
     },
 }
 
 /// A refusal that no rule would have prevented.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, schemars::JsonSchema, Serialize)]
 pub struct OtherRefusal {
     /// The refusal.
     pub text: String,

@@ -223,11 +223,11 @@ impl Query<'_> {
         let (name, target) = (&other.name, other.domain());
         let names = target.as_slice();
         let mut answer = Answer { allowed: true, ..Answer::default() };
-        let connection = self.decide(address, port, names, Locality::Elsewhere);
+        let connection = self.decide(address, port, names, Locality::Peer);
         if by_name {
             let policy = self.sandbox.rules.policy();
             let lookup = names.first().map(|name| policy.decide_name(name, Protocol::Udp));
-            let allows_answer = policy.allows_answer(address, Locality::Elsewhere);
+            let allows_answer = policy.allows_answer(address, Locality::Peer);
             match lookup {
                 Some(verdict) if verdict.allowed || !allows_answer => {
                     answer.allowed = verdict.allowed;
@@ -244,7 +244,7 @@ impl Query<'_> {
             address: self.sandbox.address(|addresses| addresses.guest_ipv4),
             port: Some(port),
             names: own.as_slice(),
-            locality: Locality::Elsewhere,
+            locality: Locality::Peer,
         });
         answer.steps.push(rule_step(&format!("ingress ({name})"), &incoming, &other.rules));
         answer.allowed &= connection.allowed;

@@ -4,7 +4,7 @@ use crate::output::style::{BOLD_RED, CYAN};
 use crate::output::{OutputOptions, eprintln_lossy, eprintln_raw, escape_lines};
 use crate::report::findings::{self, Finding};
 use crate::report::{diagnostics, github, on_github, repository_path};
-use executor::apply::{ApplyError, OPEN_FILES_HINT};
+use executor::apply::{ApplyError, limit_hint};
 use executor::catalog::CatalogError;
 use executor::images::ImagesError;
 use executor::observe::ObserveError;
@@ -17,7 +17,6 @@ use executor_image::ImageError;
 use executor_metrics::RegistryError;
 use executor_vm::ChooseError;
 use planner::PlanError;
-use rustix::io::Errno;
 use sandboxfile::Report;
 use schemas::excerpt::excerpt;
 use schemas::spec::ImageReference;
@@ -26,53 +25,30 @@ use std::error::Error;
 use std::fmt::Display;
 use std::process::ExitCode;
 
+mod code;
+
+pub use code::ErrorCode;
+
+/// The version of failures as JSON.
+const JSON_VERSION: u32 = 1;
+
 /// Maximum characters of one message or cause, which may quote a file such as an image's manifest.
 const CAUSE_MAX: usize = 2_000;
 
-/// Exit codes of failures, as `msb --help` lists them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
-    /// Any other failure.
-    Failed = 1,
-    /// The lock file or a trusted Sandboxfile does not match.
-    Mismatch = 3,
-    /// A wait timed out.
-    TimedOut = 4,
-    /// Another msb has locked the project.
-    Locked = 5,
-    /// The command line is invalid.
-    Usage = 64,
-    /// Ctrl-C.
-    Interrupted = 130,
-    /// SIGTERM.
-    Terminated = 143,
-}
-
-impl Exit {
-    /// Returns whether a signal ended the command.
-    pub fn is_signal(self) -> bool {
-        matches!(self, Self::Interrupted | Self::Terminated)
-    }
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
-    }
-}
-
 /// A failure with what is printed about it. Events contain its message, causes and hint.
-#[derive(Debug, Serialize)]
+#[derive(Debug, schemars::JsonSchema, Serialize)]
 pub struct CliError {
+    /// What it is.
+    pub code: ErrorCode,
     /// What went wrong, in one sentence.
     pub message: String,
     /// Causes and details, printed below the message.
     pub causes: Vec<String>,
     /// The next step.
     pub hint: Option<String>,
-    /// The exit code.
-    #[serde(skip)]
-    pub exit: Exit,
+    /// The name of the sandbox, volume, snapshot or job that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     #[serde(skip)]
     refusal: Option<Box<Refusal>>,
 }
@@ -94,17 +70,28 @@ struct Refusal {
 impl CliError {
     /// Creates a failure with exit code 1.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), causes: Vec::new(), hint: None, exit: Exit::Failed, refusal: None }
+        Self {
+            message: message.into(),
+            causes: Vec::new(),
+            hint: None,
+            code: ErrorCode::Failed,
+            name: None,
+            refusal: None,
+        }
     }
 
     /// Creates a failure about the command line.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self::new(message).exit(Exit::Usage)
+        Self::new(message).code(ErrorCode::Usage)
     }
 
     /// Creates the failure of a Sandboxfile that is refused; the report is all that is printed.
     pub fn refused(report: &Report, output: &OutputOptions) -> Self {
-        Self::new(report.to_string()).with_refusal(report, diagnostics::text(report, output), true)
+        Self::new(report.to_string()).code(ErrorCode::InvalidSandboxfile).with_refusal(
+            report,
+            diagnostics::text(report, output),
+            true,
+        )
     }
 
     /// Adds findings that are printed above the message.
@@ -147,18 +134,27 @@ impl CliError {
     }
 
     /// Creates a failure from an error and its sources.
-    pub fn from_error(error: &dyn Error) -> Self {
+    pub fn from_error(error: &(dyn Error + 'static)) -> Self {
         let text = |error: &dyn Error| excerpt(&error.to_string(), CAUSE_MAX).into_owned();
         let mut failure = Self::new(text(error));
+        failure.code = code_of(error);
         let mut cause = error.source();
         while let Some(error) = cause {
             failure.causes.push(text(error));
-            if error.downcast_ref().and_then(Errno::from_io_error) == Some(Errno::MFILE) {
-                failure.hint = Some(OPEN_FILES_HINT.to_owned());
+            if failure.code == ErrorCode::Failed {
+                failure.code = code_of(error);
+            }
+            if let Some(hint) = limit_hint(error) {
+                failure.hint = Some(hint.to_owned());
             }
             cause = error.source();
         }
         failure
+    }
+
+    /// Creates a failure from what cannot be done and the host's refusal.
+    pub fn by_host(what: &str, error: &std::io::Error) -> Self {
+        Self::new(format!("{what}: {error}")).maybe_hint(limit_hint(error))
     }
 
     /// Adds a cause.
@@ -183,14 +179,24 @@ impl CliError {
         self
     }
 
-    /// Sets the exit code.
-    pub fn exit(mut self, exit: Exit) -> Self {
-        self.exit = exit;
+    /// Sets what it is, and so the exit code.
+    pub fn code(mut self, code: ErrorCode) -> Self {
+        self.code = code;
+        self
+    }
+
+    /// Sets what it is about.
+    pub fn about(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
         self
     }
 
     /// Prints the failure and returns its exit code.
     pub fn report(&self, output: &OutputOptions) -> ExitCode {
+        if output.json {
+            self.print_json();
+            return self.code.into();
+        }
         if let Some(Refusal { text, annotations, is_all, .. }) = self.refusal.as_deref() {
             if !text.is_empty() {
                 eprintln_lossy(text.trim_end_matches('\n'));
@@ -199,7 +205,7 @@ impl CliError {
                 eprintln_raw(annotations.trim_end_matches('\n'));
             }
             if *is_all {
-                return self.exit.into();
+                return self.code.into();
             }
         }
         let style = output.style();
@@ -210,7 +216,54 @@ impl CliError {
         if let Some(hint) = &self.hint {
             eprintln_lossy(&format!("{}: {}", style.paint(CYAN, "hint"), escape_lines(hint, "  ")));
         }
-        self.exit.into()
+        self.code.into()
+    }
+
+    /// Prints the failure as one line of JSON on stderr, after whatever was printed there.
+    fn print_json(&self) {
+        let document = FailureDocument { version: JSON_VERSION, error: self, findings: self.findings() };
+        eprintln_raw(&serde_json::to_string(&document).unwrap_or_default());
+    }
+}
+
+/// A failure as JSON: the last line on standard error.
+#[derive(schemars::JsonSchema, Serialize)]
+pub struct FailureDocument<'a> {
+    version: u32,
+    error: &'a CliError,
+    /// The findings in an invalid Sandboxfile.
+    #[serde(skip_serializing_if = "<[Finding]>::is_empty")]
+    findings: &'a [Finding],
+}
+
+/// Returns what an error of a sandbox's agent is.
+fn code_of(error: &(dyn Error + 'static)) -> ErrorCode {
+    match error.downcast_ref() {
+        Some(AgentError::SandboxNotFound { .. } | AgentError::ReaderClosed) => ErrorCode::SandboxNotRunning,
+        Some(AgentError::UnsupportedOperation { .. }) => ErrorCode::Unsupported,
+        Some(AgentError::Unresponsive(_)) => ErrorCode::Unresponsive,
+        _ => ErrorCode::Failed,
+    }
+}
+
+/// Returns what an error about images is.
+fn code_of_image(error: &ImagesError) -> ErrorCode {
+    match error {
+        ImagesError::Unknown { .. } | ImagesError::NotHere { .. } => ErrorCode::ImageNotFound,
+        ImagesError::InUse { .. } => ErrorCode::InUse,
+        ImagesError::Snapshot(error) => code_of_snapshot(error),
+        _ => ErrorCode::Failed,
+    }
+}
+
+/// Returns what an error about snapshots is.
+fn code_of_snapshot(error: &SnapshotError) -> ErrorCode {
+    match error {
+        SnapshotError::Unknown { .. } => ErrorCode::SnapshotNotFound,
+        SnapshotError::Exists { .. } => ErrorCode::SnapshotExists,
+        SnapshotError::InUse { .. } => ErrorCode::InUse,
+        SnapshotError::Guest(error) => code_of(error.as_ref()),
+        _ => ErrorCode::Failed,
     }
 }
 
@@ -283,18 +336,30 @@ impl From<ObserveError> for CliError {
         failure
             .because_all(schemas::listing::lines(failures, schemas::listing::LISTED_MAX, line))
             .maybe_hint(failures.iter().find_map(|(_, error)| error.hint()))
+            .code(failures.first().map_or(ErrorCode::Failed, |(_, error)| code_of_image(error)))
     }
 }
 
 impl From<ImagesError> for CliError {
     fn from(error: ImagesError) -> Self {
-        Self::from_error(&error).maybe_hint(error.hint())
+        let failure = Self::from_error(&error).maybe_hint(error.hint()).code(code_of_image(&error));
+        match error {
+            ImagesError::Unknown { name } | ImagesError::InUse { name, .. } => failure.about(name),
+            ImagesError::NotHere { reference } => failure.about(reference.to_string()),
+            _ => failure,
+        }
     }
 }
 
 impl From<SnapshotError> for CliError {
     fn from(error: SnapshotError) -> Self {
-        Self::from_error(&error).maybe_hint(error.hint())
+        let failure = Self::from_error(&error).maybe_hint(error.hint()).code(code_of_snapshot(&error));
+        match error {
+            SnapshotError::Unknown { name, .. }
+            | SnapshotError::Exists { name }
+            | SnapshotError::InUse { name, .. } => failure.about(name.as_str()),
+            _ => failure,
+        }
     }
 }
 
@@ -310,12 +375,13 @@ impl From<PlanError> for CliError {
         match error {
             PlanError::Unreadable { name, reason: _ } => failure
                 .hint(format!("use the msb that wrote it, or remove it and its disk with `msb down {name}`")),
-            PlanError::VolumeMounted { name: _, user } => {
-                failure.hint(format!("remove the sandbox first: `msb rm {user}`, or `msb down {user}`"))
-            }
-            PlanError::VolumeExists { name, spec: _ } => {
-                failure.hint(format!("choose another name, or remove it with `msb volume rm {name}`"))
-            }
+            PlanError::VolumeMounted { name: _, user } => failure
+                .code(ErrorCode::InUse)
+                .hint(format!("remove the sandbox first: `msb rm {user}`, or `msb down {user}`")),
+            PlanError::VolumeExists { name, spec: _ } => failure
+                .code(ErrorCode::VolumeExists)
+                .about(name.as_str())
+                .hint(format!("choose another name, or remove it with `msb volume rm {name}`")),
             _ => failure,
         }
     }
@@ -343,8 +409,8 @@ impl From<LockError> for CliError {
                 holder.command, holder.process.pid
             ))
             .hint("wait for it, or give it more time with --lock-timeout")
-            .exit(Exit::Locked),
-            LockError::Held { holder: None, .. } => failure.exit(Exit::Locked),
+            .code(ErrorCode::Locked),
+            LockError::Held { holder: None, .. } => failure.code(ErrorCode::Locked),
             LockError::Io { .. } => failure,
         }
     }

@@ -1,0 +1,262 @@
+//! The files of a compose project, merged into one: several files, `include` and `extends`.
+
+use crate::Input;
+use crate::context::{At, Context, Fields, shown};
+use crate::ledger::{Outcome, for_each, key_path};
+use crate::merge::merge;
+use crate::paths;
+use sandboxfile::yaml::{Node, NodeValue};
+use sandboxfile::{Code, Span, Spanned};
+use schemas::spec::limits::SANDBOXFILE_BYTES_MAX;
+use std::collections::HashMap;
+
+/// The most files that include and extend each other.
+const FILES_MAX: usize = 64;
+/// The longest chain of files, or of services that extend each other.
+const DEPTH_MAX: usize = 16;
+/// The most keys and elements of all files, what is repeated counted each time.
+const NODES_MAX: usize = 1_000_000;
+
+/// Reads and merges all files; `None` after reporting an error.
+pub(crate) fn load(context: &mut Context<'_>, input: &Input<'_>) -> Option<Node> {
+    let mut loader = Loader { context, read: HashMap::new(), including: Vec::new(), nodes: 0 };
+    let folder = input.files.first().map_or("/", |file| file.folder);
+    let mut root: Option<Node> = None;
+    for file in &input.files {
+        let node = loader.context.read(file.name, file.bytes, folder);
+        let Some(node) = node else { continue };
+        let path = paths::absolute(file.folder, file.name.rsplit('/').next().unwrap_or(file.name));
+        loader.including.push(path);
+        let node = loader.included(node);
+        loader.including.pop();
+        root = match (root, node) {
+            (Some(base), Some(over)) => Some(merge(loader.context, base, over, "")),
+            (root, node) => node.or(root),
+        };
+    }
+    let root = root.filter(|_| loader.context.files.is_clean())?;
+    loader.extended(root)
+}
+
+struct Loader<'c, 'a> {
+    context: &'c mut Context<'a>,
+    /// The files that were read, by their paths.
+    read: HashMap<String, Node>,
+    /// The files that are being included.
+    including: Vec<String>,
+    /// The number of nodes that were copied.
+    nodes: usize,
+}
+
+impl Loader<'_, '_> {
+    /// Charges the copy of a node; `None` after reporting that there are too many.
+    fn charge(&mut self, node: &Node, span: Span) -> Option<()> {
+        for_each(node, "", &mut |_, _, _| self.nodes += 1);
+        if self.nodes <= NODES_MAX {
+            return Some(());
+        }
+        let message =
+            "these files contain more than any project needs, all that they repeat counted each time";
+        self.context.refuse(Code::TooComplex, span, message, "extend and include less")
+    }
+
+    /// Reads another file by its path; `None` after reporting an error.
+    fn open(&mut self, path: &str, folder: &str, span: Span) -> Option<Node> {
+        if let Some(node) = self.read.get(path) {
+            let node = node.clone();
+            self.charge(&node, span)?;
+            return Some(node);
+        }
+        if self.read.len() >= FILES_MAX {
+            let message = format!("more than {FILES_MAX} files include or extend each other");
+            return self.context.refuse(Code::TooComplex, span, message, "write fewer files");
+        }
+        let shown_path = paths::relative(self.context.folder, path);
+        let bytes = match self.context.host.read(path, SANDBOXFILE_BYTES_MAX) {
+            Ok(bytes) => bytes,
+            Err(reason) => {
+                let message = format!("`{}` cannot be read: {reason}", shown(&shown_path));
+                return self.context.refuse(
+                    Code::IncludeNotFound,
+                    span,
+                    message,
+                    format!("looked for {}", shown(path)),
+                );
+            }
+        };
+        let name = shown_path.strip_prefix("./").unwrap_or(&shown_path);
+        let node = self.context.read(name, &bytes, folder)?;
+        self.read.insert(path.to_owned(), node.clone());
+        Some(node)
+    }
+
+    /// Merges what a file includes below it.
+    fn included(&mut self, node: Node) -> Option<Node> {
+        let NodeValue::Map(entries) = &node.value else { return Some(node) };
+        let Some((key, includes)) = entries.iter().find(|(key, _)| key.value == "include") else {
+            return Some(node);
+        };
+        let at = At { path: "include".to_owned(), span: key.span, node: includes };
+        if self.including.len() > DEPTH_MAX {
+            return self.context.refuse(Code::TooDeep, key.span, "files include each other too deep", "");
+        }
+        let mut base: Option<Node> = None;
+        for element in self.context.elements(&at) {
+            for (path, folder) in self.paths_of_include(&element) {
+                let span = element.node.span;
+                if self.including.contains(&path) {
+                    let message =
+                        format!("`{}` includes itself", shown(&paths::relative(self.context.folder, &path)));
+                    return self.context.refuse(
+                        Code::IncludeCycle,
+                        span,
+                        message,
+                        "remove one of these includes",
+                    );
+                }
+                let file = self.open(&path, &folder, span)?;
+                self.including.push(path);
+                let file = self.included(file);
+                self.including.pop();
+                base = match (base, file?) {
+                    (Some(base), file) => Some(merge(self.context, base, file, "")),
+                    (None, file) => Some(file),
+                };
+            }
+        }
+        match base {
+            Some(base) => Some(merge(self.context, base, node, "")),
+            None => Some(node),
+        }
+    }
+
+    /// Returns the paths of the files of one include, with the folder that their own paths are relative to.
+    fn paths_of_include(&mut self, at: &At<'_>) -> Vec<(String, String)> {
+        let folder = self.context.folder_of(at.node.span).to_owned();
+        let context = &mut *self.context;
+        let (texts, own_folder) = match &at.node.value {
+            NodeValue::Map(_) => {
+                let mut fields = Fields::of(context, at);
+                let path = fields.take(context, "path");
+                let own = fields.take(context, "project_directory").and_then(|at| context.text(&at));
+                let texts: Vec<At<'_>> = path.map(|at| context.elements(&at)).unwrap_or_default();
+                (texts, own.map(|text| paths::absolute(&folder, &text.value)))
+            }
+            _ => (vec![at.clone()], None),
+        };
+        let mut found = Vec::new();
+        for at in texts {
+            let Some(text) = context.text(&at) else { continue };
+            if ["://", "git@"].iter().any(|mark| text.value.contains(mark)) || text.value.starts_with("oci:")
+            {
+                let help = "download it, and include the file";
+                context.refuse::<()>(
+                    Code::IncludeNotFound,
+                    at.node.span,
+                    "only files of this host are included",
+                    help,
+                );
+                continue;
+            }
+            let path = paths::absolute(&folder, &text.value);
+            let folder = own_folder.clone().unwrap_or_else(|| paths::parent(&path).to_owned());
+            found.push((path, folder));
+        }
+        found
+    }
+
+    /// Merges each service over the one that it extends.
+    fn extended(mut self, root: Node) -> Option<Node> {
+        let NodeValue::Map(mut entries) = root.value else { return None };
+        let services = entries.iter_mut().find(|(key, _)| key.value == "services");
+        if let Some((_, Node { value: NodeValue::Map(services), .. })) = services {
+            let all = services.clone();
+            for (name, service) in services.iter_mut() {
+                let chain = vec![(String::new(), name.value.clone())];
+                *service = self.service(service.clone(), &all, &name.value, chain)?;
+            }
+        }
+        Some(Node { value: NodeValue::Map(entries), span: root.span })
+    }
+
+    /// Returns a service merged over the one that it extends. `among` are the services of its own file, and `chain` are
+    /// the file and the name of each service that led here.
+    fn service(
+        &mut self,
+        service: Node,
+        among: &[(Spanned<String>, Node)],
+        name: &str,
+        mut chain: Vec<(String, String)>,
+    ) -> Option<Node> {
+        let NodeValue::Map(entries) = &service.value else { return Some(service) };
+        let Some((key, extends)) =
+            entries.iter().find(|(key, node)| key.value == "extends" && !node.is_null())
+        else {
+            return Some(service);
+        };
+        let span = key.span;
+        let path = key_path("services", name);
+        let at = At { path: key_path(&path, "extends"), span, node: extends };
+        let (file, base_name) = self.target_of_extends(&at)?;
+        let (base, among_base) = match &file {
+            None => (find(among, &base_name), None),
+            Some(file) => {
+                let node = self.open(file, paths::parent(file), span)?;
+                let services = services_of(node);
+                (find(&services, &base_name), Some(services))
+            }
+        };
+        let own_file = chain.last().map(|(file, _)| file.clone()).unwrap_or_default();
+        let place = (file.unwrap_or(own_file), base_name.clone());
+        let Some(base) = base else {
+            let message = format!("there is no service `{}` to extend", shown(&base_name));
+            return self.context.refuse(Code::UnknownSandbox, span, message, "name a service of that file");
+        };
+        if chain.contains(&place) || chain.len() >= DEPTH_MAX {
+            let message = format!("`{}` extends itself, or the chain of services is too long", shown(name));
+            return self.context.refuse(Code::LikeCycle, span, message, "remove one `extends` of this chain");
+        }
+        self.charge(&base, span)?;
+        self.context.ledger.mark(&at.path, Outcome::Mapped, Some("merged into this service".to_owned()));
+        chain.push(place);
+        let mut base = self.service(base, among_base.as_deref().unwrap_or(among), name, chain)?;
+        if let NodeValue::Map(entries) = &mut base.value {
+            entries.retain(|(key, _)| key.value != "extends");
+        }
+        Some(merge(self.context, base, service, &path))
+    }
+
+    /// Returns the path of the other file, if it is in another one, and the name of the service.
+    fn target_of_extends(&mut self, at: &At<'_>) -> Option<(Option<String>, String)> {
+        let context = &mut *self.context;
+        if !matches!(at.node.value, NodeValue::Map(_)) {
+            return context.text(at).map(|text| (None, text.value));
+        }
+        let mut fields = Fields::of(context, at);
+        let file = fields.take(context, "file").and_then(|at| {
+            let folder = context.folder_of(at.node.span).to_owned();
+            context.text(&at).map(|text| paths::absolute(&folder, &text.value))
+        });
+        match fields.take(context, "service").and_then(|at| context.text(&at)) {
+            Some(service) => Some((file, service.value)),
+            None => context.refuse(
+                Code::MissingProperty,
+                at.span,
+                "`extends` names no service",
+                "write `service: NAME`",
+            ),
+        }
+    }
+}
+
+fn services_of(root: Node) -> Vec<(Spanned<String>, Node)> {
+    let NodeValue::Map(entries) = root.value else { return Vec::new() };
+    match entries.into_iter().find(|(key, _)| key.value == "services") {
+        Some((_, Node { value: NodeValue::Map(services), .. })) => services,
+        _ => Vec::new(),
+    }
+}
+
+fn find(services: &[(Spanned<String>, Node)], name: &str) -> Option<Node> {
+    services.iter().find(|(key, _)| key.value == name).map(|(_, node)| node.clone())
+}
