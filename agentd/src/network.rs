@@ -71,10 +71,13 @@ pub fn configure(network: &Network) -> Result<Vec<IpAddr>, RootError> {
     Ok(own)
 }
 
-/// Writes the list of name servers.
-pub fn write_resolv_conf(servers: &[String]) -> Result<(), RootError> {
-    let lines = servers.iter().map(|server| Ok(format!("nameserver {}\n", address_of(server)?)));
-    let text = lines.collect::<Result<String, RootError>>()?;
+/// Writes the list of name servers, and the domains in which names without a dot are looked up.
+pub fn write_resolv_conf(Network { nameservers, search, .. }: &Network) -> Result<(), RootError> {
+    let lines = nameservers.iter().map(|server| Ok(format!("nameserver {}\n", address_of(server)?)));
+    let mut text = lines.collect::<Result<String, RootError>>()?;
+    if !search.is_empty() {
+        text.push_str(&format!("search {}\n", search.join(" ")));
+    }
     step(create_dir_all("/etc"), "make /etc")?;
     // An image may have a dangling link there.
     let _ = remove_file(RESOLV_CONF);

@@ -134,7 +134,7 @@ fn complete(
     if let Some(network) = &document.network
         && !is_given(document, network::RESOLV_CONF)
     {
-        network::write_resolv_conf(&network.nameservers)?;
+        network::write_resolv_conf(network)?;
     }
     if !is_given(document, hosts::HOSTS) {
         hosts::install(&Names {

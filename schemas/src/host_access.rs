@@ -50,6 +50,8 @@ pub enum HostAccessKind {
     CaFile,
     /// A proxy that all connections to other machines go through.
     Proxy,
+    /// A name server whose address is not public.
+    NameServer,
     /// Connections to the host or to networks that are not public.
     Network,
     /// A port that is open to other machines.
@@ -74,6 +76,7 @@ impl HostAccessKind {
             Self::SecretCommand => "runs on this host, for a secret,",
             Self::SecretKeyring => "takes a secret from the keyring's entry for",
             Self::Proxy => "connects to other machines through the proxy",
+            Self::NameServer => "looks up names at the server",
             Self::CaFile => "reads CA certificates from the file",
             Self::Network => "may connect to more than public addresses:",
             Self::Port => "publishes to other machines the port",
@@ -102,6 +105,7 @@ impl HostAccessKind {
             | Self::SecretCommand
             | Self::SecretKeyring
             | Self::Proxy
+            | Self::NameServer
             | Self::Network
             | Self::Port => false,
         }

@@ -12,6 +12,8 @@ import (
 func TestCreateOptions(t *testing.T) {
 	zero := 0
 	secure := true
+	network := msb.OnlyHosts("x.org", "*.y.org")
+	network.DNS, network.DNSSearch = []string{"10.0.0.53:5353"}, []string{"corp.example"}
 	args, variables, err := msb.CreateArguments("web", msb.CreateOptions{
 		Image:     "alpine",
 		CPUs:      2,
@@ -28,7 +30,7 @@ func TestCreateOptions(t *testing.T) {
 			"/v": {Volume: "v", HostPermissions: msb.PermissionsMirror},
 		},
 		Secrets:        []msb.Secret{{Name: "KEY", Hosts: []string{"api.example.org"}, Value: "hush", RequireTLS: &secure}},
-		Network:        msb.OnlyHosts("x.org", "*.y.org"),
+		Network:        network,
 		ReplaceTimeout: 1500 * time.Millisecond,
 		MaxDuration:    time.Minute,
 		Command:        []string{"sh", "-c", "true"},
@@ -39,6 +41,7 @@ func TestCreateOptions(t *testing.T) {
 		"--volume=/tmp:/a:ro,stat-virt=off,uid=0", "--tmpfs=/m:size=8M,mode=1777", "--volume=v:/v:host-perms=mirror",
 		"--secret=KEY@api.example.org:env=MSB_SDK_SECRET_KEY,require-tls=true",
 		"--net-default=deny", "--net-rule=allow@x.org", "--net-rule=allow@*.y.org",
+		"--dns=10.0.0.53:5353", "--dns-search=corp.example",
 		"--max-duration=60000ms", "--replace-with-timeout=1500ms", "alpine", "--", "sh", "-c", "true",
 	}
 	if err != nil || !reflect.DeepEqual(args, wanted) {

@@ -14,6 +14,10 @@ type Network struct {
 	// IPv4Pool and IPv6Pool are the networks that the addresses of the sandbox are taken from.
 	IPv4Pool string
 	IPv6Pool string
+	// DNS are the name servers that are asked for names that the rules allow, such as 1.1.1.1. Without it, the host's are.
+	DNS []string
+	// DNSSearch are the domains in which the guest looks up names without a dot.
+	DNSSearch []string
 	// Proxy is a proxy for its TCP connections: http://HOST:PORT or socks5://HOST:PORT.
 	Proxy string
 	// ProxyPassword says where the password of the proxy's user is read: env=NAME, file=PATH or keyring=SERVICE.
@@ -54,6 +58,12 @@ func (n *Network) add(args *arguments) error {
 	}
 	args.text("net-ipv4-pool", n.IPv4Pool)
 	args.text("net-ipv6-pool", n.IPv6Pool)
+	for _, server := range n.DNS {
+		args.text("dns", server)
+	}
+	for _, domain := range n.DNSSearch {
+		args.text("dns-search", domain)
+	}
 	args.text("net-proxy", n.Proxy)
 	args.text("net-proxy-password", n.ProxyPassword)
 	for _, host := range n.TLSBypass {

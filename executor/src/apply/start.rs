@@ -166,7 +166,7 @@ impl Applier {
 
     /// Returns the sandbox's addresses, which stay the same while it is recorded and its pools do not change.
     fn addresses(&self, identity: &Identity, network: &Network) -> Result<Addresses, StepFailure> {
-        let Network { default: _, rules: _, ipv4_pool, ipv6_pool, proxy: _ } = network;
+        let Network { default: _, rules: _, ipv4_pool, ipv6_pool, proxy: _, dns: _ } = network;
         let usual = self.settings.pools;
         let pools = Pools { ipv4: ipv4_pool.unwrap_or(usual.ipv4), ipv6: ipv6_pool.unwrap_or(usual.ipv6) };
         self.catalog.network_addresses(&identity.id, pools)?.map_err(|family| {

@@ -83,6 +83,12 @@ pub struct SandboxFlags {
     /// Where the password of the proxy's user is read: env=NAME, file=PATH or keyring=SERVICE.
     #[arg(long, value_name = "SOURCE", requires = "net_proxy")]
     net_proxy_password: Option<String>,
+    /// Name server that is asked for names that the rules allow; without it, the host's.
+    #[arg(long, value_name = "ADDRESS")]
+    dns: Vec<String>,
+    /// Domain in which the guest looks up names without a dot.
+    #[arg(long, value_name = "DOMAIN")]
+    dns_search: Vec<String>,
     /// Secret for these hosts; its value is read from the variable NAME, or as `env=`, `file=` or `keyring=` says.
     #[arg(long, value_name = "NAME@HOST[,HOST…][:OPTIONS]")]
     secret: Vec<String>,
@@ -193,6 +199,10 @@ impl SandboxFlags {
         let password = self.net_proxy_password.as_deref().map(secret::source_of).transpose()?;
         set(&mut proxy, "password", password.unwrap_or_default());
         set(&mut network, "proxy", proxy);
+        let mut dns = Properties::new();
+        set(&mut dns, "servers", list(&self.dns));
+        set(&mut dns, "search", list(&self.dns_search));
+        set(&mut network, "dns", dns);
         Ok(network)
     }
 

@@ -50,6 +50,8 @@ pub struct StepText {
     pub title: String,
     /// Its failure as a clause.
     pub failure: String,
+    /// Whether it waits until the sandbox is healthy or completed.
+    pub is_milestone: bool,
 }
 
 impl StepText {
@@ -81,7 +83,10 @@ impl StepText {
                 (format!("{name} {event} hook run"), format!("the {event} hook of {name} failed"))
             }
         };
-        Self { sandbox: ensure.identity().map(|identity| identity.name.clone()), title, failure }
+        let is_milestone =
+            matches!(ensure, Ensure::Condition { condition: Condition::Healthy | Condition::Completed, .. });
+        let sandbox = ensure.identity().map(|identity| identity.name.clone());
+        Self { sandbox, title, failure, is_milestone }
     }
 }
 
@@ -184,7 +189,10 @@ pub mod tests {
         let texts = names.iter().map(|name| {
             let sandbox = SandboxName::new(*name).unwrap();
             let (title, failure) = (format!("{name} started"), format!("{name} was not started"));
-            (StepId::Start((&sandbox).into()), StepText { sandbox: Some(sandbox), title, failure })
+            (
+                StepId::Start((&sandbox).into()),
+                StepText { sandbox: Some(sandbox), title, failure, is_milestone: false },
+            )
         });
         Record { texts: texts.collect(), state: Mutex::default() }
     }

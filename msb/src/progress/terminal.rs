@@ -21,6 +21,8 @@ pub struct ProgressDisplay {
     record: Arc<Record>,
     /// The sandboxes that were reported as skipped.
     skipped: Mutex<HashSet<SandboxName>>,
+    /// The sandboxes that a step has changed.
+    changed: Mutex<HashSet<SandboxName>>,
     output: OutputOptions,
     bars: Option<MultiProgress>,
     open: Mutex<HashMap<StepId, ProgressBar>>,
@@ -30,7 +32,14 @@ impl ProgressDisplay {
     /// Starts the display of a plan.
     pub fn new(record: Arc<Record>, output: &OutputOptions) -> Self {
         let bars = output.bars.then(MultiProgress::new);
-        Self { record, skipped: Mutex::default(), output: *output, bars, open: Mutex::default() }
+        Self {
+            record,
+            skipped: Mutex::default(),
+            changed: Mutex::default(),
+            output: *output,
+            bars,
+            open: Mutex::default(),
+        }
     }
 
     /// Returns the line for a skipped step: one per sandbox, and none if a step of the same sandbox failed.
@@ -52,6 +61,21 @@ impl ProgressDisplay {
             (Some(_), Some(reason)) => format!("  - {skipped} skipped because {}", reason.failure),
             (Some(because), None) => format!("  - {skipped} skipped because of {because}"),
         })
+    }
+
+    /// Returns whether a success is shown: that of a step that did something. A sandbox that was just started and is
+    /// healthy before anyone waits for it is shown as healthy, too.
+    fn is_shown(&self, step: &StepId, outcome: Outcome) -> bool {
+        let text = self.record.text(step);
+        let Some(sandbox) = text.and_then(|text| text.sandbox.as_ref()) else {
+            return outcome != Outcome::NotNeeded;
+        };
+        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        if outcome != Outcome::NotNeeded {
+            changed.insert(sandbox.clone());
+            return true;
+        }
+        text.is_some_and(|text| text.is_milestone) && changed.contains(sandbox)
     }
 
     /// Removes the bars.
@@ -124,7 +148,7 @@ impl ProgressDisplay {
             Event::Progress { total: None, .. } => {}
             Event::Succeeded { step, outcome, took } => {
                 self.end(step);
-                if *outcome != Outcome::NotNeeded && !self.output.quiet {
+                if self.is_shown(step, *outcome) && !self.output.quiet {
                     let style = self.output.style();
                     let (mark, took) = (style.paint(GREEN, "  ✓"), style.paint(DIM, &seconds(*took)));
                     self.line(&format!("{mark} {} {took}", self.record.title(step)));
@@ -242,5 +266,13 @@ mod tests {
         assert_eq!(skipped.as_deref(), Some("  - web skipped because db is not healthy"));
         assert_eq!(line("wait/web/started", Some("wait/db/healthy")), None);
         assert_eq!(line("start/api", None).as_deref(), Some("  - api skipped: not started"));
+
+        // What a sandbox reached is shown if it was started, however soon it was reached.
+        let is_shown = |step: &str, outcome| display.is_shown(&step.parse().unwrap(), outcome);
+        assert!(!is_shown("wait/db/healthy", Outcome::NotNeeded));
+        assert!(is_shown("start/db", Outcome::Added));
+        assert!(is_shown("wait/db/healthy", Outcome::NotNeeded));
+        assert!(!is_shown("wait/db/started", Outcome::NotNeeded));
+        assert!(!is_shown("start/db", Outcome::NotNeeded));
     }
 }

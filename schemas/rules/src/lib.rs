@@ -9,6 +9,7 @@
 #![warn(missing_docs, clippy::missing_errors_doc)]
 
 pub mod mount_text;
+pub mod nameserver;
 pub mod pool;
 pub mod port;
 pub mod proxy;

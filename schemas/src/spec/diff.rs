@@ -139,6 +139,12 @@ pub(super) fn optional_mib(changes: &mut Changes, field: Field<'_>, old: &Option
     changes.optional(field, [*old, *new], |mib| format_size_mib(mib.into()));
 }
 
+/// Compares two lists, of which an empty one is none.
+fn listed<T: PartialEq + Display>(changes: &mut Changes, field: Field<'_>, old: &[T], new: &[T]) {
+    let [old, new] = [old, new].map(|list| (!list.is_empty()).then_some(list));
+    changes.optional(field, [old, new], joined);
+}
+
 /// Compares two lists.
 pub(super) fn sequence<T: PartialEq + Display>(
     changes: &mut Changes,
@@ -146,8 +152,11 @@ pub(super) fn sequence<T: PartialEq + Display>(
     old: &[T],
     new: &[T],
 ) {
-    let text = |list: &[T]| list.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    changes.value(field, [old, new], text);
+    changes.value(field, [old, new], joined);
+}
+
+fn joined<T: Display>(list: &[T]) -> String {
+    list.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Compares two durations in ms.
@@ -258,9 +267,9 @@ pub(super) fn ports(changes: &mut Changes, field: Field<'_>, old: &BTreeSet<Port
     }
 }
 
-/// Compares two networks; a change of a pool needs a restart.
+/// Compares two networks; a change of a pool or of the search domains needs a restart.
 pub(super) fn network(changes: &mut Changes, field: Field<'_>, old: &Network, new: &Network) {
-    let Network { default, rules, ipv4_pool, ipv6_pool, proxy } = new;
+    let Network { default, rules, ipv4_pool, ipv6_pool, proxy, dns } = new;
     let path = |name: &str| format!("{}.{name}", field.path);
     plain(changes, Field::new(&path("default"), field.kind), &old.default, default);
     changes.value(Field::new(&path("rules"), field.kind), [&old.rules, rules], |rules| {
@@ -271,6 +280,9 @@ pub(super) fn network(changes: &mut Changes, field: Field<'_>, old: &Network, ne
     });
     option(changes, Field::new(&path("ipv4-pool"), ChangeKind::Restart), &old.ipv4_pool, ipv4_pool);
     option(changes, Field::new(&path("ipv6-pool"), ChangeKind::Restart), &old.ipv6_pool, ipv6_pool);
+    listed(changes, Field::new(&path("dns.servers"), field.kind), &old.dns.servers, &dns.servers);
+    // The guest gets them when it boots.
+    listed(changes, Field::new(&path("dns.search"), ChangeKind::Restart), &old.dns.search, &dns.search);
     let (before, after) = (old.proxy.as_ref(), proxy.as_ref());
     let url = |proxy: &UpstreamProxy| proxy.url.to_string();
     changes.optional(Field::new(&path("proxy"), field.kind), [before.map(url), after.map(url)], |url| url);

@@ -230,10 +230,10 @@ impl HostAccess for Tls {
     }
 }
 
-/// Destinations other than public addresses that the rules allow, and the proxy.
+/// Destinations other than public addresses that the rules allow, the proxy, and name servers.
 impl HostAccess for Network {
     fn reached(&self, found: &mut Found<'_>) {
-        let Self { default, rules, ipv4_pool: _, ipv6_pool: _, proxy } = self;
+        let Self { default, rules, ipv4_pool: _, ipv6_pool: _, proxy, dns } = self;
         let allows = rules.iter().filter(|rule| rule.action == Action::Allow && rule.direction.leads_out());
         for rule in allows.filter(|rule| !is_public(&rule.target)) {
             found(HostAccessKind::Network, rule.to_string(), "rules");
@@ -241,6 +241,9 @@ impl HostAccess for Network {
         match default {
             NetworkDefault::Allow => found(HostAccessKind::Network, "allow by default".to_owned(), "default"),
             NetworkDefault::Public | NetworkDefault::Deny => {}
+        }
+        for server in dns.servers.iter().filter(|server| !server.is_public()) {
+            found(HostAccessKind::NameServer, server.to_string(), "dns");
         }
         if let Some(UpstreamProxy { url, password }) = proxy {
             found(HostAccessKind::Proxy, url.to_string(), "proxy");

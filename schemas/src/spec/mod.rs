@@ -17,7 +17,7 @@ pub use definition::Definition;
 pub use file::{Contents, EnvFile, GuestFile};
 pub use image::{ImageReference, PinnedImage, Pull};
 pub use mount::{DiskFormat, Mount, MountSource, Sync, VolumeSpec};
-pub use network::{HookEvent, Network, NetworkDefault, UpstreamProxy};
+pub use network::{Dns, HookEvent, Network, NetworkDefault, UpstreamProxy};
 pub use rules::mount_text::{HostPerms, ID_MAX, StatVirt, VolumeKind};
 pub use rules::port::{DEFAULT_BIND, Port, PortProtocol};
 pub use secret::{
@@ -186,6 +186,10 @@ pub mod limits {
     pub const REPLICAS_MAX: u32 = 1000;
     /// The most rules of one sandbox's network: each is compared with those before it.
     pub const NETWORK_RULES_MAX: usize = 1000;
+    /// The most name servers of a network, as in resolv.conf(5).
+    pub const NAME_SERVERS_MAX: usize = 3;
+    /// The most domains that names are looked up in, as in resolv.conf(5).
+    pub const SEARCH_DOMAINS_MAX: usize = 6;
     /// The largest script, in bytes.
     pub const SCRIPT_BYTES_MAX: usize = 512 * 1024;
     /// The largest declaration that a guest receives of its own sandbox, in bytes.

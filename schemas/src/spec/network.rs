@@ -1,9 +1,10 @@
 //! The network of a sandbox and its hooks.
 
 use super::SecretSource;
+use rules::nameserver::NameServerAddress;
 use rules::pool::{Ipv4Pool, Ipv6Pool};
 use rules::proxy::ProxyUrl;
-use rules::rule::Rule;
+use rules::rule::{DomainName, Rule};
 use serde::{Deserialize, Serialize};
 
 /// The network of a sandbox: its policy and its address pools.
@@ -23,6 +24,28 @@ pub struct Network {
     /// The proxy that its TCP connections to other machines go through; `None` for none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<UpstreamProxy>,
+    /// How names are resolved.
+    #[serde(default, skip_serializing_if = "Dns::is_default")]
+    pub dns: Dns,
+}
+
+/// How the name server of a sandbox resolves the names that the policy allows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dns {
+    /// The name servers that it asks, in this order; without any, those of the host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<NameServerAddress>,
+    /// The domains in which the guest looks up names without a dot.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub search: Vec<DomainName>,
+}
+
+impl Dns {
+    /// Returns whether the host's servers are asked, and no domain is searched.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A proxy between a sandbox and other machines. It has a password exactly when its URL has a user.

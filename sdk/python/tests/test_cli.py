@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import asyncio
 import os
 import time
@@ -84,7 +85,9 @@ class Options(unittest.TestCase):
                 "/v": msb.Mount.named("v"),
             },
             mounts={"/m": msb.Mount.tmpfs(size_mib=8)},
-            network=msb.Network.only("x.org", "*.y.org"),
+            network=dataclasses.replace(
+                msb.Network.only("x.org", "*.y.org"), dns=["10.0.0.53:5353"], dns_search=["corp.example"]
+            ),
             replace_with_timeout=1.5,
             max_duration=60,
             command=["sh", "-c", "true"],
@@ -105,6 +108,8 @@ class Options(unittest.TestCase):
             "--net-default=deny",
             "--net-rule=allow@x.org",
             "--net-rule=allow@*.y.org",
+            "--dns=10.0.0.53:5353",
+            "--dns-search=corp.example",
             "--replace-with-timeout=1500ms",
             "--max-duration=60000ms",
         ):

@@ -19,7 +19,6 @@ from microsandbox import Sandbox, UnsupportedError  # isort: skip
 #: Examples with these words need a feature that `msb` does not have.
 UNSUPPORTED = {
     "fork(": "the copy of a running sandbox",
-    "DnsConfig(": "Network(dns=…)",
     "ScopedUpstreamCACert(": "settings of TLS for some hosts",
     "Storage.": "the disk usage of everything",
 }

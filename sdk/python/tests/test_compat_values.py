@@ -139,7 +139,7 @@ class Row26(unittest.IsolatedAsyncioTestCase):
             {"image": m.Image.oci("a", root_disk=m.RootDisk.tmpfs(1))},
             {"network": m.Network(strict=False)},
             {"network": m.Network(rate_limiter=bucket)},
-            {"network": m.Network(dns=m.DnsConfig(nameservers=("1.1.1.1",)))},
+            {"network": m.Network(dns=m.DnsConfig(rebind_protection=False))},
             {"network": m.Network(tls=m.TlsConfig(verify_upstream=False))},
             {"proxy": m.OutboundProxy.socks4("h:1")},
             {"secrets": [m.Secret.env("A", value="v")]},
@@ -191,6 +191,10 @@ class Conversions(unittest.TestCase):
         assert native is not None
         self.assertEqual((native.default, native.rules, native.tls_intercept), (None, ("deny@x.org",), True))
         self.assertIsNone(_policy.network_of(None, intercept_tls=False, proxy=None))
+        dns = m.DnsConfig(nameservers=("1.1.1.1:53",))
+        native = _policy.network_of(m.Network(dns=dns), intercept_tls=False, proxy=None)
+        assert native is not None
+        self.assertEqual(native.arguments(), ["--dns=1.1.1.1:53"])
         proxy = m.OutboundProxy.http_connect("p:1").credentials("u", m.SecretSource.env("P"))
         native = _policy.network_of(None, intercept_tls=False, proxy=proxy)
         assert native is not None

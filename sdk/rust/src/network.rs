@@ -53,6 +53,16 @@ impl Network {
         self.with("--net-ipv6-pool", network)
     }
 
+    /// Adds a name server that is asked for names that the rules allow, such as `1.1.1.1`; without any, the host's are.
+    pub fn dns(self, server: impl Into<String>) -> Self {
+        self.with("--dns", server)
+    }
+
+    /// Adds a domain in which the guest looks up names without a dot.
+    pub fn dns_search(self, domain: impl Into<String>) -> Self {
+        self.with("--dns-search", domain)
+    }
+
     /// Sets a proxy for TCP connections: `http://HOST:PORT` or `socks5://HOST:PORT`.
     pub fn proxy(self, url: impl Into<String>) -> Self {
         self.with("--net-proxy", url)

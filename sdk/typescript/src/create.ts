@@ -74,6 +74,10 @@ export interface NetworkOptions {
   rules?: readonly string[] | undefined;
   ipv4Pool?: string | undefined;
   ipv6Pool?: string | undefined;
+  /** The name servers that are asked for names that the rules allow, such as `1.1.1.1`. Default: those of the host. */
+  dns?: readonly string[] | undefined;
+  /** The domains in which the guest looks up names without a dot. */
+  dnsSearch?: readonly string[] | undefined;
   /** `http://HOST:PORT` or `socks5://HOST:PORT`. */
   proxy?: string | undefined;
   /** Where the password of the proxy's user is read: `env=NAME`, `file=PATH` or `keyring=SERVICE`. */
@@ -306,6 +310,8 @@ function networkFlags(network: NetworkOptions): string[] {
   for (const rule of network.rules ?? []) flag("net-rule", rule);
   flag("net-ipv4-pool", network.ipv4Pool);
   flag("net-ipv6-pool", network.ipv6Pool);
+  for (const server of network.dns ?? []) flag("dns", server);
+  for (const domain of network.dnsSearch ?? []) flag("dns-search", domain);
   flag("net-proxy", network.proxy);
   flag("net-proxy-password", network.proxyPassword);
   if (network.tlsIntercept) flags.push("--tls-intercept");

@@ -15,6 +15,7 @@ mod crash;
 mod declared_files;
 mod devserver;
 mod disks;
+mod dns;
 mod doctor;
 mod documents;
 mod ephemeral;

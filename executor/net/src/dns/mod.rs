@@ -1,4 +1,5 @@
-//! The DNS forwarder of a sandbox: it queries the host's name servers, and only for names that the rules allow.
+//! The DNS forwarder of a sandbox: it queries the name servers of the Sandboxfile or of the host, and only for names that
+//! the rules allow.
 //!
 //! Answers are checked before the sandbox gets them, and remembered: a domain rule allows connections to an address for
 //! as long as the answer that contained it was valid.
@@ -22,6 +23,7 @@ use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType, rdata};
 use peers::{PeerAnswer, Peers};
 use pins::Pins;
 use rules::rule::{DomainName, Protocol};
+use schemas::spec::Dns;
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -92,6 +94,8 @@ pub(crate) struct NameServer {
     /// Names that are answered locally.
     local: BTreeMap<DomainName, Vec<IpAddr>>,
     peers: Peers,
+    /// The domains in which the guest's resolver looks up names without a dot.
+    search: Vec<DomainName>,
 }
 
 impl NameServer {
@@ -104,6 +108,7 @@ impl NameServer {
             pins: Pins::default(),
             local,
             peers: Peers::default(),
+            search: Vec::new(),
         }
     }
 
@@ -138,6 +143,14 @@ impl NameServer {
     /// Sets how peers are looked up.
     pub(crate) fn set_peers(&mut self, find: PeerLookup) {
         self.peers = Peers::new(find);
+    }
+
+    /// Sets the servers and the search domains. Answers of other servers are forgotten.
+    pub(crate) fn set_dns(&mut self, dns: &Dns) {
+        if self.upstreams.declare(dns.servers.iter().map(|server| server.socket()).collect()) {
+            self.cache = Cache::default();
+        }
+        self.search.clone_from(&dns.search);
     }
 
     /// Whether an address was answered for a peer, even if that peer is gone.
@@ -197,7 +210,9 @@ impl NameServer {
             PeerAnswer::NotAPeer => {}
         }
         if !rules.allows_query(&name, transport) {
-            return refused(ResponseCode::Refused);
+            // The guest's resolver may have added the domain, and some give up at REFUSED before they try the name itself.
+            let is_searched = self.search.iter().any(|domain| name.is_within(domain));
+            return refused(if is_searched { ResponseCode::NXDomain } else { ResponseCode::Refused });
         }
         if let Some(answer) = self.cache.get(&query, now) {
             let query = ClientQuery { question: &question, client };

@@ -92,6 +92,50 @@ fn denied_names_are_refused_without_forwarding() {
 }
 
 #[test]
+fn declared_servers_are_asked_and_the_cache_is_theirs() {
+    let first = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let second = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let dns = |socket: &UdpSocket| Dns {
+        servers: vec![socket.local_addr().unwrap().to_string().parse().unwrap()],
+        search: vec![DomainName::new("corp.test").unwrap()],
+    };
+    let (mut names, mut rules) = (NameServer::new(BTreeMap::new()), Rules(Vec::new()));
+    let now = Instant::now();
+    for socket in [&first, &second] {
+        socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        names.set_dns(&dns(socket));
+        for is_cached in [false, true] {
+            let bytes = question("a.test.", RecordType::A).to_vec().unwrap();
+            let answered = names.handle_query(&bytes, client(), &mut rules, now);
+            let Some(Answered::Forwarded(number)) = answered else {
+                assert!(is_cached, "it is not forwarded");
+                continue;
+            };
+            assert!(!is_cached, "it is asked again");
+            let mut buffer = [0; UDP_BYTES];
+            let (count, forwarder) = socket.recv_from(&mut buffer).unwrap();
+            let mut answer = Message::from_vec(&buffer[..count]).unwrap();
+            answer.set_message_type(MessageType::Response).add_answer(address("a.test.", [1, 2, 3, 4]));
+            socket.send_to(&answer.to_vec().unwrap(), forwarder).unwrap();
+            let answered = loop {
+                match names.on_readable(number, &mut rules, now) {
+                    Some(answered) => break answered,
+                    None => std::thread::sleep(Duration::from_millis(1)),
+                }
+            };
+            assert!(matches!(answered, Answered::Message(..)));
+        }
+    }
+    // A searched name that is refused does not keep resolvers from the name itself.
+    for (name, code) in [("evil.corp.test.", ResponseCode::NXDomain), ("evil.test.", ResponseCode::Refused)] {
+        let bytes = question(name, RecordType::A).to_vec().unwrap();
+        let answered = names.handle_query(&bytes, client(), &mut rules, now);
+        let Some(Answered::Message(_, bytes)) = answered else { panic!("an answer is due") };
+        assert_eq!(Message::from_vec(&bytes).unwrap().response_code(), code, "{name}");
+    }
+}
+
+#[test]
 fn local_names_are_answered_locally() {
     let host = DomainName::new(HOST_NAME).unwrap();
     let mut names = NameServer::new(BTreeMap::from([(host, vec!["172.16.0.1".parse().unwrap()])]));

@@ -1,4 +1,4 @@
-//! The host's name servers and the queries to them.
+//! The name servers that are asked, those of the Sandboxfile or the host's, and the queries to them.
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode};
 use std::io::{Read, Write};
@@ -17,9 +17,11 @@ const TCP_TIMEOUT: Duration = Duration::from_secs(2);
 /// The advertised UDP payload size, in bytes: small enough not to be fragmented.
 const PAYLOAD_BYTES: u16 = 1232;
 
-/// The host's current name servers.
+/// The current name servers.
 #[derive(Default)]
 pub(super) struct Upstreams {
+    /// Those of the Sandboxfile; without any, the host's are asked.
+    declared: Vec<SocketAddr>,
     servers: Vec<SocketAddr>,
     changed: Option<SystemTime>,
     refreshed: Option<Instant>,
@@ -28,12 +30,26 @@ pub(super) struct Upstreams {
 impl Upstreams {
     /// The server for an attempt.
     pub(super) fn server(&mut self, attempt: usize, now: Instant) -> Option<SocketAddr> {
-        self.refresh(now);
-        self.servers.get(attempt % self.servers.len().max(1)).copied()
+        if self.declared.is_empty() {
+            self.refresh(now);
+        }
+        let servers = self.current();
+        servers.get(attempt % servers.len().max(1)).copied()
     }
 
     pub(super) fn count(&self) -> usize {
-        self.servers.len()
+        self.current().len()
+    }
+
+    /// Sets the servers of the Sandboxfile; returns whether they were others.
+    pub(super) fn declare(&mut self, servers: Vec<SocketAddr>) -> bool {
+        let changed = self.declared != servers;
+        self.declared = servers;
+        changed
+    }
+
+    fn current(&self) -> &[SocketAddr] {
+        if self.declared.is_empty() { &self.servers } else { &self.declared }
     }
 
     fn refresh(&mut self, now: Instant) {

@@ -100,7 +100,7 @@ pub struct Verdict {
 impl Policy {
     /// The rules of a network, followed by the base rules of its default.
     pub fn new(network: &Network) -> Self {
-        let Network { default, rules, ipv4_pool: _, ipv6_pool: _, proxy: _ } = network;
+        let Network { default, rules, ipv4_pool: _, ipv6_pool: _, proxy: _, dns: _ } = network;
         let base = match default {
             NetworkDefault::Public => vec![
                 base_rule(Direction::Egress, Target::Dns),

@@ -215,6 +215,7 @@ impl Worker {
             wake,
             tcp_queries: 0,
         };
+        worker.names.set_dns(&network.dns);
         worker.set_proxy(&network, proxy_password)?;
         worker.publish(ports)?;
         if let Some(peers) = peers {
@@ -292,6 +293,7 @@ impl Worker {
         match command {
             Command::Rules { network, proxy_password, done } => {
                 self.set_rules(&network);
+                self.names.set_dns(&network.dns);
                 let _ = done.send(self.set_proxy(&network, proxy_password));
             }
             Command::Tunnel(tunnel) => self.on_tunnel(tunnel),

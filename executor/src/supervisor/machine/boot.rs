@@ -141,10 +141,10 @@ impl Machine<'_> {
             mounts: boot.shares.mounts(),
             tmpfs: definition.tmpfs.iter().map(tmpfs_mount).chain(shared_memory(definition)).collect(),
             files: definition.files.iter().map(boot_file).collect(),
-            network: launch
-                .addresses
-                .as_ref()
-                .map(|addresses| network::guest_network(addresses, launch.boot.backend.features().mtu)),
+            network: launch.addresses.as_ref().map(|addresses| {
+                let search = &definition.network.dns.search;
+                network::guest_network(addresses, search, launch.boot.backend.features().mtu)
+            }),
             trust: self.interception.and_then(|interception| interception.trust(definition)),
             clock_unix_ns: unix_ns(),
             rlimits: definition.ulimits.iter().map(rlimit).collect(),

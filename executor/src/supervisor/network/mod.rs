@@ -19,6 +19,7 @@ use executor_net::{
 use executor_vm::{MacAddress, NetworkLink};
 use protocol::latest::Network as GuestNetwork;
 use rules::port::binds_overlap;
+use rules::rule::DomainName;
 use schemas::spec::{Port, SandboxSpec};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -214,7 +215,7 @@ async fn write_down(
 }
 
 /// Returns the guest's side of the network.
-pub fn guest_network(addresses: &Addresses, mtu: u16) -> GuestNetwork {
+pub fn guest_network(addresses: &Addresses, search: &[DomainName], mtu: u16) -> GuestNetwork {
     let Addresses { guest_ipv4, gateway_ipv4, guest_ipv6, gateway_ipv6 } = addresses;
     GuestNetwork {
         addresses: vec![
@@ -223,6 +224,7 @@ pub fn guest_network(addresses: &Addresses, mtu: u16) -> GuestNetwork {
         ],
         gateways: vec![gateway_ipv4.to_string(), gateway_ipv6.to_string()],
         nameservers: vec![gateway_ipv4.to_string()],
+        search: search.iter().map(ToString::to_string).collect(),
         mtu,
     }
 }

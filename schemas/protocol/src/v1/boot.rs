@@ -217,6 +217,8 @@ payload! {
         pub gateways: Vec<String>,
         /// The addresses of the name servers.
         pub nameservers: Vec<String>,
+        /// The domains in which names without a dot are looked up.
+        pub search: Vec<String>,
         /// The MTU, in bytes.
         pub mtu: u16,
     }

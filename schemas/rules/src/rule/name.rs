@@ -102,6 +102,16 @@ impl DomainName {
     }
 }
 
+impl FromStr for DomainName {
+    type Err = NameProblem;
+
+    fn from_str(text: &str) -> Result<Self, NameProblem> {
+        Self::new(text)
+    }
+}
+
+crate::serde_as_text!(DomainName);
+
 impl fmt::Display for DomainName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)

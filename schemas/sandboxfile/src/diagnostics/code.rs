@@ -135,6 +135,8 @@ codes! {
     InvalidPool = "invalid_pool",
     /// A proxy that cannot be used.
     InvalidProxy = "invalid_proxy",
+    /// The text is not the address of a name server, or not a domain.
+    InvalidDns = "invalid_dns",
     /// A host pattern as broad as a top-level domain.
     SuffixTooBroad = "suffix_too_broad",
     /// A network rule that earlier ones shadow.

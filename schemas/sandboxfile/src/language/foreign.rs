@@ -15,8 +15,6 @@ pub(super) const FILES: Instead = Write {
     yaml: "declare each file in the sandbox that uses it: `files: { /etc/app.conf: { from: ./app.conf } }`",
 };
 
-const RESOLVED_BY_MSB: Instead =
-    Say("msb answers DNS queries by the host's resolvers: no server and no search domain can be set");
 const NO_DEVICES: Instead = Say("no device of the host, and no GPU, can be passed to a sandbox: remove it");
 const NO_NAMESPACES: Instead = Say("a sandbox is a machine of its own and shares no namespace: remove it");
 const ONE_MEMORY: Instead = Say("a sandbox has its `memory` and no swap: remove it");
@@ -41,7 +39,14 @@ pub(super) const SANDBOX: &[(&[&str], Instead)] = &[
     (&["platform"], Say("a sandbox runs on the host's own architecture")),
     (&["stdin_open", "tty"], Say("use `msb exec -t` for a terminal")),
     // Compose's properties without a counterpart.
-    (&["dns", "dns_search", "dns_opt"], RESOLVED_BY_MSB),
+    (
+        &["dns", "dns_search"],
+        Write {
+            kdl: "write `network { dns \"1.1.1.1\" { search \"corp.example\" } }`",
+            yaml: "write `network: { dns: { servers: [1.1.1.1], search: [corp.example] } }`",
+        },
+    ),
+    (&["dns_opt"], Say("options of the guest's resolver are not set: remove it")),
     (&["domainname"], Say("write the whole name as `hostname`")),
     (&["mac_address"], Say("msb chooses the addresses of a sandbox: remove it")),
     (&["gpus", "devices", "device_cgroup_rules"], NO_DEVICES),

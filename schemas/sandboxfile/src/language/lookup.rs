@@ -4,9 +4,9 @@
 //! those of variables and scripts, are compared as they are, and may contain dots.
 
 use super::{
-    DEPENDENCY, ENV_FILE, FILE, HEALTHCHECK, HOOKS, Instead, LOGS, MOUNT, NETWORK, NETWORK_YAML, PROJECT,
-    PROXY, Property, PropertyTable, RESTART, SANDBOX, SCRIPT, SECRET, SECRET_SOURCE, SYNC, TLS, TMPFS,
-    VOLUME,
+    DEPENDENCY, DNS, ENV_FILE, FILE, HEALTHCHECK, HOOKS, Instead, LOGS, MOUNT, NETWORK, NETWORK_YAML,
+    PROJECT, PROXY, Property, PropertyTable, RESTART, SANDBOX, SCRIPT, SECRET, SECRET_SOURCE, SYNC, TLS,
+    TMPFS, VOLUME,
 };
 use crate::{Format, Origins};
 use rules::suggest;
@@ -216,6 +216,8 @@ impl<'a> Lookup<'a> {
             Some(&SECRET_SOURCE)
         } else if is_in(&NETWORK, "proxy") {
             Some(&PROXY)
+        } else if is_in(&NETWORK, "dns") {
+            Some(&DNS)
         } else {
             None
         };

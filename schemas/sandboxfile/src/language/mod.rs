@@ -123,7 +123,7 @@ mod vocabulary;
 
 pub use lookup::{NotFound, find};
 
-pub use network::{NETWORK, NETWORK_RULE, NETWORK_YAML, PROXY};
+pub use network::{DNS, NETWORK, NETWORK_RULE, NETWORK_YAML, PROXY};
 pub use schema::json_schema;
 pub use secret::{SECRET, SECRET_SOURCE, TLS, TLS_CA};
 pub use storage::{ENV_FILE, FILE, MOUNT, SYNC, TMPFS, VOLUME};
@@ -338,6 +338,7 @@ pub static TABLES: &[&PropertyTable] = &[
     &NETWORK_YAML,
     &NETWORK_RULE,
     &PROXY,
+    &DNS,
     &SECRET,
     &SECRET_SOURCE,
     &TLS,

@@ -31,6 +31,12 @@ const PROXY_OF_NETWORK: Property = plain(
     "The proxy that its TCP connections to other machines go through, as `http://host:port` or `socks5://host:port`.",
 );
 
+const DNS_OF_NETWORK: Property = plain(
+    "dns",
+    schema::dns,
+    "The name servers that are asked for names that the rules allow, and the domains in which names without a dot are looked up.",
+);
+
 /// Inside a network in KDL, where each rule is a node.
 pub static NETWORK: PropertyTable = PropertyTable {
     what: "a network",
@@ -42,6 +48,7 @@ pub static NETWORK: PropertyTable = PropertyTable {
         IPV4_POOL,
         IPV6_POOL,
         PROXY_OF_NETWORK,
+        DNS_OF_NETWORK,
         each(
             "allow",
             "allow",
@@ -59,6 +66,14 @@ pub static NETWORK: PropertyTable = PropertyTable {
             Use("proxy"),
         ),
         (&["no_proxy"], Say("connections to other machines all go through the proxy: remove it")),
+        (&["nameserver", "nameservers", "name_servers", "resolver", "resolvers"], Use("dns")),
+        (
+            &["search", "dns_search", "domain"],
+            Write {
+                kdl: "write `dns { search \"corp.example\" }`",
+                yaml: "write `dns: { search: [corp.example] }`",
+            },
+        ),
         (&["accept", "permit"], Use("allow")),
         (&["block", "drop", "reject"], Use("deny")),
     ],
@@ -75,6 +90,7 @@ pub static NETWORK_YAML: PropertyTable = PropertyTable {
         IPV4_POOL,
         IPV6_POOL,
         PROXY_OF_NETWORK,
+        DNS_OF_NETWORK,
         plain(
             "rules",
             schema::rules,
@@ -98,6 +114,14 @@ pub static NETWORK_YAML: PropertyTable = PropertyTable {
             Use("proxy"),
         ),
         (&["no_proxy"], Say("connections to other machines all go through the proxy: remove it")),
+        (&["nameserver", "nameservers", "name_servers", "resolver", "resolvers"], Use("dns")),
+        (
+            &["search", "dns_search", "domain"],
+            Write {
+                kdl: "write `dns { search \"corp.example\" }`",
+                yaml: "write `dns: { search: [corp.example] }`",
+            },
+        ),
     ],
 };
 
@@ -146,5 +170,30 @@ pub static PROXY: PropertyTable = PropertyTable {
             },
         ),
         (&["no_proxy", "bypass"], Say("connections to other machines all go through the proxy: remove it")),
+    ],
+};
+
+/// Beside the addresses of name servers.
+pub static DNS: PropertyTable = PropertyTable {
+    what: "dns",
+    definition: "Dns",
+    doc: "How the name server of a sandbox resolves the names that the rules allow.",
+    required: &[],
+    properties: &[
+        plain(
+            "servers",
+            schema::name_servers,
+            "The addresses of the name servers that are asked, in this order; without it, the host's.",
+        ),
+        plain(
+            "search",
+            schema::search_domains,
+            "The domains in which the guest looks up names without a dot.",
+        ),
+    ],
+    foreign: &[
+        (&["server", "nameserver", "nameservers", "address", "addresses"], Use("servers")),
+        (&["domain", "domains", "search_domains", "dns_search"], Use("search")),
+        (&["options", "opts", "dns_opt"], Say("options of the guest's resolver are not set: remove it")),
     ],
 };

@@ -3,7 +3,7 @@
 //! Every value but the text of a script may contain variables, whose values an editor does not know. So each kind of
 //! value accepts any text with a dollar sign.
 
-use super::{FILE, PROJECT, PROXY, Property, PropertyTable, RESTART_POLICIES, SANDBOX, TABLES, TLS_CA};
+use super::{DNS, FILE, PROJECT, PROXY, Property, PropertyTable, RESTART_POLICIES, SANDBOX, TABLES, TLS_CA};
 use rules::Word;
 use rules::pool::{Ipv4Pool, Ipv6Pool};
 use rules::rule::{Action, Direction, Group, Protocol};
@@ -28,6 +28,9 @@ const PLACEHOLDER: &str = r"^[!#-&(-\[\]-_a-~]{8,256}$";
 const HEADER_NAME: &str = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$";
 /// `*.` and one part alone would be a whole top-level domain.
 const HOST: &str = r"^(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+\.?$";
+const DOMAIN: &str =
+    r"^[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?$";
+const NAME_SERVER: &str = r"^([0-9.]+(:[0-9]{1,5})?|[0-9A-Fa-f:.]+|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?)$";
 
 /// Without a password.
 const PROXY_URL: &str = r"^\s*([Hh][Tt][Tt][Pp]|[Ss][Oo][Cc][Kk][Ss]5)://([^:/?#]+@)?([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}/?\s*$";
@@ -322,6 +325,23 @@ pub(crate) fn proxy() -> Value {
 pub(crate) fn proxy_url() -> Value {
     let examples = ["http://proxy.example:3128", "socks5://me@10.0.0.1:1080"];
     with(matching_or_variable(PROXY_URL), "examples", examples)
+}
+
+/// Returns the schema of the addresses of name servers, or of the block that contains them.
+pub(crate) fn dns() -> Value {
+    any_of([name_servers(), definition(DNS.definition)])
+}
+
+/// Returns the schema of a list of addresses of name servers, or of one.
+pub(crate) fn name_servers() -> Value {
+    let server = with(matching_or_variable(NAME_SERVER), "examples", ["1.1.1.1", "10.0.0.53:5353"]);
+    any_of([list(&server, 1), server])
+}
+
+/// Returns the schema of a list of domains, or of one.
+pub(crate) fn search_domains() -> Value {
+    let domain = with(matching_or_variable(DOMAIN), "examples", ["corp.example"]);
+    any_of([list(&domain, 1), domain])
 }
 
 /// Returns the schema of a list of hosts, or of one.

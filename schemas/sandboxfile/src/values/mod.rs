@@ -3,6 +3,7 @@
 
 mod block;
 mod depends_on;
+mod dns;
 mod entries;
 mod env;
 pub(crate) mod env_file;

@@ -1,6 +1,7 @@
 //! `network default="deny" { allow "example.org" }`: what a sandbox may reach, and what may reach it.
 
 use super::block::layers;
+use super::dns::{self, RawDns};
 use super::port::{RawPort, valid_ports};
 use super::proxy::{self, RawProxy};
 use super::read::{Fields, Takes, is_map, missing_value, no_value, text, text_of};
@@ -16,7 +17,7 @@ use crate::syntax::{Argument, Item, Span, Spanned};
 use rules::pool::{InvalidPool, Ipv4Pool, Ipv6Pool};
 use rules::rule::{Action, Direction, InvalidRule, Protocol, Reason, Rule};
 use schemas::spec::limits::NETWORK_RULES_MAX;
-use schemas::spec::{Network, NetworkDefault, PortProtocol};
+use schemas::spec::{Dns, Network, NetworkDefault, PortProtocol};
 use std::collections::HashSet;
 use std::fmt::Display;
 use std::str::FromStr;
@@ -32,6 +33,8 @@ layers! {
         ipv6_pool: Option<Spanned<String>> = "ipv6-pool",
         /// The proxy of its connections.
         proxy: Option<RawProxy> = "proxy",
+        /// How names are resolved.
+        dns: Option<RawDns> = "dns",
         /// The rules in the order of the file.
         rules: Vec<RawRule> = "rules",
     }
@@ -241,6 +244,7 @@ impl Value for Networks {
         let ipv4_pool = pool("ipv4-pool", Ipv4Pool::default().to_string());
         let ipv6_pool = pool("ipv6-pool", Ipv6Pool::default().to_string());
         let proxy = fields.reading("proxy", |item| proxy::read(context, item));
+        let dns = fields.one("dns").map(|item| dns::read(context, item));
         let mut rules = Vec::new();
         match context.format {
             Format::Kdl => {
@@ -258,7 +262,7 @@ impl Value for Networks {
                 }
             }
         }
-        Some(RawNetwork { default, ipv4_pool, ipv6_pool, proxy, rules })
+        Some(RawNetwork { default, ipv4_pool, ipv6_pool, proxy, dns, rules })
     }
 
     /// Checks the words and each rule, that no rule is shadowed, and that published ports can be reached.
@@ -267,6 +271,7 @@ impl Value for Networks {
         let ipv4_pool = check_pool::<Ipv4Pool>(context, raw.ipv4_pool.as_ref());
         let ipv6_pool = check_pool::<Ipv6Pool>(context, raw.ipv6_pool.as_ref());
         let proxy = raw.proxy.as_ref().map(|raw| proxy::check(context, raw));
+        let dns = raw.dns.as_ref().map_or_else(|| Some(Dns::default()), |raw| dns::check(context, raw));
         if let Some(extra) = raw.rules.get(NETWORK_RULES_MAX) {
             let message = format!("a network has at most {NETWORK_RULES_MAX} rules");
             return context.refuse(
@@ -287,17 +292,19 @@ impl Value for Networks {
             Some(proxy) => Some(proxy?),
             None => None,
         };
-        Some(Network { default: default?, rules, ipv4_pool: ipv4_pool?, ipv6_pool: ipv6_pool?, proxy })
+        let (ipv4_pool, ipv6_pool) = (ipv4_pool?, ipv6_pool?);
+        Some(Network { default: default?, rules, ipv4_pool, ipv6_pool, proxy, dns: dns? })
     }
 
     fn print(model: &Self::Model, scope: &PrintScope<'_>) -> Printed {
-        let Network { default, rules, ipv4_pool, ipv6_pool, proxy } = model;
+        let Network { default, rules, ipv4_pool, ipv6_pool, proxy, dns } = model;
         let mut items = vec![PrintItem::property("default", Scalar::text(default.as_str()))];
         let pools = [ipv4_pool.map(|pool| pool.to_string()), ipv6_pool.map(|pool| pool.to_string())];
         for (name, pool) in ["ipv4-pool", "ipv6-pool"].into_iter().zip(pools) {
             items.extend(pool.map(|pool| PrintItem::property(name, Scalar::text(pool))));
         }
         items.extend(proxy.iter().map(|proxy| proxy::print(proxy, scope.format)));
+        items.extend(dns::print(dns));
         match scope.format {
             Format::Kdl => items.extend(rules.iter().map(print_rule)),
             Format::Yaml if rules.is_empty() => {}

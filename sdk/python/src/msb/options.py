@@ -209,6 +209,8 @@ class Network:
         default: `allow` or `deny` for connections that no rule matches; by default, the public internet is allowed.
         rules: rules such as `allow@api.example.org`, `deny@10.0.0.0/8` or `allow:tcp:443@*.example.org`.
         ipv4_pool, ipv6_pool: the networks that the addresses of the sandbox are taken from.
+        dns: the name servers that are asked for names that the rules allow, such as `1.1.1.1`; by default, the host's.
+        dns_search: the domains in which the guest looks up names without a dot.
         proxy: a proxy for its TCP connections: `http://HOST:PORT` or `socks5://HOST:PORT`.
         proxy_password: where the password of the proxy's user is read: `env=NAME`, `file=PATH` or `keyring=SERVICE`.
         tls_intercept: whether TLS is intercepted even without a secret.
@@ -220,6 +222,8 @@ class Network:
     rules: Sequence[str] = ()
     ipv4_pool: str | None = None
     ipv6_pool: str | None = None
+    dns: Sequence[str] = ()
+    dns_search: Sequence[str] = ()
     proxy: str | None = None
     proxy_password: str | None = None
     tls_intercept: bool = False
@@ -229,8 +233,9 @@ class Network:
     def __post_init__(self) -> None:
         if self.default not in (None, "allow", "deny"):
             raise ValueError(f"the default of a network is 'allow' or 'deny', not {self.default!r}")
-        if isinstance(self.rules, str):
-            raise TypeError("rules must be a list of str")
+        for name in ("rules", "dns", "dns_search"):
+            if isinstance(getattr(self, name), str):
+                raise TypeError(f"{name} must be a list of str")
 
     @classmethod
     def none(cls) -> Network:
@@ -251,6 +256,8 @@ class Network:
         pairs: list[tuple[str, Any]] = [("--net-default", self.default)]
         pairs += [("--net-rule", rule) for rule in self.rules]
         pairs += [("--net-ipv4-pool", self.ipv4_pool), ("--net-ipv6-pool", self.ipv6_pool)]
+        pairs += [("--dns", server) for server in self.dns]
+        pairs += [("--dns-search", domain) for domain in self.dns_search]
         pairs += [("--net-proxy", self.proxy), ("--net-proxy-password", self.proxy_password)]
         pairs += [("--tls-bypass", host) for host in self.tls_bypass]
         pairs += [("--tls-ca", os.path.abspath(os.fspath(file))) for file in self.tls_ca]

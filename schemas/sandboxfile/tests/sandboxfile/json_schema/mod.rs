@@ -5,7 +5,7 @@ mod validator;
 
 use sandboxfile::json_schema;
 use sandboxfile::language::{
-    DEPENDENCY, ENV_FILE, FILE, HEALTHCHECK, HOOKS, LOGS, MOUNT, NETWORK, NETWORK_RULE, NETWORK_YAML,
+    DEPENDENCY, DNS, ENV_FILE, FILE, HEALTHCHECK, HOOKS, LOGS, MOUNT, NETWORK, NETWORK_RULE, NETWORK_YAML,
     PROJECT, PROXY, PropertyTable, RESTART, SANDBOX, SCRIPT, SECRET, SECRET_SOURCE, SYNC, TABLES, TLS,
     TLS_CA, TMPFS, VOLUME,
 };
@@ -15,7 +15,7 @@ use std::path::Path;
 use validator::refusals;
 
 /// Each place of the language, and the part of the schema that describes it.
-const PARTS: [(&PropertyTable, &str); 20] = [
+const PARTS: [(&PropertyTable, &str); 21] = [
     (&PROJECT, ""),
     (&VOLUME, "/definitions/Volume"),
     (&SANDBOX, "/definitions/Sandbox"),
@@ -27,6 +27,7 @@ const PARTS: [(&PropertyTable, &str); 20] = [
     (&NETWORK_YAML, "/definitions/Network"),
     (&SECRET, "/definitions/Secret"),
     (&PROXY, "/definitions/Proxy"),
+    (&DNS, "/definitions/Dns"),
     (&SECRET_SOURCE, "/definitions/SecretSource"),
     (&TLS, "/definitions/Tls"),
     (&TLS_CA, "/definitions/TlsCa"),
@@ -197,6 +198,13 @@ const SANDBOXES: &[(&str, bool)] = &[
     ("network: { proxy: 'http://proxy' }", false),
     ("network: { proxy: { url: 'http://me@proxy:1', password: hunter2 } }", false),
     ("network: { proxy: { password: { env: PW } } }", false),
+    ("network: { dns: 1.1.1.1 }", true),
+    ("network: { dns: ['10.0.0.53:5353', '[fd00::53]:53'] }", true),
+    ("network: { dns: { servers: ['fd00::53'], search: [corp.example, lan] } }", true),
+    ("network: { dns: '${DNS}' }", true),
+    ("network: { dns: dns.example }", false),
+    ("network: { dns: { search: ['-'] } }", false),
+    ("network: { dns: { server: 1.1.1.1 } }", false),
     ("network: { allow: [a.example] }", false),
     ("network: { rules: ['allow@*.com'] }", false),
     ("network: { rules: ['allow@*.example.com:tcp:443'] }", true),

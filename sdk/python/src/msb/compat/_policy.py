@@ -38,6 +38,7 @@ def network_of(network: Network | None, *, intercept_tls: bool, proxy: OutboundP
         "rules": tuple(rules),
         "ipv4_pool": network.ipv4_pool,
         "ipv6_pool": network.ipv6_pool,
+        "dns": network.dns.nameservers if network.dns else (),
         "tls_intercept": intercept_tls or tls is not None,
         "tls_bypass": tls.bypass if tls else (),
         "tls_ca": tls.upstream_ca_certs if tls else (),
@@ -115,7 +116,8 @@ def _suffix(name: str) -> str:
 def _refuse_unsupported(network: Network) -> None:
     settings: list[tuple[bool, str, str]] = [
         (not network.strict, "Network(strict=False)", "allow the addresses instead of names"),
-        (bool(network.dns and network.dns._to_dict()), "Network(dns=…)", "leave the name servers to the host"),
+        (bool(network.dns and not network.dns.rebind_protection), "DnsConfig(rebind_protection=False)", "omit it"),
+        (bool(network.dns and network.dns.query_timeout_ms), "DnsConfig(query_timeout_ms=…)", "omit it"),
         (network.rate_limiter is not None, "Network(rate_limiter=…)", "limit the rate in the sandbox"),
         (network.http not in (None, HttpConfig()), "Network(http=…)", "omit it: refused requests get a 403 or a reset"),
         (tuple(network.nat64_prefixes) not in ((), _DEFAULT_NAT64), "Network(nat64_prefixes=…)", "omit it"),
