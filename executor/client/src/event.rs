@@ -121,6 +121,9 @@ pub struct Refused {
     /// not decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<String>,
+    /// The rule that would allow it, where no rule matched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow: Option<String>,
     /// The occurrences since the last refusal of the kind, including this one.
     pub count: u64,
 }
@@ -246,7 +249,8 @@ impl fmt::Display for SandboxEvent {
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { direction, protocol, address, port, name, reason, rule: _, origin: _, count } = self;
+        let Self { direction, protocol, address, port, name, reason, rule: _, origin: _, allow, count } =
+            self;
         let named = name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
         match (protocol.as_str(), address, port, name) {
             ("dns", None, _, Some(name)) => write!(f, "refused to look up {name}")?,
@@ -263,6 +267,9 @@ impl fmt::Display for Refused {
             (_, None, _, _) => f.write_str("refused more than can be listed separately")?,
         }
         write!(f, ": {reason}")?;
+        if let Some(rule) = allow {
+            write!(f, "; to allow it: {rule}")?;
+        }
         times(f, *count)
     }
 }

@@ -54,7 +54,7 @@ fn repeated_refusals_are_counted() {
     done >/dev/null 2>&1";
     project.exec("web", &["sh", "-c", tries]);
     let first = follower.until("refused to look up");
-    let line = "refused tcp to 10.1.2.3:80: no rule allows it";
+    let line = "refused tcp to 10.1.2.3:80: no rule allows it; to allow it: allow@10.1.2.3:tcp:80";
     assert!(
         first.iter().any(|reported| reported.starts_with("web | ") && reported.ends_with(line)),
         "{first:?}"
@@ -96,7 +96,7 @@ fn repeated_refusals_are_counted() {
         first["event"],
         json!({
             "kind": "refused", "direction": "egress", "protocol": "tcp", "address": "10.1.2.3", "port": 80,
-            "reason": "no rule allows it", "origin": "default", "count": 1,
+            "reason": "no rule allows it", "origin": "default", "allow": "allow@10.1.2.3:tcp:80", "count": 1,
         })
     );
 

@@ -53,6 +53,21 @@ fn sandboxes_of_the_project_reach_each_other_and_nothing_else() {
     // `net why` predicts it.
     project.ok(&["net", "why", "web", "db:5432"]).prints_some("allow:any@project");
     project.run(&["net", "why", "web", "alone:8080"]).exits(1);
+    // The event names the line to write, which opens that and no more.
+    let events = project.ok(&["events", "alone"]);
+    assert!(
+        events.out().contains("refused to look up web: ") && events.out().contains("allow@domain=web"),
+        "{}",
+        events.out()
+    );
+    let opened =
+        FILE.replace("network default=\"deny\"\n", "network default=\"deny\" { allow \"domain=web\" }\n");
+    project.write("Sandboxfile", &opened);
+    project.msb(&["up", "-d", "--wait"]).env("HOST_SIDE", "passed on").run().ok();
+    let (reached, said) = fetch(&project, &["alone"], "web", 8080);
+    assert!(reached && said.ends_with("from-web\n"), "{said}");
+    let (reached, said) = fetch(&project, &["alone"], "db", 5432);
+    assert!(!reached && !said.contains("from-db"), "{said}");
     // Variables of files, of which those of `env` take precedence; a host's variable that is not set is absent.
     let variables = "echo \"$A|$B|$FROM_FILE|$HOST_SIDE|${NOT_SET-absent}\"";
     assert_eq!(project.exec("db", &["sh", "-c", variables]), "one|two one|mine|passed on|absent");

@@ -3,9 +3,15 @@
 use executor_client::event::{Allowed, Refused};
 use executor_net::policy::{FlowDirection, Origin};
 use executor_net::{Reason, Refusal, Subject, Traffic};
+use rules::rule::{
+    Action, Direction, DomainName, Group, HOST_NAME, Ports, Protocol, Rule, SANDBOX_ZONE, Target,
+};
+use std::net::IpAddr;
+use std::num::NonZeroU16;
 
 /// Describes a refusal of a sandbox that was declared by flags or by a Sandboxfile.
 pub fn refused(refusal: Refusal, by_flags: bool) -> Refused {
+    let allow = allowing(&refusal).map(|rule| rule.to_string());
     let Refusal { subject, reason: Reason { text, rule, origin }, count } = refusal;
     let (direction, protocol, address, port, name) = match subject {
         Subject::Out { protocol, target, name } => {
@@ -20,7 +26,59 @@ pub fn refused(refusal: Refusal, by_flags: bool) -> Refused {
     };
     let origin = origin.map(|origin| origin_word(origin, by_flags).to_owned());
     let (direction, protocol) = (direction.to_owned(), protocol.to_owned());
-    Refused { direction, protocol, address, port, name, reason: text, rule, origin, count }
+    Refused { direction, protocol, address, port, name, reason: text, rule, origin, allow, count }
+}
+
+/// Returns the rule that would allow what no rule matched. Where a rule denies it, its author meant that.
+fn allowing(Refusal { subject, reason, count: _ }: &Refusal) -> Option<Rule> {
+    if reason.rule.is_some() || reason.origin != Some(Origin::Default) {
+        return None;
+    }
+    let rule = |direction, protocol, target, ports| Rule {
+        action: Action::Allow,
+        direction,
+        target,
+        protocol,
+        ports,
+    };
+    let port = |port| {
+        let port = NonZeroU16::new(port)?;
+        Some(Ports::Range { first: port, last: port })
+    };
+    match subject {
+        Subject::Out { protocol, target, name } => {
+            let to = peer(target.ip(), name.as_deref());
+            Some(rule(Direction::Egress, Protocol::from_word(protocol)?, to, port(target.port())?))
+        }
+        Subject::In { protocol, peer: address, port: own, name } => {
+            let from = peer(*address, name.as_deref());
+            Some(rule(Direction::Ingress, Protocol::from_word(protocol)?, from, port(*own)?))
+        }
+        Subject::Name { name } => Some(rule(Direction::Egress, Protocol::Any, named(name)?, Ports::Any)),
+        Subject::Answer { .. } | Subject::Others => None,
+    }
+}
+
+/// Returns the target for a peer: its name where a rule with the name suffices, else its address.
+fn peer(address: IpAddr, name: Option<&str>) -> Target {
+    let network = address.into();
+    match name.and_then(named) {
+        // A name in the internet opens public addresses only.
+        Some(Target::Domain(name)) if !name.is_label() && !Group::Public.contains(&network) => {
+            Target::Network(network)
+        }
+        Some(target) => target,
+        None => Target::Network(network),
+    }
+}
+
+/// Returns the target for a name. A sandbox is a single label in rules.
+fn named(name: &str) -> Option<Target> {
+    if name == HOST_NAME {
+        return Some(Target::Group(Group::Host));
+    }
+    let name = name.strip_suffix(SANDBOX_ZONE).unwrap_or(name);
+    DomainName::new(name).ok().map(Target::Domain)
 }
 
 /// Describes allowed traffic.
@@ -56,7 +114,7 @@ fn origin_word(origin: Origin, by_flags: bool) -> &'static str {
 mod tests {
     use super::*;
     use executor_client::event::SandboxEvent;
-    use std::net::{IpAddr, SocketAddr};
+    use std::net::SocketAddr;
 
     #[test]
     fn refusals_are_the_same_in_json_and_in_words() {
@@ -90,8 +148,8 @@ mod tests {
             (
                 Subject::Name { name: "x.example".to_owned() },
                 Reason { text: "no rule allows it".to_owned(), rule: None, origin: Some(Origin::Default) },
-                "refused to look up x.example: no rule allows it (4 times)",
-                r#"{"kind":"refused","direction":"egress","protocol":"dns","name":"x.example","reason":"no rule allows it","origin":"default","count":4}"#,
+                "refused to look up x.example: no rule allows it; to allow it: allow@x.example (4 times)",
+                r#"{"kind":"refused","direction":"egress","protocol":"dns","name":"x.example","reason":"no rule allows it","origin":"default","allow":"allow@x.example","count":4}"#,
             ),
             (
                 Subject::Answer { name: "x.example".to_owned(), address: peer },
@@ -114,6 +172,47 @@ mod tests {
             let line = json.replacen('{', r#"{"t":"2026-01-02T03:04:05.678Z","more":[1],"#, 1);
             assert_eq!(serde_json::from_str::<SandboxEvent>(&line).unwrap(), event);
         }
+    }
+
+    #[test]
+    fn a_refusal_names_the_rule_that_would_allow_it() {
+        let allow = |subject, rule: Option<&str>| {
+            let reason = Reason {
+                text: "no rule".to_owned(),
+                rule: rule.map(str::to_owned),
+                origin: Some(if rule.is_some() { Origin::Sandbox } else { Origin::Default }),
+            };
+            refused(Refusal { subject, reason, count: 1 }, false).allow
+        };
+        let to = |address: [u8; 4], port, name: Option<&str>| Subject::Out {
+            protocol: "tcp",
+            target: (address, port).into(),
+            name: name.map(str::to_owned),
+        };
+        let from = |name: Option<&str>| Subject::In {
+            protocol: "udp",
+            peer: IpAddr::from([172, 16, 0, 6]),
+            port: 53,
+            name: name.map(str::to_owned),
+        };
+        for (subject, rule) in [
+            (to([172, 16, 0, 6], 8000, Some("app")), "allow@domain=app:tcp:8000"),
+            (to([172, 16, 0, 6], 8000, Some("app.msb.internal")), "allow@domain=app:tcp:8000"),
+            (to([172, 16, 0, 1], 5432, Some(HOST_NAME)), "allow@host:tcp:5432"),
+            (to([93, 184, 216, 34], 443, Some("api.example.org")), "allow@api.example.org:tcp:443"),
+            (to([93, 184, 216, 34], 443, None), "allow@93.184.216.34:tcp:443"),
+            // A rule with the name would not open it.
+            (to([10, 1, 2, 3], 443, Some("db.example.org")), "allow@10.1.2.3:tcp:443"),
+            (from(Some("web")), "allow:ingress@domain=web:udp:53"),
+            (from(None), "allow:ingress@172.16.0.6:udp:53"),
+            (Subject::Name { name: "app".to_owned() }, "allow@domain=app"),
+            (Subject::Name { name: "app.msb.internal".to_owned() }, "allow@domain=app"),
+        ] {
+            assert_eq!(allow(subject, None).as_deref(), Some(rule));
+            assert_eq!(rule.parse::<Rule>().unwrap().to_string(), rule);
+        }
+        assert_eq!(allow(to([10, 1, 2, 3], 443, None), Some("deny@10.0.0.0/8")), None);
+        assert_eq!(allow(to([10, 1, 2, 3], 0, None), None), None);
     }
 
     #[test]

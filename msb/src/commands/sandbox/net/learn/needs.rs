@@ -159,7 +159,8 @@ impl Learner {
 
     /// Adds a refusal.
     pub fn refused(&mut self, time: SystemTime, refused: &Refused) {
-        let Refused { direction, protocol, address, port, name, reason: _, rule, origin, count } = refused;
+        let Refused { direction, protocol, address, port, name, reason: _, rule, origin, allow: _, count } =
+            refused;
         let (direction, protocol, name) = (direction.as_str(), protocol.as_str(), name.as_deref());
         let seen = Seen::new(time, 0, *count);
         let peer = Peer { direction, protocol, address: *address, port: *port, name };

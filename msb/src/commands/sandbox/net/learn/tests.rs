@@ -35,7 +35,7 @@ fn refused(text: &str, rule: Option<&str>, origin: Option<&str>, count: u64) -> 
     let Allowed { direction, protocol, address, port, name, count } = allowed(text, count);
     let (rule, origin) = (rule.map(str::to_owned), origin.map(str::to_owned));
     let reason = rule.clone().unwrap_or_else(|| "a reason".to_owned());
-    Refused { direction, protocol, address, port, name, reason, rule, origin, count }
+    Refused { direction, protocol, address, port, name, reason, rule, origin, allow: None, count }
 }
 
 fn fields(text: &str) -> [&str; 5] {
