@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tests::wait::retry;
 use tests::{Project, ports};
 
 /// A server on the host's loopback that counts connections.
@@ -425,4 +426,34 @@ fn learned_rules_allow_what_was_done_and_nothing_else() {
     assert!(get(published(&project, "8080")).ends_with("from the guest\n"));
     let (reached, said) = fetch(&project, "http://8.8.8.8:80/");
     assert!(!reached && said.contains("refused"), "{said}");
+}
+
+#[test]
+fn a_range_of_ports_is_published_port_by_port() {
+    let first = loop {
+        let (one, next) = (ports::free(), ports::free());
+        if next == one + 1 {
+            break one;
+        }
+    };
+    let last = first + 1;
+    let project = Project::new(&format!(
+        r#"
+        project "range"
+        sandbox "web" {{
+            image "@image"
+            memory "128M"
+            start "sh" "-c" "for n in 8000 8001; do mkdir -p /$$n; echo from-$$n >/$$n/index.html; httpd -p $$n -h /$$n; done; exec sleep 1000"
+            port "{first}-{last}:8000-8001"
+        }}
+        "#
+    ));
+    project.up();
+    for (port, answer) in [(first, "from-8000"), (last, "from-8001")] {
+        retry(|| {
+            let answered = get(port);
+            if answered.contains(answer) { Ok(()) } else { Err(answered) }
+        });
+    }
+    project.down();
 }

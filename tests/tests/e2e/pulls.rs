@@ -1,11 +1,12 @@
-//! `up` that is killed while it pulls from a registry with a private certificate and a password.
+//! Pulls: `up` that is killed during one, from a registry with a private certificate and a password, and `pull`, which
+//! says when a registry is asked.
 
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use std::fs;
 use std::time::Duration;
 use tests::layers::{Maker, TestLayer};
-use tests::oci::{Layout, archive_of, digest_of};
+use tests::oci::{Layout, archive, archive_of, digest_of};
 use tests::registry::Registry;
 use tests::{Project, installation};
 
@@ -83,5 +84,46 @@ fn an_interrupted_pull_is_resumed() {
     // No partial download is left.
     let incoming = fs::read_dir(project.home().join("images/blobs/incoming")).expect("there is one");
     assert_eq!(incoming.count(), 0);
+    project.down();
+}
+
+#[test]
+fn each_sandbox_says_when_a_registry_is_asked() {
+    let registry = Registry::start();
+    let project = Project::new("");
+    let push = |name: &str, version: &str| {
+        let layout = project.directory().join("layout");
+        let layers = [archive_of(&installation::image()), archive(&[("version", 0o644, version)])];
+        Layout::new(&layout).add("latest", &layers.map(TestLayer::plain), &json!({ "Cmd": ["/bin/sh"] }));
+        let reference = registry.push(&layout, "latest", name);
+        fs::remove_dir_all(&layout).expect("it was made");
+        reference
+    };
+    let (always, missing) = (push("shop/always:1", "first"), push("shop/missing:1", "first"));
+    let file = format!(
+        r#"
+        project "p"
+        sandbox "always" {{ image "{always}"; memory "128M"; pull "always" }}
+        sandbox "missing" {{ image "{missing}"; memory "128M" }}
+        "#
+    );
+    project.write("Sandboxfile", &file);
+    project.up();
+    push("shop/always:1", "second");
+    push("shop/missing:1", "second");
+    // What is pinned stays as it is.
+    project.up().says("nothing to do");
+    fs::remove_file(project.directory().join("Sandboxfile.lock")).expect("it was written");
+    project.ok(&["up", "-d", "-y"]);
+    assert_eq!(project.exec("always", &["cat", "/version"]), "second");
+    assert_eq!(project.exec("missing", &["cat", "/version"]), "first");
+
+    let unknown = push("shop/never:1", "first");
+    project.write(
+        "Sandboxfile",
+        &format!("{file}sandbox \"never\" {{ image \"{unknown}\"; pull \"never\" }}\n"),
+    );
+    project.run(&["up", "-d"]).exits(6).says("`pull` is never");
+    project.write("Sandboxfile", &file);
     project.down();
 }
