@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"sort"
+	"strconv"
 	"strings"
 	"time"
 
@@ -36,13 +37,27 @@ const (
 // Unlimited is the value of an Rlimit without a limit.
 const Unlimited = ^uint64(0)
 
-// Rlimit is a resource limit of a command.
+// Rlimit is a resource limit of a command, or of every process of a sandbox.
 type Rlimit struct {
 	// Resource is a name in lower case without RLIMIT_, such as nofile, nproc, as or cpu.
 	Resource string
 	// Soft and Hard are in the unit of the resource; Unlimited is no limit.
 	Soft uint64
 	Hard uint64
+}
+
+// argument returns the limit as msb reads it.
+func (l Rlimit) argument() (string, error) {
+	if l.Resource == "" || strings.Contains(l.Resource, "=") {
+		return "", invalid("%q is not a resource of an Rlimit", l.Resource)
+	}
+	number := func(limit uint64) string {
+		if limit == Unlimited {
+			return "unlimited"
+		}
+		return strconv.FormatUint(limit, 10)
+	}
+	return l.Resource + "=" + number(l.Soft) + ":" + number(l.Hard), nil
 }
 
 // An ExecOption is an option of Exec, Shell, ExecStream and ShellStream.

@@ -21,6 +21,8 @@ type CreateOptions struct {
 	DiskMiB   int
 	// Env are variables of every process.
 	Env map[string]string
+	// EnvFiles are files of the host with lines NAME=value; later ones, and Env, take precedence.
+	EnvFiles []string
 	// Labels are free-form labels.
 	Labels map[string]string
 	// Workdir, User (as user[:group]), Hostname and Shell are those of the image or of msb by default.
@@ -28,6 +30,12 @@ type CreateOptions struct {
 	User     string
 	Hostname string
 	Shell    string
+	// Ulimits are limits of every process.
+	Ulimits []Rlimit
+	// ShmSizeMiB is the size of /dev/shm; half of the memory by default.
+	ShmSizeMiB int
+	// Hosts are addresses by name, for its /etc/hosts.
+	Hosts map[string]string
 	// Ports are ports of the host that lead into the sandbox.
 	Ports []Port
 	// Volumes are mounted by their paths in the sandbox.
@@ -48,6 +56,12 @@ type CreateOptions struct {
 	MaxDuration time.Duration
 	// IdleTimeout is the time without activity after which it is stopped; 0 is no limit.
 	IdleTimeout time.Duration
+	// StopTimeout is the time that it has to shut down before it is killed, where a call has none of its own; 10 seconds
+	// by default.
+	StopTimeout time.Duration
+	// StopSignal is the signal that asks its main process to end, by name or number; that of the image by default, or
+	// SIGTERM.
+	StopSignal string
 	// Replace removes an existing sandbox of this name, with its disk.
 	Replace bool
 	// ReplaceTimeout is the time for an existing sandbox to shut down before it is killed; it implies Replace.
@@ -72,13 +86,15 @@ func (o CreateOptions) arguments(name string) ([]string, map[string]string, erro
 	args.count("cpus", o.CPUs, "")
 	args.count("memory", o.MemoryMiB, "M")
 	args.count("disk", o.DiskMiB, "M")
+	args.count("shm-size", o.ShmSizeMiB, "M")
 	args.text("workdir", o.Workdir)
 	args.text("user", o.User)
 	args.text("hostname", o.Hostname)
 	args.text("shell", o.Shell)
 	args.text("restart", o.Restart)
+	args.text("stop-signal", o.StopSignal)
 	args.text("pull", o.Pull)
-	for _, number := range []int{o.CPUs, o.MemoryMiB, o.DiskMiB} {
+	for _, number := range []int{o.CPUs, o.MemoryMiB, o.DiskMiB, o.ShmSizeMiB} {
 		if number < 0 {
 			return nil, nil, invalid("CPUs and sizes must not be negative")
 		}
@@ -86,13 +102,28 @@ func (o CreateOptions) arguments(name string) ([]string, map[string]string, erro
 	for _, named := range []struct {
 		flag  string
 		pairs map[string]string
-	}{{"env", o.Env}, {"label", o.Labels}, {"script-raw", o.Scripts}} {
+	}{{"env", o.Env}, {"label", o.Labels}, {"script-raw", o.Scripts}, {"add-host", o.Hosts}} {
 		for _, key := range sortedKeys(named.pairs) {
 			if key == "" || strings.Contains(key, "=") {
 				return nil, nil, invalid("%q is not a name", key)
 			}
 			args.text(named.flag, key+"="+named.pairs[key])
 		}
+	}
+	for _, file := range o.EnvFiles {
+		// The empty path would be the working directory.
+		absolute, err := filepath.Abs(file)
+		if err != nil || file == "" {
+			return nil, nil, invalid("the file %q has no absolute path", file)
+		}
+		args.text("env-file", absolute)
+	}
+	for _, limit := range o.Ulimits {
+		text, err := limit.argument()
+		if err != nil {
+			return nil, nil, err
+		}
+		args.text("ulimit", text)
 	}
 	for _, port := range o.Ports {
 		if err := port.check(); err != nil {
@@ -147,6 +178,7 @@ func (o CreateOptions) times(args *arguments) error {
 	}{
 		{"max-duration", o.MaxDuration},
 		{"idle-timeout", o.IdleTimeout},
+		{"stop-timeout", o.StopTimeout},
 		{"replace-with-timeout", o.ReplaceTimeout},
 		{"lock-timeout", o.LockTimeout},
 	} {

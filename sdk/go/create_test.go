@@ -33,16 +33,25 @@ func TestCreateOptions(t *testing.T) {
 		Network:        network,
 		ReplaceTimeout: 1500 * time.Millisecond,
 		MaxDuration:    time.Minute,
+		EnvFiles:       []string{"/etc/b.env", "/etc/a.env"},
+		Ulimits:        []msb.Rlimit{{Resource: "nofile", Soft: 1024, Hard: msb.Unlimited}, {Resource: "core"}},
+		ShmSizeMiB:     64,
+		Hosts:          map[string]string{"db": "10.0.0.5", "six": "fd00::1"},
+		StopTimeout:    2500 * time.Millisecond,
+		StopSignal:     "SIGINT",
 		Command:        []string{"sh", "-c", "true"},
 	})
 	wanted := []string{
-		"create", "--name=web", "--cpus=2", "--memory=512M", "--disk=8192M", "--env=A=1", "--env=B=", "--label=l=v",
-		"--script-raw=s=#!/bin/sh\n", "--port=127.0.0.1:0:80", "--port=[::1]:53:53/udp", "--add-file=/motd:/etc/motd",
+		"create", "--name=web", "--cpus=2", "--memory=512M", "--disk=8192M", "--shm-size=64M",
+		"--stop-signal=SIGINT", "--env=A=1", "--env=B=", "--label=l=v",
+		"--script-raw=s=#!/bin/sh\n", "--add-host=db=10.0.0.5", "--add-host=six=fd00::1",
+		"--env-file=/etc/b.env", "--env-file=/etc/a.env", "--ulimit=nofile=1024:unlimited", "--ulimit=core=0:0",
+		"--port=127.0.0.1:0:80", "--port=[::1]:53:53/udp", "--add-file=/motd:/etc/motd",
 		"--volume=/tmp:/a:ro,stat-virt=off,uid=0", "--tmpfs=/m:size=8M,mode=1777", "--volume=v:/v:host-perms=mirror",
 		"--secret=KEY@api.example.org:env=MSB_SDK_SECRET_KEY,require-tls=true",
 		"--net-default=deny", "--net-rule=allow@x.org", "--net-rule=allow@*.y.org",
 		"--dns=10.0.0.53:5353", "--dns-search=corp.example",
-		"--max-duration=60000ms", "--replace-with-timeout=1500ms", "alpine", "--", "sh", "-c", "true",
+		"--max-duration=60000ms", "--stop-timeout=2500ms", "--replace-with-timeout=1500ms", "alpine", "--", "sh", "-c", "true",
 	}
 	if err != nil || !reflect.DeepEqual(args, wanted) {
 		t.Errorf("%q, %v", args, err)
@@ -50,8 +59,8 @@ func TestCreateOptions(t *testing.T) {
 	if !reflect.DeepEqual(variables, map[string]string{"MSB_SDK_SECRET_KEY": "hush"}) || strings.Contains(strings.Join(args, " "), "hush") {
 		t.Error(variables)
 	}
-	args, _, err = msb.CreateArguments("web", msb.CreateOptions{Image: "./x", Replace: true})
-	if err != nil || args[2] != "--replace" || !strings.HasPrefix(args[3], "/") {
+	args, _, err = msb.CreateArguments("web", msb.CreateOptions{Image: "./x", Replace: true, EnvFiles: []string{"x.env"}})
+	if err != nil || args[3] != "--replace" || !strings.HasPrefix(args[4], "/") || !strings.HasPrefix(args[2], "--env-file=/") {
 		t.Error(args, err)
 	}
 }
@@ -71,6 +80,12 @@ func TestWrongCreateOptions(t *testing.T) {
 		"a large port":          {Image: "a", Ports: []msb.Port{{Host: 70000, Guest: 80}}},
 		"another protocol":      {Image: "a", Ports: []msb.Port{{Guest: 80, Protocol: "sctp"}}},
 		"another address":       {Image: "a", Ports: []msb.Port{{Guest: 80, Bind: "localhost"}}},
+		"a negative shm":        {Image: "a", ShmSizeMiB: -1},
+		"a negative stop time":  {Image: "a", StopTimeout: -1},
+		"a host with =":         {Image: "a", Hosts: map[string]string{"a=b": "10.0.0.5"}},
+		"a limit of nothing":    {Image: "a", Ulimits: []msb.Rlimit{{Soft: 1, Hard: 1}}},
+		"a limit with =":        {Image: "a", Ulimits: []msb.Rlimit{{Resource: "a=b"}}},
+		"an empty env file":     {Image: "a", EnvFiles: []string{""}},
 		"an empty command":      {Image: "a", Command: []string{}},
 		"another default":       {Image: "a", Network: &msb.Network{Default: "perhaps"}},
 		"an empty rule":         {Image: "a", Network: &msb.Network{Rules: []string{""}}},

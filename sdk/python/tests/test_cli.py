@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import asyncio
 import os
+import signal
 import time
 import unittest
+from pathlib import Path
 
 import msb
 from msb._cli import failure
@@ -90,6 +92,12 @@ class Options(unittest.TestCase):
             ),
             replace_with_timeout=1.5,
             max_duration=60,
+            ulimits={"nofile": 1024, "nproc": (10, 20), "core": None, "stack": "8388608:unlimited"},
+            shm_size=64,
+            hosts={"db": "10.0.0.5", "six": "fd00::1"},
+            stop_timeout=2.5,
+            stop_signal="SIGINT",
+            env_files=["a.env", Path("/etc/b.env")],
             command=["sh", "-c", "true"],
         )
         for expected in (
@@ -112,9 +120,27 @@ class Options(unittest.TestCase):
             "--dns-search=corp.example",
             "--replace-with-timeout=1500ms",
             "--max-duration=60000ms",
+            "--ulimit=nofile=1024:1024",
+            "--ulimit=nproc=10:20",
+            "--ulimit=core=unlimited:unlimited",
+            "--ulimit=stack=8388608:unlimited",
+            "--shm-size=64M",
+            "--add-host=db=10.0.0.5",
+            "--add-host=six=fd00::1",
+            "--stop-timeout=2500ms",
+            "--stop-signal=SIGINT",
         ):
             self.assertIn(expected, arguments)
         self.assertEqual(arguments[-5:], ["alpine", "--", "sh", "-c", "true"])
+        # Their order is that of their precedence.
+        files = [argument for argument in arguments if argument.startswith("--env-file")]
+        self.assertEqual(files, [f"--env-file={Path('a.env').absolute()}", "--env-file=/etc/b.env"])
+
+    def test_other_forms(self) -> None:
+        limits = [msb.Rlimit("nofile", 1, 2), msb.Rlimit("cpu", 3)]
+        arguments = self.arguments(ulimits=limits, shm_size="1G", stop_signal=signal.SIGINT)
+        for expected in ("--stop-signal=2", "--ulimit=nofile=1:2", "--ulimit=cpu=3:3", "--shm-size=1G"):
+            self.assertIn(expected, arguments)
 
     def test_secrets_are_not_on_the_command_line(self) -> None:
         secret = msb.Secret("KEY", ["api.example.org"], value="hush")
@@ -135,6 +161,21 @@ class Options(unittest.TestCase):
             (ValueError, {"volumes": {"/a": "/x:y"}}),
             (TypeError, {"command": "sh"}),
             (TypeError, {"network": 1}),
+            (TypeError, {"ulimits": "nofile=1"}),
+            (TypeError, {"ulimits": ["nofile=1"]}),
+            (TypeError, {"ulimits": {"nofile": 1.5}}),
+            (TypeError, {"ulimits": {1: 1}}),
+            (ValueError, {"ulimits": {"nofile": -1}}),
+            (ValueError, {"ulimits": {"a=b": "1"}}),
+            (ValueError, {"ulimits": {"a=b": 1}}),
+            (TypeError, {"shm_size": 1.5}),
+            (TypeError, {"hosts": ["db=10.0.0.5"]}),
+            (TypeError, {"hosts": {"db": 1}}),
+            (TypeError, {"stop_timeout": "10s"}),
+            (ValueError, {"stop_timeout": -1}),
+            (TypeError, {"stop_signal": ["SIGINT"]}),
+            (TypeError, {"env_files": ".env"}),
+            (TypeError, {"env_files": [1]}),
         ):
             with self.subTest(options), self.assertRaises(error):
                 self.arguments(**options)  # type: ignore[arg-type]

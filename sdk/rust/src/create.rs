@@ -2,6 +2,7 @@
 
 use crate::client::Client;
 use crate::error::{Error, Result};
+use crate::exec::Rlimit;
 use crate::mount::{Mount, absolute};
 use crate::msb::{Limit, Run, duration};
 use crate::network::Network;
@@ -9,6 +10,7 @@ use crate::port::Port;
 use crate::sandbox::Sandbox;
 use crate::secret::Secret;
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -45,6 +47,8 @@ pub struct SandboxBuilder {
     image: String,
     /// Options as `--name=value`.
     options: Vec<OsString>,
+    env_files: Vec<PathBuf>,
+    limits: Vec<Rlimit>,
     ports: Vec<Port>,
     mounts: Vec<(String, Mount)>,
     files: Vec<(String, PathBuf)>,
@@ -61,6 +65,8 @@ impl SandboxBuilder {
             name,
             image,
             options: Vec::new(),
+            env_files: Vec::new(),
+            limits: Vec::new(),
             ports: Vec::new(),
             mounts: Vec::new(),
             files: Vec::new(),
@@ -101,6 +107,13 @@ impl SandboxBuilder {
         vars.into_iter().fold(self, |builder, (name, value)| builder.env(name, value))
     }
 
+    /// Adds a file of the host with lines `NAME=value` for the environment. Later ones, and [`SandboxBuilder::env`], take
+    /// precedence.
+    pub fn env_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.env_files.push(file.into());
+        self
+    }
+
     /// Adds a label.
     pub fn label(self, name: impl AsRef<str>, value: impl AsRef<str>) -> Self {
         self.option("label", format!("{}={}", name.as_ref(), value.as_ref()))
@@ -129,6 +142,27 @@ impl SandboxBuilder {
     /// Sets the shell that scripts of the Sandboxfile's form run under.
     pub fn shell(self, program: impl AsRef<str>) -> Self {
         self.option("shell", program)
+    }
+
+    /// Sets a resource limit of every process.
+    pub fn ulimit(mut self, limit: Rlimit) -> Self {
+        self.limits.push(limit);
+        self
+    }
+
+    /// Sets the size of `/dev/shm`, in MiB; half of the memory by default.
+    pub fn shm_size_mib(self, size: u64) -> Self {
+        self.option("shm-size", format!("{size}M"))
+    }
+
+    /// Adds a name with its address to `/etc/hosts`.
+    pub fn host(self, name: impl AsRef<str>, address: impl Into<IpAddr>) -> Self {
+        self.option("add-host", format!("{}={}", name.as_ref(), address.into()))
+    }
+
+    /// Adds names with their addresses, as [`SandboxBuilder::host`] does.
+    pub fn hosts<N: AsRef<str>, A: Into<IpAddr>>(self, hosts: impl IntoIterator<Item = (N, A)>) -> Self {
+        hosts.into_iter().fold(self, |builder, (name, address)| builder.host(name, address))
     }
 
     /// Adds a script to the PATH, with its interpreter line as written.
@@ -195,6 +229,16 @@ impl SandboxBuilder {
     /// Stops it after this long without activity.
     pub fn idle_timeout(self, time: Duration) -> Self {
         self.option("idle-timeout", duration(time))
+    }
+
+    /// Sets the time that it has to shut down before it is killed, where a call has none of its own; 10 seconds by default.
+    pub fn stop_timeout(self, time: Duration) -> Self {
+        self.option("stop-timeout", duration(time))
+    }
+
+    /// Sets the signal that asks its main process to end, by name or number; that of the image by default, or `SIGTERM`.
+    pub fn stop_signal(self, signal: impl AsRef<str>) -> Self {
+        self.option("stop-signal", signal)
     }
 
     /// Removes an existing sandbox of this name, with its disk.
@@ -277,6 +321,12 @@ impl SandboxBuilder {
             return Err(Error::invalid("the name of a sandbox is empty"));
         }
         let mut run = Run::new(["create"]).arg(format!("--name={}", self.name)).args(&self.options);
+        for file in &self.env_files {
+            run = run.arg(format!("--env-file={}", absolute(file)?));
+        }
+        for limit in &self.limits {
+            run = run.arg(format!("--ulimit={}", limit.argument()?));
+        }
         for port in &self.ports {
             run = run.arg(format!("--port={}", port.argument()?));
         }
@@ -309,4 +359,57 @@ fn image(image: &str) -> Result<String> {
         return Err(Error::invalid(format!("{image:?} is not an image")));
     }
     Ok(image.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    fn builder() -> SandboxBuilder {
+        Client::builder().build().sandbox("web", "alpine")
+    }
+
+    #[test]
+    fn options_become_flags() {
+        let nofile = Rlimit { resource: "nofile".into(), soft: Some(1024), hard: None };
+        let core = Rlimit { resource: "core".into(), soft: Some(0), hard: Some(0) };
+        let builder = builder()
+            .memory_mib(512)
+            .shm_size_mib(64)
+            .host("db", Ipv4Addr::new(10, 0, 0, 5))
+            .hosts([("six", "fd00::1".parse::<IpAddr>().unwrap())])
+            .stop_timeout(Duration::from_millis(2500))
+            .stop_signal("SIGINT")
+            .env_file("/etc/b.env")
+            .env_file("a.env")
+            .ulimit(nofile)
+            .ulimit(core);
+        let here = std::env::current_dir().unwrap();
+        let file = format!("--env-file={}", here.join("a.env").display());
+        let expected = [
+            "create",
+            "--name=web",
+            "--memory=512M",
+            "--shm-size=64M",
+            "--add-host=db=10.0.0.5",
+            "--add-host=six=fd00::1",
+            "--stop-timeout=2500ms",
+            "--stop-signal=SIGINT",
+            "--env-file=/etc/b.env",
+            &file,
+            "--ulimit=nofile=1024:unlimited",
+            "--ulimit=core=0:0",
+            "alpine",
+        ];
+        assert_eq!(builder.run().unwrap().0.words(), expected);
+    }
+
+    #[test]
+    fn wrong_options_are_refused() {
+        let limit = |resource: &str| Rlimit { resource: resource.into(), soft: None, hard: None };
+        for builder in [builder().ulimit(limit("")), builder().ulimit(limit("a=b"))] {
+            assert_eq!(builder.run().unwrap_err().code(), "invalid-argument");
+        }
+    }
 }

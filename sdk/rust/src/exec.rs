@@ -15,7 +15,7 @@ pub(crate) const MAX_OUTPUT_BYTES: usize = 256 * 1024 * 1024;
 /// The default time between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// A resource limit of a command.
+/// A resource limit of a command, or of every process of a sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rlimit {
     /// The resource in lower case without `RLIMIT_`, such as `nofile`, `nproc`, `as` or `cpu`.
@@ -24,6 +24,18 @@ pub struct Rlimit {
     pub soft: Option<u64>,
     /// The hard limit, in the unit of the resource; `None` is unlimited.
     pub hard: Option<u64>,
+}
+
+impl Rlimit {
+    /// Returns the limit as `msb` reads it.
+    pub(crate) fn argument(&self) -> Result<String> {
+        let Self { resource, soft, hard } = self;
+        if resource.is_empty() || resource.contains('=') {
+            return Err(Error::invalid(format!("{resource:?} is not a resource of a limit")));
+        }
+        let text = |limit: Option<u64>| limit.map_or_else(|| "unlimited".into(), |number| number.to_string());
+        Ok(format!("{resource}={}:{}", text(*soft), text(*hard)))
+    }
 }
 
 /// A command to run: await it for its [`ExecOutput`], or [`start`](Self::start) it for a running [`Process`].

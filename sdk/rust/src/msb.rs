@@ -103,6 +103,11 @@ impl Run {
     pub fn subject(&self) -> Option<&str> {
         self.name.as_deref()
     }
+
+    #[cfg(test)]
+    pub fn words(&self) -> Vec<&str> {
+        self.args.iter().filter_map(|arg| arg.to_str()).collect()
+    }
 }
 
 /// A running `msb`, which is ended when this is dropped.

@@ -2,12 +2,19 @@
 
 import { InvalidArgumentError } from "./errors.js";
 import { checkedName } from "./documents.js";
+import { rlimitOf, UNLIMITED, type Rlimit } from "./exec.js";
 import type { CallOptions } from "./waiting.js";
 
 /** A time: milliseconds, or a text of msb such as `"90s"` or `"2h"`. */
 export type Duration = number | string;
 /** A size: MiB, or a text of msb such as `"512M"` or `"2G"`. */
 export type Size = number | string;
+
+/**
+ * Limits of resources, by their names in lower case without `RLIMIT_`: a number for both limits in the unit of the
+ * resource, `Infinity` for no limit, a pair of the soft and the hard one, or a text of msb such as `"1024:unlimited"`.
+ */
+export type Ulimits = Readonly<Record<string, number | bigint | string | readonly [number | bigint, number | bigint]>>;
 
 /** A port of the host that leads into the sandbox. */
 export interface PortBinding {
@@ -128,13 +135,19 @@ export interface CreateOptions extends CallOptions {
   /** The size of the writable disk. */
   disk?: Size | undefined;
   env?: Readonly<Record<string, string>> | undefined;
-  /** Files with lines `NAME=value`. `env` takes precedence. */
+  /** Files of the host with lines `NAME=value`. Later ones, and `env`, take precedence. */
   envFiles?: readonly string[] | undefined;
   workdir?: string | undefined;
   /** The user of every process as `user[:group]`. */
   user?: string | undefined;
   hostname?: string | undefined;
   shell?: string | undefined;
+  /** Limits of every process. */
+  ulimits?: Ulimits | readonly Rlimit[] | undefined;
+  /** The size of `/dev/shm`. Default: half of the memory. */
+  shmSize?: Size | undefined;
+  /** Addresses by name, for its `/etc/hosts`. */
+  hosts?: Readonly<Record<string, string>> | undefined;
   /** What is mounted, by its path in the sandbox. */
   volumes?: Readonly<Record<string, Mount>> | undefined;
   /** Files that are written at each start, by their paths in the sandbox. */
@@ -154,6 +167,10 @@ export interface CreateOptions extends CallOptions {
   maxDuration?: Duration | undefined;
   /** The time without activity after which it is stopped. */
   idleTimeout?: Duration | undefined;
+  /** The time that it has to shut down before it is killed, where a call has none of its own. Default: 10 seconds. */
+  stopTimeout?: Duration | undefined;
+  /** The signal that asks its main process to end, by name or number. Default: that of the image, or `SIGTERM`. */
+  stopSignal?: string | undefined;
   /** Removes an existing sandbox of this name, and its disk. */
   replace?: boolean | undefined;
   /** The same, with the time for it to shut down before it is killed. */
@@ -172,9 +189,9 @@ export interface CreateOptions extends CallOptions {
 
 const OPTION_NAMES: ReadonlySet<string> = new Set(
   (
-    "image command cpus memory disk env envFiles workdir user hostname shell volumes files ports labels scripts " +
-    "scriptFiles network secrets restart maxDuration idleTimeout replace replaceWithTimeout lockTimeout pull driver " +
-    "ephemeral detached signal"
+    "image command cpus memory disk env envFiles workdir user hostname shell ulimits shmSize hosts volumes files ports " +
+    "labels scripts scriptFiles network secrets restart maxDuration idleTimeout stopTimeout stopSignal replace " +
+    "replaceWithTimeout lockTimeout pull driver ephemeral detached signal"
   ).split(" "),
 );
 
@@ -206,11 +223,16 @@ export function createCommand(name: string, options: CreateOptions): CreateComma
   flag("memory", sizeText(options.memory));
   flag("disk", sizeText(options.disk));
   for (const [key, value] of Object.entries(options.env ?? {})) flag("env", `${key}=${value}`);
+  // A text is iterable too: each of its characters would be a file.
+  if (typeof options.envFiles === "string") throw new InvalidArgumentError("`envFiles` is a list of files");
   for (const file of options.envFiles ?? []) flag("env-file", file);
   flag("workdir", options.workdir);
   flag("user", options.user);
   flag("hostname", options.hostname);
   flag("shell", options.shell);
+  for (const limit of ulimitTexts(options.ulimits)) flag("ulimit", limit);
+  flag("shm-size", sizeText(options.shmSize));
+  for (const line of hostTexts(options.hosts)) flag("add-host", line);
   for (const [path, mount] of Object.entries(options.volumes ?? {})) flag(...mountFlag(path, mount));
   for (const [path, file] of Object.entries(options.files ?? {})) flag("add-file", fileText(path, file));
   for (const port of options.ports ?? []) flag("port", portText(port));
@@ -223,6 +245,11 @@ export function createCommand(name: string, options: CreateOptions): CreateComma
   flag("restart", options.restart);
   flag("max-duration", durationText(options.maxDuration));
   flag("idle-timeout", durationText(options.idleTimeout));
+  flag("stop-timeout", durationText(options.stopTimeout));
+  if (!["string", "undefined"].includes(typeof options.stopSignal)) {
+    throw new InvalidArgumentError("`stopSignal` is a text such as `SIGINT`");
+  }
+  flag("stop-signal", options.stopSignal);
   if (options.replaceWithTimeout !== undefined) flag("replace-with-timeout", durationText(options.replaceWithTimeout));
   else if (options.replace) args.push("--replace");
   flag("lock-timeout", durationText(options.lockTimeout));
@@ -248,6 +275,40 @@ export function sizeText(size: Size | undefined): string | undefined {
   if (typeof size !== "number") return size;
   if (!Number.isInteger(size) || size <= 0) throw new InvalidArgumentError(`${size} is not a size in MiB`);
   return `${size}M`;
+}
+
+function ulimitTexts(limits: CreateOptions["ulimits"] = []): string[] {
+  if (limits === null || typeof limits !== "object") throw new InvalidArgumentError("`ulimits` is an object or a list");
+  if (isList(limits)) return limits.map(rlimitText);
+  return Object.entries(limits).map(([resource, limit]) => {
+    if (typeof limit === "string") return namedText("ulimits", resource, limit);
+    const [soft, hard] = typeof limit === "object" && limit !== null ? limit : [limit, limit];
+    return rlimitText({ resource, soft, hard });
+  });
+}
+
+/** `Array.isArray` does not tell readonly arrays from other objects. */
+function isList(limits: Ulimits | readonly Rlimit[]): limits is readonly Rlimit[] {
+  return Array.isArray(limits);
+}
+
+function rlimitText(limit: Rlimit): string {
+  const { resource, soft, hard } = rlimitOf(limit);
+  const [softText, hardText] = [soft, hard].map((value) => (value === UNLIMITED ? "unlimited" : String(value)));
+  return namedText("ulimits", resource, `${softText}:${hardText}`);
+}
+
+function hostTexts(hosts: CreateOptions["hosts"] = {}): string[] {
+  if (hosts === null || typeof hosts !== "object" || Array.isArray(hosts)) {
+    throw new InvalidArgumentError("`hosts` is an object with an address for each name");
+  }
+  return Object.entries(hosts).map(([name, address]) => namedText("hosts", name, address));
+}
+
+function namedText(option: string, name: string, value: string): string {
+  if (name === "" || name.includes("=")) throw new InvalidArgumentError(`"${name}" in \`${option}\` is not a name`);
+  if (typeof value !== "string") throw new InvalidArgumentError(`${name} in \`${option}\` is not a text`);
+  return `${name}=${value}`;
 }
 
 function mountFlag(path: string, mount: Mount): [string, string] {

@@ -1,11 +1,10 @@
 /** Options of commands, and their requests. */
 
-import type { CborValue } from "./cbor.js";
 import { InvalidArgumentError } from "./errors.js";
 import type { Payload } from "./messages.js";
 import type { CallOptions } from "./waiting.js";
 
-/** A limit of a command's resources. `Infinity` means unlimited. */
+/** A limit of the resources of a command, or of every process of a sandbox. `Infinity` means unlimited. */
 export interface Rlimit {
   /** The resource in lower case without `RLIMIT_`: `nofile`, `nproc`, `as`, `core`, `cpu`, `fsize`, … */
   resource: string;
@@ -146,12 +145,19 @@ function variable(name: string, value: string): string {
   return `${name}=${value}`;
 }
 
-const UNLIMITED = (1n << 64n) - 1n;
+/** A limit of the protocol that is none. */
+export const UNLIMITED = (1n << 64n) - 1n;
 
-function rlimitOf({ resource, soft, hard = soft }: Rlimit): CborValue {
+/** Returns a checked limit as the protocol has it. */
+export function rlimitOf({ resource, soft, hard = soft }: Rlimit): Required<Rlimit> {
+  if (typeof resource !== "string" || resource === "") throw new InvalidArgumentError("a limit needs a `resource`");
   const limits = [soft, hard].map((value) => (value === Infinity ? UNLIMITED : value));
   for (const value of limits) {
-    if (typeof value === "number" ? !Number.isSafeInteger(value) || value < 0 : value < 0n || value > UNLIMITED) {
+    const isLimit =
+      typeof value === "number"
+        ? Number.isSafeInteger(value) && value >= 0
+        : typeof value === "bigint" && value >= 0n && value <= UNLIMITED;
+    if (!isLimit) {
       throw new InvalidArgumentError(`the limit of ${resource} must be an integer of at most 64 bits`);
     }
   }

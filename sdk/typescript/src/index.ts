@@ -19,6 +19,7 @@ export type {
   Secret,
   Size,
   TmpfsMount,
+  Ulimits,
   VolumeMount,
 } from "./create.js";
 export type { Json, PublishedPort, SandboxExit, SandboxInfo, SandboxState } from "./documents.js";

@@ -94,6 +94,33 @@ test("names cannot be options", async () => {
   });
 });
 
+test("wrong limits, hosts and files of a sandbox are refused before msb runs", async () => {
+  await withScript("exit 99", async (client) => {
+    for (const options of [
+      { ulimits: "nofile=1" },
+      { ulimits: null },
+      { ulimits: ["nofile=1"] },
+      { ulimits: { nofile: 1.5 } },
+      { ulimits: { nofile: -1 } },
+      { ulimits: { nofile: true } },
+      { ulimits: { nofile: null } },
+      { ulimits: { nofile: [2, 1] } },
+      { ulimits: { "a=b": 1 } },
+      { ulimits: { "": "1" } },
+      { shmSize: 1.5 },
+      { hosts: ["db=10.0.0.5"] },
+      { hosts: { db: 1 } },
+      { hosts: { "a=b": "10.0.0.5" } },
+      { stopTimeout: -1 },
+      { stopSignal: ["SIGINT"] },
+      { envFiles: ".env" },
+    ]) {
+      const creation = client.create("x", { image: "i", ...options });
+      await assert.rejects(creation, { code: "invalid-argument" }, JSON.stringify(options));
+    }
+  });
+});
+
 test("the options of a sandbox become flags, and secrets only a variable", async () => {
   const script = 'for it in "$@"; do printf "%s\\n" "$it"; done > "$MSB_HOME/args"; env > "$MSB_HOME/env"; exit 1';
   await withScript(script, async (client, folder) => {
@@ -123,6 +150,12 @@ test("the options of a sandbox become flags, and secrets only a variable", async
       secrets: [{ name: "T", hosts: ["a.example", "b.example"], value: "s3cret", inject: ["headers", "query"] }],
       replaceWithTimeout: 1500,
       idleTimeout: "2h",
+      envFiles: ["./a.env", "/etc/b.env"],
+      ulimits: { nofile: 1024, nproc: [10, 20n], core: Infinity, stack: "8388608:unlimited" },
+      shmSize: 64,
+      hosts: { db: "10.0.0.5", six: "fd00::1" },
+      stopTimeout: 2500,
+      stopSignal: "SIGINT",
     };
     await assert.rejects(client.create("web", options));
     const args = readFileSync(join(folder, "args"), "utf8");
@@ -143,12 +176,25 @@ test("the options of a sandbox become flags, and secrets only a variable", async
       "--secret=T@a.example,b.example:env=MSB_SDK_SECRET_0,inject=headers+query",
       "--replace-with-timeout=1500ms",
       "--idle-timeout=2h",
+      "--env-file=./a.env\n--env-file=/etc/b.env\n",
+      "--ulimit=nofile=1024:1024\n",
+      "--ulimit=nproc=10:20\n",
+      "--ulimit=core=unlimited:unlimited\n",
+      "--ulimit=stack=8388608:unlimited\n",
+      "--shm-size=64M\n",
+      "--add-host=db=10.0.0.5\n",
+      "--add-host=six=fd00::1\n",
+      "--stop-timeout=2500ms\n",
+      "--stop-signal=SIGINT\n",
       "alpine\n--json\n--\nsleep\n--json\n",
     ]) {
       assert.ok(args.includes(flag), `${flag} in ${args}`);
     }
     assert.ok(!args.includes("s3cret"));
     assert.ok(readFileSync(join(folder, "env"), "utf8").includes("MSB_SDK_SECRET_0=s3cret"));
+    const ulimits = [{ resource: "nofile", soft: 1, hard: 2 }, { resource: "cpu", soft: 3 }];
+    await assert.rejects(client.create("web", { image: "alpine", ulimits }), { code: "failed" });
+    assert.ok(readFileSync(join(folder, "args"), "utf8").includes("--ulimit=nofile=1:2\n--ulimit=cpu=3:3\n"));
   });
 });
 

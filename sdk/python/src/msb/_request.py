@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["PIPE", "Rlimit", "build_request", "check_args", "check_timeout"]
+__all__ = ["PIPE", "UNLIMITED", "Rlimit", "build_request", "check_args", "check_timeout", "limits_of"]
 
 
 class _Pipe:
@@ -19,12 +19,13 @@ class _Pipe:
 #: Keeps the standard input of a command open, for `process.stdin`.
 PIPE = _Pipe()
 
-_UNLIMITED = (1 << 64) - 1
+#: A limit of the protocol that is none.
+UNLIMITED = (1 << 64) - 1
 
 
 @dataclass(frozen=True)
 class Rlimit:
-    """A resource limit of a command.
+    """A resource limit of a command, or of every process of a sandbox.
 
     `resource` is a name in lower case without `RLIMIT_`, such as `nofile`, `nproc`, `as` or `cpu`. `soft` and `hard`
     are in the unit of the resource; `hard` is the same as `soft` unless given, and None means unlimited.
@@ -42,10 +43,10 @@ class Rlimit:
         values = {"soft": self.soft, "hard": hard}
         for name, value in values.items():
             if value is None:
-                values[name] = _UNLIMITED
+                values[name] = UNLIMITED
             elif not isinstance(value, int) or isinstance(value, bool):
                 raise TypeError(f"the {name} limit of {self.resource!r} must be an int or None")
-            elif not 0 <= value <= _UNLIMITED:
+            elif not 0 <= value <= UNLIMITED:
                 raise ValueError(f"the {name} limit of {self.resource!r} must be from 0 to 2^64-1")
         return {"resource": self.resource, **values}
 
@@ -100,7 +101,7 @@ def build_request(
         "tty": bool(tty),
         "rows": check_size(rows, "rows"),
         "cols": check_size(cols, "cols"),
-        "rlimits": [limit.wire() for limit in _rlimits(rlimits)],
+        "rlimits": [limit.wire() for limit in limits_of(rlimits, "rlimits")],
         "stdin_acks": True,
         "output_acks": True,
         "report_signal": True,
@@ -128,15 +129,16 @@ def check_size(value: Any, name: str) -> int:
     return value
 
 
-def _rlimits(rlimits: Any) -> list[Rlimit]:
-    if rlimits is None:
+def limits_of(value: Any, name: str) -> list[Rlimit]:
+    """Returns limits from a dict of resource to limit, or a list of `Rlimit`."""
+    if value is None:
         return []
-    if isinstance(rlimits, Mapping):
-        pairs = ((name, value if isinstance(value, (tuple, list)) else (value,)) for name, value in rlimits.items())
-        return [Rlimit(name, *values) for name, values in pairs]
-    limits = list(rlimits)
+    if isinstance(value, Mapping):
+        pairs = ((key, limit if isinstance(limit, (tuple, list)) else (limit,)) for key, limit in value.items())
+        return [Rlimit(key, *limit) for key, limit in pairs]
+    limits = list(value)
     if not all(isinstance(limit, Rlimit) for limit in limits):
-        raise TypeError("rlimits must be a list of Rlimit, or a dict such as {'nofile': 1024}")
+        raise TypeError(f"{name} must be a list of Rlimit, or a dict such as {{'nofile': 1024}}")
     return limits
 
 

@@ -68,7 +68,13 @@ class Client:
             cpus: virtual processors.
             memory, disk: the sizes of memory and of the writable disk: MiB as an int, or a text such as `2G`.
             env, labels: a dict of str to str.
+            env_files: a list of files of the host with lines `NAME=value`; later ones, and `env`, take precedence.
             workdir, user, hostname, shell: of every process; those of the image by default.
+            ulimits: limits of every process, in the unit of the resource: a dict such as `{"nofile": 1024}`, with a
+                number for both limits, None for no limit, a pair `(soft, hard)`, or a text such as `1024:unlimited`;
+                or a list of `Rlimit`.
+            shm_size: the size of `/dev/shm`: MiB as an int, or a text such as `64M`; half of the memory by default.
+            hosts: a dict of name to address, for its `/etc/hosts`.
             ports: a dict of host port to guest port, or a list of `Port`; host port 0 takes a free one.
             volumes, mounts: a dict of path in the sandbox to `Mount`, or to a path of the host.
             files: a dict of path in the sandbox to a file of the host that is written there at each start.
@@ -78,6 +84,10 @@ class Client:
             command: the main process as a list of str; that of the image by default, or none.
             restart: `no`, `on-failure`, `on-failure:N` or `always`.
             max_duration, idle_timeout: the seconds after its start, or without activity, after which it is stopped.
+            stop_timeout: the seconds that it has to shut down before it is killed, where a call has no time of its own;
+                10 by default.
+            stop_signal: the signal that asks its main process to end, by name or number; that of the image by default,
+                or `SIGTERM`.
             replace: removes an existing sandbox of this name, with its disk.
             replace_with_timeout: the same, with the seconds for it to shut down before it is killed.
             pull: when to query registries: `missing` (the default), `always` or `never`.

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ._request import check_args, check_timeout
+from ._request import UNLIMITED, Rlimit, check_args, check_timeout, limits_of
 
 __all__ = ["Mount", "Network", "Port", "Secret", "create_arguments"]
 
@@ -277,13 +277,19 @@ def create_arguments(name: str, image: Any, options: Mapping[str, Any]) -> tuple
         ("--user", take("user", None)),
         ("--hostname", take("hostname", None)),
         ("--shell", take("shell", None)),
+        ("--shm-size", _mebibytes(take("shm_size", None), "shm_size")),
         ("--restart", take("restart", None)),
         ("--max-duration", duration(take("max_duration", None), "max_duration")),
         ("--idle-timeout", duration(take("idle_timeout", None), "idle_timeout")),
+        ("--stop-timeout", duration(take("stop_timeout", None), "stop_timeout")),
+        ("--stop-signal", take("stop_signal", None)),
         ("--pull", take("pull", None)),
     ]
-    for flag, word in (("--env", "env"), ("--label", "labels"), ("--script-raw", "scripts")):
+    named = (("--env", "env"), ("--label", "labels"), ("--script-raw", "scripts"), ("--add-host", "hosts"))
+    for flag, word in named:
         pairs += [(flag, f"{key}={value}") for key, value in _mapping(take(word, None), word).items()]
+    pairs += [("--env-file", os.path.abspath(file)) for file in _paths(take("env_files", None), "env_files")]
+    pairs += [("--ulimit", limit) for limit in _ulimits(take("ulimits", None))]
     pairs += [("--port", port.argument()) for port in ports_of(take("ports", None))]
     pairs += [
         ("--add-file", f"{os.path.abspath(source)}:{path}") for path, source in (take("files", None) or {}).items()
@@ -384,10 +390,42 @@ def _mapping(value: Any, name: str) -> Mapping[str, str]:
     return value
 
 
+def _paths(value: Any, name: str) -> list[str]:
+    """Returns paths in their order, which says which file takes precedence."""
+    if value is None:
+        return []
+    # A text is iterable too: each of its characters would be a path.
+    if isinstance(value, (str, bytes, os.PathLike)):
+        raise TypeError(f"{name} must be a list of paths")
+    paths = [os.fspath(path) for path in value]
+    if not all(isinstance(path, str) for path in paths):
+        raise TypeError(f"{name} must be a list of str or os.PathLike")
+    return paths
+
+
+def _ulimits(ulimits: Any) -> list[str]:
+    """Returns limits as `NAME=SOFT:HARD`."""
+    texts = {}
+    if isinstance(ulimits, Mapping):
+        texts = {name: value for name, value in ulimits.items() if isinstance(value, str)}
+        ulimits = {name: value for name, value in ulimits.items() if name not in texts}
+    named = [f"{name}={value}" for name, value in _mapping(texts, "ulimits").items()]
+    return named + [_ulimit(limit) for limit in limits_of(ulimits, "ulimits")]
+
+
+def _ulimit(limit: Rlimit) -> str:
+    checked = limit.wire()
+    if "=" in limit.resource:
+        raise ValueError(f"{limit.resource!r} in ulimits is not a name")
+    soft, hard = ("unlimited" if checked[part] == UNLIMITED else checked[part] for part in ("soft", "hard"))
+    return f"{limit.resource}={soft}:{hard}"
+
+
 def _text(value: Any, name: str) -> str:
     if not isinstance(value, (str, int)) or isinstance(value, bool):
         raise TypeError(f"{name.lstrip('-')} must be a str, not {type(value).__name__}")
-    return str(value)
+    # Members of `signal.Signals` are numbers whose text is their name, before Python 3.11.
+    return str(int(value)) if isinstance(value, int) else value
 
 
 def _whole(value: Any, name: str) -> int | None:
