@@ -102,13 +102,19 @@ fn push_property(out: &mut String, indent: usize, property: &Property) {
 }
 
 fn push_network(out: &mut String, margin: &str, network: &Network) {
-    let Network { default, rules } = network;
+    let Network { default, servers, search, rules } = network;
     let default = default.map(|word| format!(" default=\"{word}\"")).unwrap_or_default();
-    if rules.is_empty() {
+    let has_dns = !servers.is_empty() || !search.is_empty();
+    if rules.is_empty() && !has_dns {
         out.push_str(&format!("{margin}network{default}\n"));
         return;
     }
     out.push_str(&format!("{margin}network{default} {{\n"));
+    if has_dns {
+        let inside =
+            if search.is_empty() { String::new() } else { format!(" {{ search{} }}", spaced(search)) };
+        out.push_str(&format!("{margin}    dns{}{inside}\n", spaced(servers)));
+    }
     for (target, direction) in rules {
         let direction = direction.map(|word| format!(" direction=\"{word}\"")).unwrap_or_default();
         out.push_str(&format!("{margin}    allow {}{direction}\n", spelled(&Value::literal(target))));

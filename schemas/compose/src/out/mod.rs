@@ -97,12 +97,23 @@ pub(crate) struct Element {
     pub short: Option<String>,
 }
 
-/// The rules of a network.
+/// The rules of a network, and how names are resolved.
 #[derive(Debug, Default)]
 pub(crate) struct Network {
     pub default: Option<&'static str>,
+    pub servers: Vec<Value>,
+    /// The domains that names are looked up in.
+    pub search: Vec<Value>,
     /// `allow` rules: a target, and a direction unless it is `egress`.
     pub rules: Vec<(String, Option<&'static str>)>,
+}
+
+impl Network {
+    /// Returns whether it says nothing.
+    pub fn is_empty(&self) -> bool {
+        let Self { default, servers, search, rules } = self;
+        default.is_none() && servers.is_empty() && search.is_empty() && rules.is_empty()
+    }
 }
 
 /// A value as it is written.

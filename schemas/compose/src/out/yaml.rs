@@ -121,10 +121,18 @@ fn push_element(out: &mut String, indent: usize, element: &Element, is_map: bool
 }
 
 fn push_network(out: &mut String, margin: &str, yaml: &str, network: &Network) {
-    let Network { default, rules } = network;
+    let Network { default, servers, search, rules } = network;
     out.push_str(&format!("{margin}{yaml}:\n"));
     if let Some(word) = default {
         out.push_str(&format!("{margin}  default: {word}\n"));
+    }
+    let dns: Vec<String> = [("servers", servers), ("search", search)]
+        .into_iter()
+        .filter(|(_, entries)| !entries.is_empty())
+        .map(|(name, entries)| format!("{name}: {}", flow(entries)))
+        .collect();
+    if !dns.is_empty() {
+        out.push_str(&format!("{margin}  dns: {{ {} }}\n", dns.join(", ")));
     }
     if !rules.is_empty() {
         let rule = |(target, direction): &(String, Option<&str>)| {

@@ -3,9 +3,14 @@
 use super::Builder;
 use crate::context::{At, Fields, shown};
 use crate::out::{Body, Commented, Network, Value};
+use rules::nameserver::NameServerAddress;
+use rules::rule::DomainName;
 use sandboxfile::Code;
 use sandboxfile::yaml::NodeValue;
+use schemas::spec::limits::{NAME_SERVERS_MAX, SEARCH_DOMAINS_MAX};
 use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::str::FromStr;
 
 /// The most rules for the services of a project, and for the copies of one.
 const RULES_MAX: usize = 20_000;
@@ -17,20 +22,48 @@ impl<'n> Builder<'_, '_, 'n> {
         self.ports();
         self.hosts();
         let mut network = Network::default();
-        for key in ["dns", "dns_search", "dns_opt"] {
-            if let Some(at) = self.take(key) {
-                let reason = "msb answers DNS queries by the host's resolvers: no server, no search domain and no option can be set";
-                self.context.left_out(&at, key, reason);
-            }
-        }
+        self.resolver(&mut network);
         self.memberships();
         self.mode();
         self.links();
         self.rules(&mut network);
-        let Network { default, rules } = &network;
-        if default.is_some() || !rules.is_empty() {
+        if !network.is_empty() {
             self.push("network", "network", Body::Network(network));
         }
+    }
+
+    fn resolver(&mut self, network: &mut Network) {
+        if let Some(at) = self.take("dns") {
+            network.servers = self.resolver_list::<NameServerAddress>(&at, "dns", NAME_SERVERS_MAX);
+        }
+        if let Some(at) = self.take("dns_search") {
+            network.search = self.resolver_list::<DomainName>(&at, "dns_search", SEARCH_DOMAINS_MAX);
+        }
+        if let Some(at) = self.take("dns_opt") {
+            self.context.left_out(&at, "dns_opt", "options of the guest's resolver are not set");
+        }
+    }
+
+    /// Returns the valid entries of a list about names; the others are left out.
+    fn resolver_list<T: FromStr<Err: Display>>(&mut self, at: &At<'n>, key: &str, most: usize) -> Vec<Value> {
+        self.context.mapped(at);
+        let mut values = Vec::new();
+        for at in self.context.elements(at) {
+            let Some(text) = self.context.text(&at) else { continue };
+            let value = text.value.trim();
+            match value.parse::<T>() {
+                // It clears the list of the host, which a sandbox does not have.
+                _ if key == "dns_search" && value == "." => {}
+                Err(invalid) => self.context.left_out(&at, key, invalid.to_string()),
+                Ok(_) if values.len() == most => {
+                    self.context.left_out(&at, key, format!("resolvers use no more than {most}"));
+                }
+                Ok(_) => {
+                    values.push(if text.is_template() { Value::of(&text) } else { Value::literal(value) })
+                }
+            }
+        }
+        values
     }
 
     fn hosts(&mut self) {

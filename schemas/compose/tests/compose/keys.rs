@@ -152,6 +152,13 @@ fn checks_restarts_and_ends_have_the_same_names() {
             "nproc 3\n        nofile \"1:unlimited\"",
             "nproc: 3\n      nofile: \"1:unlimited\"",
         ),
+        ("dns: 1.1.1.1", "dns \"1.1.1.1\"", "dns: { servers: [\"1.1.1.1\"] }"),
+        (
+            "dns: [9.9.9.9, 'fd00::53']\n    dns_search: [., corp.example]",
+            "dns \"9.9.9.9\" \"fd00::53\" { search \"corp.example\" }",
+            "dns: { servers: [\"9.9.9.9\", \"fd00::53\"], search: [corp.example] }",
+        ),
+        ("dns_search: corp.example", "dns { search \"corp.example\" }", "dns: { search: [corp.example] }"),
         ("extra_hosts: ['x:10.0.0.1']", "x \"10.0.0.1\"", "x: \"10.0.0.1\""),
         (
             "env_file: [x.env, { path: y.env, required: false }]",
