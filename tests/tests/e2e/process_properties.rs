@@ -27,6 +27,7 @@ sandbox "web" {
     shm-size "8M"
     hosts { db "10.0.0.5"; db6.example.org "fd00::5" }
     stop-signal "SIGUSR1"
+    hostname "web.example.org"
     read-only #true
     mount "data" to="/data"
     tmpfs "/scratch"
@@ -34,7 +35,7 @@ sandbox "web" {
 sandbox "deaf" {
     image "@image"
     start "sh" "-c" "trap '' TERM; echo listens; while :; do sleep 0.1; done"
-    stop-timeout "1s"
+    stop-timeout "0m1s"
 }
 "#;
 
@@ -62,6 +63,7 @@ fn processes_have_what_the_sandboxfile_says() {
     assert_eq!(shell("df -k /dev/shm | tail -1 | awk '{print $2}'"), "8192");
     assert_eq!(shell("ping -c1 -W1 db | head -1 | cut -d' ' -f3"), "(10.0.0.5):");
     assert_eq!(shell("grep -c 'fd00::5 db6.example.org' /etc/hosts"), "1");
+    assert_eq!(shell("hostname"), "web.example.org");
     // Nothing of the root can be written to, as root too; volumes and directories in memory can.
     project.run(&["exec", "web", "--", "touch", "/etc/new"]).exits(1).says("Read-only file system");
     assert_eq!(shell("touch /data/new /scratch/new /dev/shm/new && echo written"), "written");
@@ -81,7 +83,7 @@ fn processes_have_what_the_sandboxfile_says() {
 
     // The plan says what a change takes, and a live one is none.
     let boot = project.boot_id("web");
-    let changed = FILE.replace("SIGUSR1", "SIGTERM").replace("stop-timeout \"1s\"", "stop-timeout \"2s\"");
+    let changed = FILE.replace("SIGUSR1", "SIGTERM").replace("\"0m1s\"", "\"2s\"");
     project.write("Sandboxfile", &changed);
     project.ok(&["plan"]).prints_some("stop-signal").prints_some("stop-timeout");
     project.up();
@@ -113,5 +115,20 @@ fn restarts_are_counted_within_their_window() {
         other => Err(format!("{other:?}")),
     });
     assert_eq!(restarts("ends"), 1);
+    project.down();
+}
+
+#[test]
+fn copies_are_scaled_for_one_command() {
+    let project = Project::new("project \"copies\"\nsandbox \"web\" { image \"@image\"; memory \"128M\" }\n");
+    project.ok(&["up", "-d", "--wait", "--scale", "web=2"]);
+    for name in ["web-1", "web-2"] {
+        assert_eq!(project.exec(name, &["hostname"]), name);
+    }
+    // The next command without it does what the file says.
+    project.run(&["plan", "--detailed-exitcode"]).exits(2).prints_some("web-2");
+    project.ok(&["up", "-d", "--wait", "-y"]);
+    assert_eq!(project.exec("web", &["hostname"]), "web");
+    project.run(&["exec", "web-2", "--", "true"]).exits(6);
     project.down();
 }
