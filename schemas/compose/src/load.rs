@@ -7,7 +7,7 @@ mod include;
 use crate::Input;
 use crate::context::{At, Context, Fields, Scope, shown};
 use crate::ledger::{Outcome, for_each, key_path};
-use crate::merge::merge;
+use crate::merge::{is_kept, merge, settle};
 use crate::paths;
 use defaults::Defaults;
 use sandboxfile::yaml::{Node, NodeValue};
@@ -55,7 +55,9 @@ pub(crate) fn load(context: &mut Context<'_>, input: &Input<'_>) -> Option<Node>
         };
     }
     let root = root.filter(|_| loader.context.files.is_clean())?;
-    loader.extended(root)
+    let mut root = loader.extended(root)?;
+    settle(&mut root, "", &mut |path, node| context.ledger.applied_reset(path, node));
+    Some(root)
 }
 
 struct Loader<'c, 'a> {
@@ -154,35 +156,40 @@ impl Loader<'_, '_> {
     /// Merges each service over the one that it extends.
     fn extended(mut self, root: Node) -> Option<Node> {
         let NodeValue::Map(mut entries) = root.value else { return None };
-        let services = entries.iter_mut().find(|(key, _)| key.value == "services");
+        let services = entries.iter_mut().find(|(key, node)| key.value == "services" && is_kept(node));
         if let Some((_, Node { value: NodeValue::Map(services), .. })) = services {
             let all = services.clone();
-            for (name, service) in services.iter_mut() {
+            for (name, service) in services.iter_mut().filter(|(_, service)| is_kept(service)) {
                 let chain = vec![(String::new(), name.value.clone())];
                 *service = self.service(service.clone(), &all, &name.value, chain)?;
             }
         }
-        Some(Node { value: NodeValue::Map(entries), span: root.span })
+        Some(Node { value: NodeValue::Map(entries), span: root.span, tag: None })
     }
 
     /// Returns a service merged over the one that it extends. `among` are the services of its own file, and `chain` are
     /// the file and the name of each service that led here.
     fn service(
         &mut self,
-        service: Node,
+        mut service: Node,
         among: &[(Spanned<String>, Node)],
         name: &str,
         mut chain: Vec<(String, String)>,
     ) -> Option<Node> {
+        // `!override` is about the service of another file, not about the one that this one extends.
+        service.tag = None;
         let NodeValue::Map(entries) = &service.value else { return Some(service) };
-        let Some((key, extends)) =
-            entries.iter().find(|(key, node)| key.value == "extends" && !node.is_null())
-        else {
+        let is_extends = |(key, node): &&(Spanned<String>, Node)| {
+            key.value == "extends" && !node.is_null() && is_kept(node)
+        };
+        let Some((key, extends)) = entries.iter().find(is_extends) else {
             return Some(service);
         };
+        let mut extends = extends.clone();
+        settle(&mut extends, "", &mut |_, _| {});
         let span = key.span;
         let path = key_path("services", name);
-        let at = At { path: key_path(&path, "extends"), span, node: extends };
+        let at = At { path: key_path(&path, "extends"), span, node: &extends };
         let (file, base_name) = self.target_of_extends(&at)?;
         let (base, among_base) = match &file {
             None => (find(among, &base_name), None),
@@ -239,12 +246,13 @@ impl Loader<'_, '_> {
 
 fn services_of(root: Node) -> Vec<(Spanned<String>, Node)> {
     let NodeValue::Map(entries) = root.value else { return Vec::new() };
-    match entries.into_iter().find(|(key, _)| key.value == "services") {
+    match entries.into_iter().find(|(key, node)| key.value == "services" && is_kept(node)) {
         Some((_, Node { value: NodeValue::Map(services), .. })) => services,
         _ => Vec::new(),
     }
 }
 
 fn find(services: &[(Spanned<String>, Node)], name: &str) -> Option<Node> {
-    services.iter().find(|(key, _)| key.value == name).map(|(_, node)| node.clone())
+    let found = services.iter().find(|(key, node)| key.value == name && is_kept(node));
+    found.map(|(_, node)| node.clone())
 }

@@ -2,7 +2,7 @@
 
 use super::{DEPTH_MAX, Loader};
 use crate::context::{At, Scope, Text, shown};
-use crate::merge::merge;
+use crate::merge::{is_kept, merge, settle};
 use crate::paths;
 use sandboxfile::Code;
 use sandboxfile::yaml::{Node, NodeValue};
@@ -17,10 +17,14 @@ impl Loader<'_, '_> {
     /// Merges a file over the ones that it includes.
     pub(super) fn included(&mut self, node: Node) -> Option<Node> {
         let NodeValue::Map(entries) = &node.value else { return Some(node) };
-        let Some((key, includes)) = entries.iter().find(|(key, _)| key.value == "include") else {
+        let Some((key, includes)) =
+            entries.iter().find(|(key, node)| key.value == "include" && is_kept(node))
+        else {
             return Some(node);
         };
-        let at = At { path: "include".to_owned(), span: key.span, node: includes };
+        let mut includes = includes.clone();
+        settle(&mut includes, "", &mut |_, _| {});
+        let at = At { path: "include".to_owned(), span: key.span, node: &includes };
         if self.including.len() > DEPTH_MAX {
             return self.context.refuse(Code::TooDeep, key.span, "files include each other too deep", "");
         }

@@ -86,6 +86,8 @@ fn pieces() -> impl Strategy<Value = String> {
         "&x ",
         "*x ",
         "!a ",
+        "!reset ",
+        "!override ",
         "---\n",
         "<<: ",
         "é",

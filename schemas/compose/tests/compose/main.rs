@@ -9,6 +9,7 @@ mod hostile;
 mod include;
 mod keys;
 mod table;
+mod tags;
 
 use compose::{Converted, Format, HostFiles, Input, SourceFile, convert};
 use sandboxfile::{EnvFile, FileKind, Loaded, Report, Source, Variables, load, read_env_file};
