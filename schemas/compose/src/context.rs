@@ -5,7 +5,7 @@ use crate::variables::{self, Piece};
 use sandboxfile::yaml::{Files, Finding, Node, NodeValue};
 use sandboxfile::{Code, HostFiles, ScalarKind, Span};
 use schemas::excerpt::excerpt;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// The longest text that a message quotes, in characters.
 const SHOWN_MAX: usize = 60;
@@ -22,14 +22,25 @@ pub(crate) struct Context<'a> {
     pub variables: &'a BTreeMap<String, String>,
     /// The folder of the Sandboxfile, absolute.
     pub folder: &'a str,
-    /// The start of each file, and the folder that its paths are relative to.
-    folders: Vec<(usize, String)>,
+    /// Variables of included files that are replaced by their values.
+    pub fixed: BTreeSet<String>,
+    /// The start of each file, and its scope.
+    scopes: Vec<(usize, Scope)>,
     /// Remarks for the property that is written next.
     notes: Vec<String>,
     /// What is left out of the block that is written now: the key and the reason.
     left_out: Vec<String>,
     /// Those of `notes` and `left_out`, to find repetitions.
     said: HashSet<String>,
+}
+
+/// What the texts of a file refer to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Scope {
+    /// The folder that its paths are relative to.
+    pub folder: String,
+    /// The number of the default values of its variables.
+    pub defaults: usize,
 }
 
 /// A value of the input and its path.
@@ -67,17 +78,18 @@ impl<'a> Context<'a> {
             host,
             variables,
             folder,
-            folders: Vec::new(),
+            fixed: BTreeSet::new(),
+            scopes: vec![(0, Scope { folder: "/".to_owned(), defaults: 0 })],
             notes: Vec::new(),
             left_out: Vec::new(),
             said: HashSet::new(),
         }
     }
 
-    /// Reads a file whose paths are relative to a folder; `None` after reporting an error.
-    pub fn read(&mut self, name: &str, bytes: &[u8], folder: &str) -> Option<Node> {
+    /// Reads a file; `None` after reporting an error.
+    pub fn read(&mut self, name: &str, bytes: &[u8], scope: &Scope) -> Option<Node> {
         let node = self.files.read(name, bytes)?;
-        self.folders.push((node.span.start, folder.to_owned()));
+        self.scopes.push((node.span.start, scope.clone()));
         self.refuse_repeats(&node);
         Some(node)
     }
@@ -107,8 +119,13 @@ impl<'a> Context<'a> {
 
     /// Returns the folder that the paths in the file of a place are relative to.
     pub fn folder_of(&self, span: Span) -> &str {
-        let after = self.folders.partition_point(|(start, _)| *start <= span.start);
-        after.checked_sub(1).map_or("/", |index| self.folders[index].1.as_str())
+        &self.scope_of(span).folder
+    }
+
+    /// Returns the scope of the file of a place.
+    pub fn scope_of(&self, span: Span) -> &Scope {
+        let after = self.scopes.partition_point(|(start, _)| *start <= span.start);
+        &self.scopes[after.saturating_sub(1)].1
     }
 
     /// Returns a place for messages: `compose.yaml:3`.

@@ -46,11 +46,21 @@ struct Mark {
     notes: Vec<String>,
 }
 
+/// A part of the input that is not in the merged files.
+#[derive(Debug)]
+struct Removed {
+    path: String,
+    span: Span,
+    outcome: Outcome,
+    note: String,
+    keys: usize,
+}
+
 /// The account while the conversion goes on.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     marks: BTreeMap<String, Mark>,
-    replaced: Vec<(String, Span, String, usize)>,
+    removed: Vec<Removed>,
 }
 
 impl Ledger {
@@ -64,10 +74,24 @@ impl Ledger {
     }
 
     /// Says that another value at `by` replaces one.
-    pub fn replace(&mut self, path: String, node: &Node, by: String) {
+    pub fn replace(&mut self, path: &str, node: &Node, by: &str) {
+        self.remove(path, node, Outcome::Replaced, format!("{by} has another value"));
+    }
+
+    /// Says that `!reset` at `by` removes a value.
+    pub fn reset(&mut self, path: &str, node: &Node, by: &str) {
+        self.remove(path, node, Outcome::Replaced, format!("{by} removes it with `!reset`"));
+    }
+
+    /// Says that a value with `!reset` was applied.
+    pub fn applied_reset(&mut self, path: &str, node: &Node) {
+        self.remove(path, node, Outcome::Mapped, "`!reset` removes it".to_owned());
+    }
+
+    fn remove(&mut self, path: &str, node: &Node, outcome: Outcome, note: String) {
         let mut keys = 1;
-        for_each(node, &path, &mut |_, _, _| keys += 1);
-        self.replaced.push((path, node.span, by, keys));
+        for_each(node, path, &mut |_, _, _| keys += 1);
+        self.removed.push(Removed { path: path.to_owned(), span: node.span, outcome, note, keys });
     }
 
     /// Returns the entries about a whole input, in the order of its files and lines.
@@ -91,9 +115,8 @@ impl Ledger {
             index_of.insert(path.to_owned(), at);
             entries[at].1.keys += 1;
         });
-        for (path, span, by, keys) in self.replaced {
-            let note = Some(format!("{by} has another value"));
-            entries.push((span, Entry { keys, ..entry(files, span, &path, Outcome::Replaced, note) }));
+        for Removed { path, span, outcome, note, keys } in self.removed {
+            entries.push((span, Entry { keys, ..entry(files, span, &path, outcome, Some(note)) }));
         }
         entries.sort_by(|(one, first), (other, second)| {
             (one.start, &first.path).cmp(&(other.start, &second.path))

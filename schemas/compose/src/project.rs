@@ -12,6 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Names with a meaning of their own in the network of a sandbox.
 const RESERVED: [&str; 4] = ["localhost", "host", "gateway", "msb"];
 
+/// The most names of variables in a message.
+const NAMES_MAX: usize = 10;
+
 /// What services need to know of each other.
 #[derive(Default)]
 pub(crate) struct Facts<'n> {
@@ -57,7 +60,8 @@ pub(crate) fn convert(context: &mut Context<'_>, root: &Node, names: &[&str]) ->
         context.mapped_as(&at, "compose ignores it too");
     }
     if let Some(at) = fields.take(context, "include") {
-        context.mapped_as(&at, "the included files are merged into this one");
+        include(context, &at);
+        document.comments.extend(context.take_notes());
     }
     let services = fields.take(context, "services");
     let Some(services) =
@@ -101,6 +105,32 @@ fn heading(names: &[&str]) -> Vec<String> {
          `memory` say otherwise."
             .to_owned(),
     ]
+}
+
+/// Accounts for `include`, which was resolved when the files were read.
+fn include(context: &mut Context<'_>, at: &At<'_>) {
+    context.mapped_as(at, "the included files are merged into this one");
+    if !context.fixed.is_empty() {
+        let names: Vec<String> = context.fixed.iter().take(NAMES_MAX).map(|name| shown(name)).collect();
+        let note = format!(
+            "these variables have the values of env files, which contain `}}` as no default may: {}",
+            names.join(", ")
+        );
+        context.changed(at, note);
+    }
+    for at in context.elements(at) {
+        let NodeValue::Map(_) = &at.node.value else { continue };
+        let mut fields = Fields::of(context, &at);
+        for key in ["path", "project_directory"] {
+            if let Some(at) = fields.take(context, key) {
+                context.mapped(&at);
+            }
+        }
+        if let Some(at) = fields.take(context, "env_file") {
+            context.mapped_as(&at, "its values are the defaults of the variables in the included files");
+        }
+        fields.leave_unknown(context, "include.");
+    }
 }
 
 /// Marks a section of the top level and returns its entries.

@@ -29,6 +29,17 @@ pub(crate) enum Piece<'t> {
     Malformed(&'t str),
 }
 
+impl<'t> Piece<'t> {
+    /// Returns it as it is written.
+    pub fn written(&self) -> &'t str {
+        match self {
+            Self::Literal(text) | Self::Malformed(text) => text,
+            Self::Dollar => "$$",
+            Self::Variable { written, .. } => written,
+        }
+    }
+}
+
 /// Returns the parts of a text.
 pub(crate) fn pieces(text: &str) -> Vec<Piece<'_>> {
     let mut pieces = Vec::new();
@@ -154,11 +165,9 @@ pub(crate) fn unset<'t>(text: &'t str, known: &BTreeMap<String, String>) -> Vec<
 /// Returns the text with an empty default for each of these variables.
 pub(crate) fn with_empty_defaults(text: &str, names: &[&str]) -> String {
     let names: HashSet<&str> = names.iter().copied().collect();
-    let shown = |piece| match piece {
-        Piece::Literal(text) | Piece::Malformed(text) => text.to_owned(),
-        Piece::Dollar => "$$".to_owned(),
+    let shown = |piece: Piece<'_>| match piece {
         Piece::Variable { name, operator: "", .. } if names.contains(name) => format!("${{{name}:-}}"),
-        Piece::Variable { written, .. } => written.to_owned(),
+        piece => piece.written().to_owned(),
     };
     pieces(text).into_iter().map(shown).collect()
 }

@@ -1,6 +1,7 @@
 //! YAML of other formats, such as compose files, read with the limits, the places and the reports of a Sandboxfile.
 
-use crate::diagnostics::{Code, Context, Diagnostic, Report};
+use crate::diagnostics::{Code, Context, Diagnostic, Report, shorten};
+pub use crate::syntax::MergeTag;
 use crate::syntax::yaml::problem::{Problem, ProblemKind};
 use crate::syntax::{Argument, Item, ScalarKind, Span, Spanned, Value, yaml::reader};
 use crate::{AssumePresent, Format, Source};
@@ -13,6 +14,8 @@ pub struct Node {
     pub value: NodeValue,
     /// Its place among all files of a [`Files`].
     pub span: Span,
+    /// How it merges with the same value of another file.
+    pub tag: Option<MergeTag>,
 }
 
 /// The value of a node.
@@ -82,14 +85,14 @@ impl Files {
         let source = Source { name, path: None, bytes, format: Format::Yaml, folder: "/" };
         let start = self.context.add_source(&source, SANDBOXFILE_BYTES_MAX)?;
         let text = self.context.sources.slice(Span::new(start, start + bytes.len())).to_owned();
-        let document = reader::read(&text);
+        let document = reader::read_with_merge_tags(&text);
         let is_sound = document.problems.is_empty();
         for problem in &document.problems {
             let diagnostic = self.diagnostic(problem, &text);
             self.context.push(diagnostic.moved_by(start));
         }
         let span = Span::new(start, start + text.len());
-        is_sound.then(|| Node { value: map_of(document.items, start), span })
+        is_sound.then(|| Node { value: map_of(document.items, start), span, tag: None })
     }
 
     /// Words what a Sandboxfile's own messages would call a Sandboxfile.
@@ -111,9 +114,13 @@ impl Files {
                 Diagnostic::error(Code::TooComplex, span, format!("this is more than {what} ever needs"))
                     .help("what an alias repeats counts each time: write fewer of them")
             }
-            ProblemKind::Tag { name } => Diagnostic::error(Code::WrongType, span, "tags are not read here")
-                .label("not known here")
-                .help(format!("remove `{name}`, and what it would take away")),
+            ProblemKind::Tag { name } => {
+                let message = format!("the tag `{}` is not supported here", shorten(name));
+                let known = MergeTag::ALL.map(|tag| format!("`{}`", tag.name())).join(" and ");
+                Diagnostic::error(Code::WrongType, span, message)
+                    .label("has this tag")
+                    .help(format!("remove it; the value of a key takes {known}"))
+            }
             _ => problem.diagnostic(text),
         }
     }
@@ -156,7 +163,7 @@ fn map_of(items: Vec<Item<'_>>, start: usize) -> NodeValue {
 }
 
 fn entry_of(item: Item<'_>, start: usize) -> (Spanned<String>, Node) {
-    let Item { name, mut arguments, items, is_list } = item;
+    let Item { name, mut arguments, items, is_list, tag } = item;
     let name = Spanned::new(name.value.into_owned(), name.span.moved_by(start));
     let span = name.span;
     let node = match arguments.pop() {
@@ -164,15 +171,15 @@ fn entry_of(item: Item<'_>, start: usize) -> (Spanned<String>, Node) {
         last if is_list => {
             arguments.extend(last);
             let elements = arguments.into_iter().map(|element| node_of(element, start)).collect();
-            Node { value: NodeValue::List(elements), span }
+            Node { value: NodeValue::List(elements), span, tag }
         }
-        _ => Node { value: map_of(items, start), span },
+        _ => Node { value: map_of(items, start), span, tag },
     };
     (name, node)
 }
 
 fn node_of(argument: Argument<'_>, start: usize) -> Node {
-    let Argument { value, span } = argument;
+    let Argument { value, span, tag } = argument;
     let value = match value {
         Value::Scalar(scalar) => NodeValue::Scalar { kind: scalar.kind, text: scalar.text.into_owned() },
         Value::List(elements) => {
@@ -180,7 +187,7 @@ fn node_of(argument: Argument<'_>, start: usize) -> Node {
         }
         Value::Map(items) => map_of(items, start),
     };
-    Node { value, span: span.moved_by(start) }
+    Node { value, span: span.moved_by(start), tag }
 }
 
 #[cfg(test)]
@@ -200,11 +207,29 @@ mod tests {
     }
 
     #[test]
+    fn values_have_merge_tags() {
+        let text = "a: !reset b\nc: !override [d, !reset e]\nf: &f !override { g: h }\ni: *f\nj: !reset\nk: !reset null\nl: m\n";
+        let mut files = Files::new("a test");
+        let node = files.read("test.yaml", text.as_bytes()).unwrap();
+        let NodeValue::Map(entries) = node.value else { panic!("a map") };
+        let (reset, over) = (Some(MergeTag::Reset), Some(MergeTag::Override));
+        let found: Vec<_> = entries.iter().map(|(_, node)| node.tag).collect();
+        assert_eq!(found, [reset, over, over, over, reset, reset, None]);
+        let NodeValue::List(elements) = &entries[1].1.value else { panic!("a list") };
+        assert_eq!([elements[0].tag, elements[1].tag], [None, reset]);
+        assert!(entries[4].1.is_null() && entries[5].1.is_null());
+    }
+
+    #[test]
     fn problems_are_worded_for_the_format() {
         for (text, message) in [
             ("[a]\n", "a test is a map, not a list"),
             ("a: b\n---\nc: d\n", "a test is a single YAML document"),
-            ("a: !reset b\n", "tags are not read here"),
+            ("a: !secret b\n", "the tag `!secret` is not supported here"),
+            ("!reset {}\n", "the tag `!reset` is not supported here"),
+            ("!override a: b\n", "the tag `!override` is not supported here"),
+            ("a: { <<: [!override { b: c }] }\n", "the tag `!override` is not supported here"),
+            ("a: !!str 1\n", "the tag `!!str` is not supported here"),
             ("a: [\n", "did not find expected"),
         ] {
             let mut files = Files::new("a test");

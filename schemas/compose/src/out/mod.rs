@@ -182,7 +182,9 @@ const COMMENT_WIDTH: usize = 116;
 /// Appends comments, broken between words, but not inside of backticks.
 fn push_comments(out: &mut String, indent: usize, mark: &str, comments: &[String]) {
     for comment in comments {
-        let is_unsafe = |c: char| schemas::terminal::steers(c) || c == '\n';
+        // Neither spelling takes byte order marks and noncharacters.
+        let is_unsafe =
+            |c: char| schemas::terminal::steers(c) || matches!(c, '\u{FEFF}' | '\u{FFFE}' | '\u{FFFF}');
         let clean: String = comment.chars().map(|c| if is_unsafe(c) { ' ' } else { c }).collect();
         let mut width = 0;
         let mut is_code = false;

@@ -108,8 +108,20 @@ fn errors_have_a_place_and_a_next_step() {
             "compose.yaml:1: only files of this host are included (download it, and include the file)",
         ),
         (
-            "services: { a: { image: !reset b } }\n",
-            "compose.yaml:1: tags are not read here (remove `!reset`, and what it would take away)",
+            "services: { a: { image: !secret b } }\n",
+            "compose.yaml:1: the tag `!secret` is not supported here (remove it; the value of a key takes `!reset` and `!override`)",
+        ),
+        (
+            "services: { a: { image: b, !reset command: c } }\n",
+            "compose.yaml:1: the tag `!reset` is not supported here (remove it; the value of a key takes `!reset` and `!override`)",
+        ),
+        (
+            "services: { a: { image: b }, c: !reset { image: d }, e: { extends: c } }\n",
+            "compose.yaml:1: there is no service `c` to extend (name a service of that file)",
+        ),
+        (
+            "services: !reset { a: { image: b } }\n",
+            "compose.yaml:1: there are no services in this file (add a service: `services: { web: { image: nginx } }`)",
         ),
     ] {
         let errors = errors(text);

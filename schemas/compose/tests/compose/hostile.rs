@@ -86,6 +86,8 @@ fn pieces() -> impl Strategy<Value = String> {
         "&x ",
         "*x ",
         "!a ",
+        "!reset ",
+        "!override ",
         "---\n",
         "<<: ",
         "é",
@@ -203,6 +205,18 @@ fn large_files_are_converted_or_refused() {
             if let Err(report) = convert_one(&bomb, format) {
                 assert!(report.has_errors());
             }
+        }
+    }
+}
+
+#[test]
+fn comments_contain_what_both_spellings_take() {
+    for c in ['\u{FEFF}', '\u{FFFE}', '\u{FFFF}', '\u{85}', '\u{2028}', '\u{202e}', '\u{1b}'] {
+        let text = format!("services: {{ a: {{ image: b, \"c\\U{:08X}d\": e }} }}\n", u32::from(c));
+        for format in [Format::Kdl, Format::Yaml] {
+            let converted = convert_one(&text, format).unwrap();
+            assert!(converted.text.contains("left out: c d: it is not known"), "{}", converted.text);
+            assert_readable(&converted.text, format);
         }
     }
 }

@@ -6,8 +6,10 @@ mod accounts;
 mod errors;
 mod fixtures;
 mod hostile;
+mod include;
 mod keys;
 mod table;
+mod tags;
 
 use compose::{Converted, Format, HostFiles, Input, SourceFile, convert};
 use sandboxfile::{EnvFile, FileKind, Loaded, Report, Source, Variables, load, read_env_file};
@@ -39,12 +41,27 @@ impl HostFiles for Host {
     }
 }
 
+/// A host that has these files alone: their paths and contents.
+pub struct Texts<'a>(pub &'a [(&'a str, &'a str)]);
+
+impl HostFiles for Texts<'_> {
+    fn kind(&self, path: &str) -> Option<FileKind> {
+        self.0.iter().any(|(own, _)| *own == path).then_some(FileKind::File)
+    }
+
+    fn read(&self, path: &str, limit: usize) -> Result<Vec<u8>, String> {
+        let found = self.0.iter().find(|(own, _)| *own == path);
+        let (_, text) = found.ok_or_else(|| "no such file".to_owned())?;
+        Ok(text.bytes().take(limit + 1).collect())
+    }
+}
+
 /// Converts texts in `/project`, each with its name.
 pub fn convert_all(
     files: &[(&str, &str)],
     variables: &[(&str, &str)],
     format: Format,
-    host: &Host,
+    host: &dyn HostFiles,
 ) -> Result<Converted, Report> {
     let files =
         files.iter().map(|(name, text)| SourceFile { name, bytes: text.as_bytes(), folder: "/project" });
@@ -63,7 +80,7 @@ pub fn check(
     text: &str,
     variables: &BTreeMap<String, String>,
     format: Format,
-    host: &Host,
+    host: &dyn HostFiles,
 ) -> Result<Loaded, Report> {
     let name = match format {
         Format::Kdl => "Sandboxfile",

@@ -14,5 +14,5 @@ pub use named::{WrittenName, written_name};
 pub(crate) use problem::{Document, Problem};
 pub(crate) use sources::Sources;
 pub use span::{Span, Spanned};
-pub use tree::ScalarKind;
 pub(crate) use tree::{Argument, Item, Scalar, Text, Value};
+pub use tree::{MergeTag, ScalarKind};

@@ -20,6 +20,8 @@ pub(crate) struct Item<'t> {
     pub items: Vec<Item<'t>>,
     /// Whether the value is a sequence of YAML, which one element would not tell from that element alone.
     pub is_list: bool,
+    /// The tag of the value; only YAML of other formats than a Sandboxfile has one.
+    pub tag: Option<MergeTag>,
 }
 
 /// A value without a name.
@@ -29,6 +31,30 @@ pub(crate) struct Argument<'t> {
     pub value: Value<'t>,
     /// Its span.
     pub span: Span,
+    /// Its tag; only YAML of other formats than a Sandboxfile has one.
+    pub tag: Option<MergeTag>,
+}
+
+/// A tag of YAML that says how a value merges with the one of another file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MergeTag {
+    /// `!reset`: neither the other value nor this one counts.
+    Reset,
+    /// `!override`: this value replaces the other one.
+    Override,
+}
+
+impl MergeTag {
+    /// Every tag.
+    pub const ALL: [Self; 2] = [Self::Reset, Self::Override];
+
+    /// Returns the tag as it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Reset => "!reset",
+            Self::Override => "!override",
+        }
+    }
 }
 
 /// The value of an argument; only YAML has lists and maps here.
@@ -82,19 +108,20 @@ impl ScalarKind {
 impl<'t> Argument<'t> {
     /// Returns a scalar with its span.
     pub fn scalar(scalar: Scalar<'t>, span: Span) -> Self {
-        Self { value: Value::Scalar(scalar), span }
+        Self { value: Value::Scalar(scalar), span, tag: None }
     }
 
     /// Returns the item of a YAML key with this value.
     pub fn named(self, name: Spanned<Text<'t>>) -> Item<'t> {
         let (mut arguments, mut items) = (Vec::new(), Vec::new());
         let is_list = matches!(self.value, Value::List(_));
+        let tag = self.tag;
         match self.value {
             Value::Scalar(_) => arguments = vec![self],
             Value::List(elements) => arguments = elements,
             Value::Map(entries) => items = entries,
         }
-        Item { name, arguments, items, is_list }
+        Item { name, arguments, items, is_list, tag }
     }
 
     /// Returns its type in words, for messages.

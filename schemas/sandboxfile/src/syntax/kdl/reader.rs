@@ -196,7 +196,7 @@ impl<'t> Reader<'t> {
         loop {
             let is_spaced = self.node_space();
             if self.node_end(depth) {
-                return Ok(Item { name, arguments, items, is_list: false });
+                return Ok(Item { name, arguments, items, is_list: false, tag: None });
             }
             let begin = self.at;
             let is_out = self.slash_dash();
@@ -286,6 +286,7 @@ impl<'t> Reader<'t> {
             arguments: vec![Argument::scalar(value, span)],
             items: Vec::new(),
             is_list: false,
+            tag: None,
         });
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use super::problem::ProblemKind;
 use super::*;
-use crate::syntax::{Argument, Scalar, ScalarKind, Span, Spanned, Text, Value};
+use crate::syntax::{Argument, Scalar, ScalarKind, Span, Spanned, Text};
 use ::kdl::{KdlDocument, KdlEntry, KdlIdentifier, KdlNode, KdlValue};
 use proptest::prelude::*;
 
@@ -50,6 +50,7 @@ impl Oracle {
                         arguments: vec![argument_of(entry, value)?],
                         items: Vec::new(),
                         is_list: false,
+                        tag: None,
                     });
                 }
             }
@@ -62,6 +63,7 @@ impl Oracle {
             arguments,
             items,
             is_list: false,
+            tag: None,
         })
     }
 
@@ -79,7 +81,7 @@ fn argument_of(entry: &KdlEntry, span: Span) -> Option<Argument<'static>> {
         KdlValue::Float(_) => (ScalarKind::Float, written()),
         KdlValue::Null => (ScalarKind::Null, String::new()),
     };
-    let argument = Argument { value: Value::Scalar(Scalar { kind, text: text.into() }), span };
+    let argument = Argument::scalar(Scalar { kind, text: text.into() }, span);
     entry.ty().is_none().then_some(argument)
 }
 

@@ -8,7 +8,7 @@
 
 use super::problem::{Problem, ProblemKind};
 use super::scalar::scalar_kind;
-use crate::syntax::{Argument, Document, Item, Scalar, ScalarKind, Span, Spanned, Text, Value};
+use crate::syntax::{Argument, Document, Item, MergeTag, Scalar, ScalarKind, Span, Spanned, Text, Value};
 use granit_parser::{
     ErrorKind, Event, Marker, Parser, ScalarStyle, ScanError, Span as YamlSpan, StrInput, Tag,
 };
@@ -22,11 +22,24 @@ const BYTES_OF_A_NODE: usize = 64;
 /// The key that takes over another map's entries.
 const MERGE_KEY: &str = "<<";
 
+/// What the parser writes for `!!`.
+const CORE_TAGS: &str = "tag:yaml.org,2002:";
+
 /// Reads one document, a map, within bounded time and memory. It has no items if it is empty or cannot be read.
 pub(crate) fn read(text: &str) -> Document<'_, ProblemKind> {
+    read_document(text, false)
+}
+
+/// Does the same for a format whose values may have merge tags.
+pub(crate) fn read_with_merge_tags(text: &str) -> Document<'_, ProblemKind> {
+    read_document(text, true)
+}
+
+fn read_document(text: &str, has_merge_tags: bool) -> Document<'_, ProblemKind> {
     let options = granit_parser::options! { emit_comments: false };
     let events = Parser::new_from_str_with_options(text, options);
-    let mut reader = Reader { text, events, anchors: HashMap::new(), count: 0, problems: Vec::new() };
+    let mut reader =
+        Reader { text, has_merge_tags, events, anchors: HashMap::new(), count: 0, problems: Vec::new() };
     let items = match reader.document() {
         Ok(items) => items,
         Err(Fatal(problem)) => {
@@ -42,6 +55,7 @@ struct Fatal(Problem);
 
 struct Reader<'t> {
     text: &'t str,
+    has_merge_tags: bool,
     events: Parser<'t, StrInput<'t>>,
     anchors: HashMap<usize, Argument<'t>>,
     /// The number of nodes that have been made.
@@ -65,6 +79,7 @@ impl<'t> Reader<'t> {
                 (_, place) => return Err(self.fatal(ProblemKind::SecondDocument, place)),
             }
         }
+        self.refuse_merge_tag(&root);
         if root.is_null() {
             return Ok(Vec::new());
         }
@@ -125,18 +140,18 @@ impl<'t> Reader<'t> {
         if is_collection && depth >= limits::SANDBOXFILE_DEPTH_MAX {
             return Err(self.fatal(ProblemKind::TooDeep, place));
         }
-        let (node, anchor) = match event {
+        let (node, anchor, tag) = match event {
             Event::Scalar(text, style, anchor, tag) => {
-                self.refuse_tag(tag, span);
-                (self.scalar(text, style, span), anchor)
+                let tag = self.tag(tag, span);
+                (self.scalar(text, style, span), anchor, tag)
             }
             Event::SequenceStart(_, anchor, tag) => {
-                self.refuse_tag(tag, span);
-                (self.list(span, depth + 1)?, anchor)
+                let tag = self.tag(tag, span);
+                (self.list(span, depth + 1)?, anchor, tag)
             }
             Event::MappingStart(_, anchor, tag) => {
-                self.refuse_tag(tag, span);
-                (self.map(span, depth + 1)?, anchor)
+                let tag = self.tag(tag, span);
+                (self.map(span, depth + 1)?, anchor, tag)
             }
             Event::Alias(anchor) => {
                 let Some(node) = self.anchors.get(&anchor) else {
@@ -152,6 +167,7 @@ impl<'t> Reader<'t> {
                 );
             }
         };
+        let node = Argument { tag, ..node };
         if anchor != 0 {
             self.count(weight(&node), node.span)?;
             self.anchors.insert(anchor, node.clone());
@@ -167,9 +183,22 @@ impl<'t> Reader<'t> {
         Ok(())
     }
 
-    fn refuse_tag(&mut self, tag: Option<Cow<'t, Tag>>, span: Span) {
-        if let Some(tag) = tag {
-            self.problems.push(Problem { kind: ProblemKind::Tag { name: tag.to_string() }, span });
+    /// Returns a merge tag; `None` after reporting any other one.
+    fn tag(&mut self, tag: Option<Cow<'t, Tag>>, span: Span) -> Option<MergeTag> {
+        let name = tag?.to_string();
+        let found = MergeTag::ALL.into_iter().find(|tag| self.has_merge_tags && tag.name() == name);
+        if found.is_none() {
+            let name = name.strip_prefix(CORE_TAGS).map_or(name.clone(), |core| format!("!!{core}"));
+            self.problems.push(Problem { kind: ProblemKind::Tag { name }, span });
+        }
+        found
+    }
+
+    /// Reports a merge tag of what merges with nothing: the document, a key, or the maps of `<<`.
+    fn refuse_merge_tag(&mut self, node: &Argument<'t>) {
+        if let Some(tag) = node.tag {
+            let kind = ProblemKind::Tag { name: tag.name().to_owned() };
+            self.problems.push(Problem { kind, span: node.span });
         }
     }
 
@@ -201,7 +230,7 @@ impl<'t> Reader<'t> {
             span = cover(span, [element.span]);
             elements.push(element);
         }
-        Ok(Argument { value: Value::List(elements), span })
+        Ok(Argument { value: Value::List(elements), span, tag: None })
     }
 
     fn map(&mut self, mut span: Span, depth: usize) -> Result<Argument<'t>, Fatal> {
@@ -215,6 +244,7 @@ impl<'t> Reader<'t> {
             let is_merge =
                 matches!(&event, Event::Scalar(key, ScalarStyle::Plain, _, None) if key == MERGE_KEY);
             let key = self.node(event, place, depth)?;
+            self.refuse_merge_tag(&key);
             let (event, place) = self.next()?;
             let value = self.node(event, place, depth)?;
             let (found, key_span) = (key.describe(), key.span);
@@ -233,16 +263,18 @@ impl<'t> Reader<'t> {
             let mut seen: HashSet<Text<'t>> = items.iter().map(|item| item.name.value.clone()).collect();
             items.extend(inherited.into_iter().filter(|item| seen.insert(item.name.value.clone())));
         }
-        Ok(Argument { value: Value::Map(items), span })
+        Ok(Argument { value: Value::Map(items), span, tag: None })
     }
 
     /// Collects the entries of the map, or of the maps in a list, that `<<` names.
     fn inherit(&mut self, inherited: &mut Vec<Item<'t>>, value: Argument<'t>) {
+        self.refuse_merge_tag(&value);
         let maps = match value {
             Argument { value: Value::List(elements), .. } => elements,
             other => vec![other],
         };
         for map in maps {
+            self.refuse_merge_tag(&map);
             let found = map.describe();
             match map.value {
                 Value::Map(items) => inherited.extend(items),

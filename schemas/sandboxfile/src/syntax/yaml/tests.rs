@@ -57,7 +57,7 @@ fn argument_of(text: &str, typed: serde_yaml::Spanned<Typed>) -> Option<Argument
             (Value::Scalar(scalar), start)
         }
     };
-    Some(Argument { value, span })
+    Some(Argument { value, span, tag: None })
 }
 
 fn span_of(location: Location) -> Span {
