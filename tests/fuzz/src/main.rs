@@ -5,6 +5,7 @@
 #![no_main]
 
 mod bytes;
+mod compose_file;
 mod files;
 mod fuse;
 mod image;
@@ -27,6 +28,7 @@ type Target = fn(&[u8]);
 const TARGETS: &[(&str, Target, usize)] = &[
     ("kdl", sandboxfile::kdl, 256),
     ("yaml", sandboxfile::yaml, 256),
+    ("compose", compose_file::files, 256),
     ("env", sandboxfile::env_file, 64),
     ("texts", sandboxfile::texts, 64),
     ("frames", protocol::frames, 64),

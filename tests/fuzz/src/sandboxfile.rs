@@ -46,7 +46,8 @@ fn read(bytes: &[u8], format: Format, explain: bool) -> Result<schemas::model::M
     load(&input, &AssumePresent).map(|loaded| loaded.model)
 }
 
-fn check(report: &Report) {
+/// Checks the places of a report and its text.
+pub fn check(report: &Report) {
     let found = report.diagnostics();
     assert!(!found.is_empty() && found.len() <= DIAGNOSTICS_MAX);
     // Rendering a few findings shows whether their positions are valid.
