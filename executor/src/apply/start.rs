@@ -201,11 +201,7 @@ impl Applier {
         let _ = fs::remove_file(folder.state());
         let log = folder.logs().join(RUNTIME_LOG);
         let spawned = self.settings.supervise.spawn(launch.id.as_str(), &log, secrets);
-        let ours = spawned.map_err(failed)?;
-        ours.set_nonblocking(true).map_err(failed)?;
-        let mut client = ControlClient::over(UnixStream::from_std(ours).map_err(failed)?);
-        client.send(&Request::Watch).await.map_err(|_| supervisor_failed(folder))?;
-        Ok(Watcher { client, first: None })
+        watch_spawned(spawned.map_err(failed)?).await.map_err(failed)
     }
 
     /// Waits until the main process has been started, or the sandbox has ended. `None` if the supervisor ends without a
@@ -257,6 +253,15 @@ struct Watcher {
     first: Option<State>,
 }
 
+/// Watches a supervisor that this process has spawned.
+async fn watch_spawned(ours: std::os::unix::net::UnixStream) -> io::Result<Watcher> {
+    ours.set_nonblocking(true)?;
+    let mut client = ControlClient::over(UnixStream::from_std(ours)?);
+    // One that has ended already, because another one has the lock, is noticed when its states are read.
+    let _ = client.send(&Request::Watch).await;
+    Ok(Watcher { client, first: None })
+}
+
 /// Watches the running supervisor. Without one, ends what is left of an earlier run and returns `None`.
 async fn attach(
     folder: &SandboxFolder,
@@ -300,4 +305,17 @@ pub(super) fn not_resumed(name: &SandboxName, error: &io::Error) -> StepFailure 
 fn supervisor_failed(folder: &SandboxFolder) -> StepFailure {
     let details = last_lines(folder, &[Source::Runtime]);
     StepFailure { details, ..StepFailure::new("the supervisor ended unexpectedly") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_spawned_supervisor_that_has_ended_is_noticed_later() {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        drop(theirs);
+        let mut watcher = watch_spawned(ours).await.unwrap();
+        assert!(watcher.client.next_state().await.is_err());
+    }
 }
