@@ -92,11 +92,7 @@ class Files:
 
         return Opening(lambda: while_busy(attempt))
 
-    async def list(self, path: str) -> list[FsEntry]:
-        """Returns the entries of a directory, sorted by name."""
-        request = request_of("list", path)
-        return await while_busy(lambda: self._list(path, request))
-
+    # Before `list`, which takes the place of the type in the rest of the class.
     async def _list(self, path: str, request: dict[str, Any]) -> list[FsEntry]:
         mailbox = begin(await self._guest._connection(), "list", request)
         entries: list[FsEntry] = []
@@ -119,6 +115,11 @@ class Files:
                 mailbox.post("core.fs.data.ack", {"frames": frames})
         finally:
             mailbox.close()
+
+    async def list(self, path: str) -> list[FsEntry]:
+        """Returns the entries of a directory, sorted by name."""
+        request = request_of("list", path)
+        return await while_busy(lambda: self._list(path, request))
 
     async def mkdir(self, path: str, *, mode: int | None = None, user: str | None = None, parents: bool = True) -> None:
         """Creates a directory and its missing parents; an existing one is no error."""
